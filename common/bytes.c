@@ -1,0 +1,157 @@
+#include "common/bytes.h"
+
+#include <openssl/crypto.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define BUFFER_FIRST_ROOM 64
+
+static bool reserve(struct buffer *buffer, size_t len);
+static bool grow(struct buffer *buffer, size_t room);
+
+struct bytes bytes_from_string(const char *text)
+{
+    if (text == NULL)
+        return (struct bytes){NULL, 0};
+    return (struct bytes){(const uint8_t *)text, strlen(text)};
+}
+
+bool bytes_equal(struct bytes a, struct bytes b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
+bool bytes_equal_ignoring_case(struct bytes a, struct bytes b)
+{
+    return a.len == b.len && (a.len == 0 || strncasecmp((const char *)a.at, (const char *)b.at, a.len) == 0);
+}
+
+struct bytes bytes_slice(struct bytes whole, size_t offset, size_t len)
+{
+    if (offset >= whole.len)
+        return (struct bytes){NULL, 0};
+    size_t rest = whole.len - offset;
+    return (struct bytes){whole.at + offset, len < rest ? len : rest};
+}
+
+void buffer_init(struct buffer *buffer, size_t limit)
+{
+    *buffer = (struct buffer){.limit = limit};
+}
+
+void buffer_free(struct buffer *buffer)
+{
+    free(buffer->at);
+    buffer_init(buffer, buffer->limit);
+}
+
+void buffer_wipe(struct buffer *buffer)
+{
+    if (buffer->at != NULL)
+        OPENSSL_cleanse(buffer->at, buffer->room);
+    buffer_free(buffer);
+}
+
+void buffer_reset(struct buffer *buffer)
+{
+    buffer->len = 0;
+    buffer->status = STATUS_OK;
+}
+
+void buffer_append(struct buffer *buffer, struct bytes bytes)
+{
+    uint8_t *to = buffer_extend(buffer, bytes.len);
+    if (to != NULL && bytes.len > 0)
+        memcpy(to, bytes.at, bytes.len);
+}
+
+void buffer_append_byte(struct buffer *buffer, uint8_t byte)
+{
+    buffer_append(buffer, (struct bytes){&byte, 1});
+}
+
+void buffer_append_string(struct buffer *buffer, const char *text)
+{
+    buffer_append(buffer, bytes_from_string(text));
+}
+
+void buffer_printf(struct buffer *buffer, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int len = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    /* One octet more than is counted: vsnprintf ends with a NUL. */
+    if (len < 0 || !reserve(buffer, (size_t)len + 1))
+        return;
+
+    va_start(arguments, format);
+    vsnprintf((char *)buffer->at + buffer->len, (size_t)len + 1, format, arguments);
+    va_end(arguments);
+    buffer->len += (size_t)len;
+}
+
+uint8_t *buffer_extend(struct buffer *buffer, size_t len)
+{
+    if (buffer->status == STATUS_OK && len > buffer->limit - buffer->len)
+        buffer->status = STATUS_TOO_LARGE;
+    if (!reserve(buffer, len))
+        return NULL;
+    uint8_t *at = buffer->at + buffer->len;
+    buffer->len += len;
+    return at;
+}
+
+struct bytes buffer_view(const struct buffer *buffer)
+{
+    return (struct bytes){buffer->at, buffer->len};
+}
+
+const char *buffer_string(struct buffer *buffer)
+{
+    if (!reserve(buffer, 1))
+        return "";
+    buffer->at[buffer->len] = '\0';
+    return (const char *)buffer->at;
+}
+
+/* Makes room for len more octets; the terminating NUL of a string may stand just past the limit. */
+static bool reserve(struct buffer *buffer, size_t len)
+{
+    if (buffer->status != STATUS_OK)
+        return false;
+    size_t most = buffer->limit < SIZE_MAX ? buffer->limit + 1 : SIZE_MAX;
+    if (len > most - buffer->len) {
+        buffer->status = STATUS_TOO_LARGE;
+        return false;
+    }
+    if (buffer->at != NULL && buffer->room - buffer->len >= len)
+        return true;
+
+    size_t room = buffer->room < BUFFER_FIRST_ROOM ? BUFFER_FIRST_ROOM : buffer->room;
+    while (room - buffer->len < len)
+        room = room > most / 2 ? most : room * 2;
+    return grow(buffer, room);
+}
+
+/* Not realloc: the octets that are abandoned may be secret. */
+static bool grow(struct buffer *buffer, size_t room)
+{
+    uint8_t *at = malloc(room);
+    if (at == NULL) {
+        buffer->status = STATUS_NO_MEMORY;
+        return false;
+    }
+    if (buffer->at != NULL) {
+        memcpy(at, buffer->at, buffer->len);
+        OPENSSL_cleanse(buffer->at, buffer->room);
+        free(buffer->at);
+    }
+    buffer->at = at;
+    buffer->room = room;
+    return true;
+}

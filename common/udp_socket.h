@@ -1,0 +1,47 @@
+/* A UDP socket that reads in batches and answers from the address that was asked. */
+#ifndef ESTUARY_COMMON_UDP_SOCKET_H
+#define ESTUARY_COMMON_UDP_SOCKET_H
+
+#include "common/bytes.h"
+#include "common/endpoint.h"
+
+#define UDP_BATCH_MAX    32   /* datagrams one udp_socket_receive may hand out */
+#define UDP_DATAGRAM_MAX 2048 /* octets; a longer datagram is truncated and therefore dropped */
+
+struct udp_datagram {
+    struct endpoint peer;
+    struct endpoint local; /* the address that was asked (IP_PKTINFO), with the socket's port */
+    unsigned interface;    /* index it arrived on; 0 unknown */
+    bool multicast;        /* local is a group address */
+    struct bytes payload;  /* borrowed until the next udp_socket_receive on the same batch */
+};
+
+struct udp_batch; /* the buffers of one reader; several sockets of one thread may share it */
+
+struct udp_batch *udp_batch_create(void); /* NULL: no memory */
+void udp_batch_free(struct udp_batch *batch);
+
+enum udp_sharing {
+    UDP_EXCLUSIVE, /* a second process or socket on the port fails */
+    UDP_REUSEPORT  /* one of several sockets of this process; the kernel spreads the flows */
+};
+
+/* Opens a non-blocking, close-on-exec socket bound to local; an IPv6 wildcard also takes IPv4. Asks for
+ * packet information. STATUS_SYSTEM with errno. */
+enum status udp_socket_open(const struct endpoint *local, enum udp_sharing sharing, int *fd);
+
+/* The address the socket is really bound to (a port of 0 resolved). */
+enum status udp_socket_local(int fd, struct endpoint *local);
+
+/* Joins a group on the interface with this name. STATUS_SYSTEM with errno. */
+enum status udp_socket_join(int fd, const char *group, const char *interface);
+
+/* Reads what is there, at most UDP_BATCH_MAX datagrams, and hands each to take. Returns how many. */
+size_t udp_socket_receive(int fd, struct udp_batch *batch,
+                          void (*take)(void *user, const struct udp_datagram *datagram), void *user);
+
+/* Sends payload to datagram->peer from datagram->local (and interface, where local is link-local); multicast
+ * locals are left to the kernel to choose. A full socket buffer drops the datagram, as a network would. */
+void udp_socket_send(int fd, const struct udp_datagram *datagram);
+
+#endif

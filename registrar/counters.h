@@ -1,0 +1,48 @@
+/* What the registrar counts. Each name stands once, in counters.c, at the index of its enum. */
+#ifndef ESTUARY_REGISTRAR_COUNTERS_H
+#define ESTUARY_REGISTRAR_COUNTERS_H
+
+#include "common/metrics.h"
+
+enum counter {
+    COUNTER_DATAGRAMS_RECEIVED,
+    COUNTER_DATAGRAMS_DROPPED, /* truncated, malformed, or of no association */
+    COUNTER_COOKIES_SENT,
+    COUNTER_COOKIES_REFUSED, /* came back wrong or too late */
+    COUNTER_HANDSHAKES_STARTED,
+    COUNTER_HANDSHAKES_COMPLETED,
+    COUNTER_HANDSHAKES_FAILED,
+    COUNTER_HANDSHAKES_REFUSED, /* max_handshakes or max_associations reached */
+    COUNTER_FLIGHTS_RETRANSMITTED,
+    COUNTER_ASSOCIATIONS, /* open now, handshakes included */
+    COUNTER_HANDSHAKES,   /* in flight now */
+    COUNTER_ASSOCIATIONS_EVICTED,
+    COUNTER_ASSOCIATIONS_EXPIRED,
+    COUNTER_MESSAGES_RECEIVED,
+    COUNTER_MESSAGES_MALFORMED,
+    COUNTER_MESSAGES_DUPLICATE,
+    COUNTER_MESSAGES_DROPPED, /* no room in the ring of message ids, or too many open requests */
+    COUNTER_RESPONSES_RETRANSMITTED,
+    COUNTER_RESPONSES_ABANDONED, /* MAX_RETRANSMIT reached, or reset */
+    COUNTER_TRANSFERS_EXPIRED,
+    COUNTER_TRANSFERS_REFUSED, /* max_buffered_bytes or contexts used up */
+    COUNTER_BUFFERED_BYTES,    /* held for block-wise transfers now */
+    COUNTER_EXCHANGES_STARTED,
+    COUNTER_EXCHANGES_ANSWERED,
+    COUNTER_EXCHANGES_REFUSED, /* 4.xx of our own */
+    COUNTER_PENDING_ENTRIES,   /* now */
+    COUNTER_PENDING_REPEATED,  /* re-POSTs answered from the table */
+    COUNTER_IN_DOUBT,          /* transactions whose outcome is unknown */
+    COUNTER_UPSTREAM_REQUESTS,
+    COUNTER_UPSTREAM_FAILURES,
+    COUNTER_UPSTREAM_QUEUED,  /* now */
+    COUNTER_UPSTREAM_REFUSED, /* queue full */
+    COUNTER_CACHE_HITS,
+    COUNTER_CACHE_FETCHES,
+    COUNTER_COUNT
+};
+
+/* Gives; NULL: no memory. */
+struct metrics *counters_create(void);
+
+#endif

@@ -1,0 +1,57 @@
+/* The message layer of one association (RFC 7252 section 4): duplicates, acknowledgements, separate
+ * responses, retransmission, RST and ping. Knows no socket, loop or clock: callers pass monotonic
+ * milliseconds. */
+#ifndef ESTUARY_REGISTRAR_DOWNSTREAM_MESSAGE_LAYER_H
+#define ESTUARY_REGISTRAR_DOWNSTREAM_MESSAGE_LAYER_H
+
+#include "common/coap_message.h"
+#include "registrar/settings.h"
+
+struct metrics;
+struct message_layer;
+
+#define MESSAGE_OPEN_MAX 4  /* requests of one association that wait for their response at a time */
+#define MESSAGE_RING     64 /* message ids remembered for duplicate detection */
+#define MESSAGE_KEPT_MAX 4  /* of those, the last ones whose response octets are kept */
+
+/* Both are called from within the functions below; neither may free the layer. */
+struct message_layer_events {
+    void (*send)(void *user, struct bytes datagram);
+    /* A request that is no duplicate: answer it, now or later, with message_layer_respond. message borrows.
+     */
+    void (*request)(void *user, uint32_t request, const struct coap_message *message);
+    void *user;
+};
+
+/* The times that follow from the settings (RFC 7252 section 4.8.2), for the longest span of retransmission
+ * that we say we support. */
+uint64_t message_layer_exchange_lifetime_ms(const struct coap_settings *settings);
+
+/* Borrows settings, metrics and the user of events. Gives; NULL: no memory. */
+struct message_layer *message_layer_create(const struct coap_settings *settings, struct metrics *metrics,
+                                           const struct message_layer_events *events);
+void message_layer_free(struct message_layer *layer);
+
+void message_layer_receive(struct message_layer *layer, uint64_t now_ms, struct bytes datagram);
+
+/* Answers: type, id and token of response are set here. Piggybacked while the request's ACK is not out, else
+ * a separate response (CON for a CON request, and for a NON one NON) that is retransmitted until
+ * acknowledged. had_effect: the message id is never forgotten before EXCHANGE_LIFETIME. Unknown (long gone)
+ * requests are ignored. */
+void message_layer_respond(struct message_layer *layer, uint64_t now_ms, uint32_t request,
+                           struct coap_message *response, bool had_effect);
+
+/* Silence: a request that must not be answered at all; a CON is rejected with RST (RFC 7252 section 4.2), a
+ * NON ignored. */
+void message_layer_reject(struct message_layer *layer, uint64_t now_ms, uint32_t request);
+
+/* Sends what is due: empty ACKs after separate_after_ms, retransmissions. */
+void message_layer_tick(struct message_layer *layer, uint64_t now_ms);
+
+/* When the next tick is due; MONOTONIC_NEVER: nothing is. */
+uint64_t message_layer_deadline(const struct message_layer *layer);
+
+/* Requests unanswered or responses unacknowledged: the association has work in flight (SES-2). */
+bool message_layer_busy(const struct message_layer *layer);
+
+#endif

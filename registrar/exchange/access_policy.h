@@ -1,0 +1,18 @@
+/* What a client may ask for (RFC 7030 section 3.7): the checks that only an RA can make. Pure: no socket,
+ * loop or clock. */
+#ifndef ESTUARY_REGISTRAR_EXCHANGE_ACCESS_POLICY_H
+#define ESTUARY_REGISTRAR_EXCHANGE_ACCESS_POLICY_H
+
+#include "common/bytes.h"
+#include "registrar/protocol/certificate_request.h"
+#include "registrar/protocol/client_identity.h"
+#include "registrar/protocol/est_operation.h"
+#include "registrar/settings.h"
+
+/* Decides about a CSR. STATUS_OK, or STATUS_FORBIDDEN with the reason in diagnostic (at most 128 octets of
+ * UTF-8, fit for the device and for the log): it asks for CA or RA powers (RE-7), it does not name the device
+ * that sends it (RE-8). */
+enum status access_policy_check(const struct access_settings *settings, const struct client_identity *client,
+                                const struct certificate_request *request, struct buffer *diagnostic);
+
+#endif

@@ -1,0 +1,73 @@
+/* One EST request on its way: from the device through the checks to the EST server and back (RFC 9148 section
+ * 5). The path in exchange.c is the table of contents of the program. */
+#ifndef ESTUARY_REGISTRAR_EXCHANGE_EXCHANGE_H
+#define ESTUARY_REGISTRAR_EXCHANGE_EXCHANGE_H
+
+#include "common/bytes.h"
+#include "common/coap_message.h"
+#include "registrar/protocol/client_identity.h"
+#include "registrar/protocol/content_format.h"
+#include "registrar/protocol/est_operation.h"
+
+struct event_base;
+struct metrics;
+struct settings;
+struct est_client;
+struct pending_enrolments;
+struct response_cache;
+struct exchanges;
+
+/* What downstream asks. Everything is borrowed for the call only; the client is held on to as needed. */
+struct est_request {
+    struct est_route route;
+    uint8_t method; /* CM_GET, CM_POST, … */
+    struct coap_uint_option accept, content_format;
+    struct bytes body;
+    struct client_identity *client;
+};
+
+/* What the device gets. */
+struct est_answer {
+    uint8_t code;
+    enum content_format content_format; /* CONTENT_FORMAT_NONE: no such option */
+    struct coap_uint_option max_age, size1;
+    struct bytes
+        payload; /* the whole representation, or a diagnostic of at most 128 octets; borrowed for the call */
+    bool had_effect; /* the EST server has or may have acted on the request: never run it again */
+};
+
+/* Where the answer goes. The two numbers name an association (a generation handle, never a pointer) and a
+ * request on it; either may be gone when the answer comes. Called once an exchange, perhaps before
+ * exchange_start returns. */
+struct est_reply {
+    void (*answer)(void *user, uint64_t association, uint32_t request, const struct est_answer *answer);
+    void *user;
+    uint64_t association;
+    uint32_t request;
+};
+
+/* What all exchanges of one worker share; everything is borrowed. */
+struct exchange_services {
+    const struct settings *settings;
+    struct event_base *base;
+    struct metrics *metrics;
+    struct est_client *est_client;
+    struct pending_enrolments *pending; /* shared by all workers */
+    struct response_cache *cache;       /* shared by all workers */
+};
+
+/* Gives the owner of one worker's exchanges; NULL: no memory. */
+struct exchanges *exchanges_create(const struct exchange_services *services);
+
+/* Drops exchanges that still run, unanswered. Call it after the est_client is gone. */
+void exchanges_free(struct exchanges *exchanges);
+
+/* Starts one. Every exchange answers exactly once, whatever happens. */
+void exchange_start(struct exchanges *exchanges, const struct est_request *request,
+                    const struct est_reply *reply);
+
+/* How many have not yet ended; an exchange whose device was answered early (DLY-3) runs on until the EST
+ * server has answered. */
+size_t exchanges_running(const struct exchanges *exchanges);
+
+#endif

@@ -1,0 +1,36 @@
+/* A PKCS#10 certification request: strictly decoded, questioned, never changed (RFC 2986, POP-7). */
+#ifndef ESTUARY_REGISTRAR_PROTOCOL_CERTIFICATE_REQUEST_H
+#define ESTUARY_REGISTRAR_PROTOCOL_CERTIFICATE_REQUEST_H
+
+#include "common/bytes.h"
+
+#include <openssl/x509.h>
+
+struct certificate_request;
+
+/* Decodes der. STATUS_MALFORMED: not exactly one DER CertificationRequest (BER, trailing octets), or a key or
+ * attribute that cannot be read. Copies what it needs. Gives; free with certificate_request_free. */
+enum status certificate_request_parse(struct bytes der, struct certificate_request **request);
+void certificate_request_free(struct certificate_request *request);
+
+/* Checks the self-signature (PAY-10). STATUS_UNTRUSTED when it does not verify. */
+enum status certificate_request_verify(const struct certificate_request *request);
+
+X509_NAME *certificate_request_subject(const struct certificate_request *request); /* borrows */
+EVP_PKEY *certificate_request_key(const struct certificate_request *request);      /* borrows */
+
+/* The requested extensions, NULL: none. Borrows. */
+const STACK_OF(X509_EXTENSION) * certificate_request_extensions(const struct certificate_request *request);
+
+/* The text of challengePassword (1.2.840.113549.1.9.7). False: the CSR has none. Borrows. */
+bool certificate_request_challenge_password(const struct certificate_request *request, struct bytes *text);
+
+/* SHA-256 of the DER CertificationRequestInfo with its challengePassword attribute left out (DLY-4). */
+enum status certificate_request_digest(const struct certificate_request *request, uint8_t digest[static 32]);
+
+/* What a CSR may never ask for through an RA (RE-7): CA:TRUE, keyCertSign, cRLSign, an EKU of cmcRA, cmcCA or
+ * any. Gives the name of the first such thing ("basicConstraints CA:TRUE"), a static string, or NULL when
+ * there is none. An extension that cannot be decoded or stands twice counts as one. */
+const char *certificate_request_forbidden_power(const struct certificate_request *request);
+
+#endif

@@ -1,0 +1,133 @@
+/* What the configuration file says, as plain values. One file is one immutable snapshot. */
+#ifndef ESTUARY_REGISTRAR_SETTINGS_H
+#define ESTUARY_REGISTRAR_SETTINGS_H
+
+#include "common/base64.h"
+#include "common/bytes.h"
+#include "common/endpoint.h"
+#include "common/log.h"
+
+#define SETTINGS_LISTENERS_MAX 8
+#define SETTINGS_STRINGS_MAX   64
+
+/* Owned by the settings; items are never NULL. File names are resolved against the configuration file's
+ * folder. */
+struct settings_strings {
+    char *items[SETTINGS_STRINGS_MAX];
+    size_t count;
+};
+
+struct settings_endpoints {
+    struct endpoint items[SETTINGS_LISTENERS_MAX];
+    size_t count;
+};
+
+enum est_att_empty { /* what /att answers when the EST server has no attributes (requirements Q6) */
+                     ATT_EMPTY_NOT_FOUND, /* "4.04" */
+                     ATT_EMPTY_SEQUENCE,  /* "3000": 2.05 with an empty SEQUENCE, RFC 8951 section 4 */
+                     ATT_EMPTY_CONTENT    /* "2.05": 2.05 without payload */
+};
+
+enum est_crts_287 { /* which certificate /crts gives as 287 when there are several (CF-6) */
+                    CRTS_287_ISSUING_CA,
+                    CRTS_287_ROOT,
+                    CRTS_287_REFUSE
+};
+
+enum in_doubt_policy { IN_DOUBT_RETRY, IN_DOUBT_HOLD };
+
+enum csr_identity { /* RE-8 */
+                    CSR_IDENTITY_SAME_SERIAL,
+                    CSR_IDENTITY_SAME_SUBJECT,
+                    CSR_IDENTITY_ANY
+};
+
+enum upstream_profile { UPSTREAM_RFC7030, UPSTREAM_LIBEST };
+
+struct listen_settings {
+    struct settings_endpoints coaps, discovery;
+    struct settings_strings multicast_interfaces;
+};
+
+struct dtls_settings {
+    char *certificate, *private_key;
+    struct settings_strings manufacturer_trust,
+        domain_trust;               /* PEM files; an empty list switches the store off */
+    uint32_t handshake_mtu;         /* octets of UDP payload in a handshake flight, 256 to 1200 */
+    uint32_t retransmit_timeout_ms; /* first DTLS retransmission, RFC 7925 section 11 (TX-3) */
+    uint32_t idle_timeout_s;
+    uint32_t max_associations, max_handshakes; /* of the whole process */
+};
+
+struct coap_settings {
+    uint32_t ack_timeout_ms;
+    double ack_random_factor;
+    uint32_t max_retransmit;
+    uint32_t block_size;         /* 16 to 1024, a power of two */
+    uint32_t separate_after_ms;  /* below ack_timeout_ms */
+    uint32_t answer_within_ms;   /* DLY-3 */
+    uint32_t max_request_bytes;  /* of one request body */
+    uint32_t max_buffered_bytes; /* of all bodies and representations kept for block-wise transfers, whole
+                                    process */
+};
+
+struct est_settings {
+    char *root; /* the short root, "/est"; /.well-known/est is always served */
+    struct settings_strings labels;
+    bool att;
+    bool long_names; /* URI-5 */
+    enum est_att_empty att_empty;
+    enum est_crts_287 crts_287;
+    enum in_doubt_policy in_doubt;
+    uint32_t grace_s;     /* a fetched result is kept this long for a lost answer */
+    uint32_t max_pending; /* entries of the pending table */
+    uint32_t retry_after_s,
+        retry_after_max_s; /* Max-Age where the EST server names none; and at most (RSP-2) */
+};
+
+struct upstream_settings {
+    struct settings_strings servers; /* https URLs; just one for now */
+    struct settings_strings trust;
+    char *certificate, *private_key;
+    char *default_label; /* "" none (RA-3) */
+    enum upstream_profile profile;
+    uint32_t max_connections; /* of the whole process; one of them is kept for GETs */
+    bool reuse_connections;
+    uint32_t connect_timeout_ms, timeout_ms;
+    uint32_t queue;                 /* requests waiting for a connection, whole process */
+    uint32_t max_response_bytes;    /* of one HTTP body */
+    uint32_t cacerts_max_age_s;     /* how long cacerts and csrattrs are served from memory */
+    enum base64_lines base64_lines; /* PAY-3 */
+    bool content_transfer_encoding; /* PAY-6 */
+};
+
+struct access_settings {
+    enum csr_identity csr_identity;
+};
+
+struct log_settings {
+    enum log_level level;
+    enum log_format format;
+};
+
+struct settings {
+    struct listen_settings listen;
+    struct dtls_settings dtls;
+    struct coap_settings coap;
+    struct est_settings est;
+    struct upstream_settings upstream;
+    struct access_settings access;
+    struct log_settings log;
+    uint32_t workers; /* "auto": one per core */
+};
+
+/* Reads a JSON file. On success gives the settings (free with settings_free); otherwise NULL, and errors
+ * holds one line for each thing wrong, each with file, JSON path, value and cure. Warnings (a profile
+ * overridden to its harm, …) are lines in warnings. */
+struct settings *settings_read(const char *file, struct buffer *errors, struct buffer *warnings);
+void settings_free(struct settings *settings);
+
+/* Appends the whole effective configuration as JSON that settings_read accepts (--print-config). */
+void settings_print(const struct settings *settings, struct buffer *json);
+
+#endif

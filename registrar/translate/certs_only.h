@@ -1,0 +1,25 @@
+/* PKCS#7 certs-only messages (RFC 5652 degenerate SignedData; RFC 7030 sections 4.1.3 and 4.2.3). */
+#ifndef ESTUARY_REGISTRAR_TRANSLATE_CERTS_ONLY_H
+#define ESTUARY_REGISTRAR_TRANSLATE_CERTS_ONLY_H
+
+#include "common/bytes.h"
+#include "registrar/settings.h"
+
+#include <openssl/x509.h>
+
+struct certs_only;
+
+/* Strict: SignedData with at least one certificate and no signer, nothing behind it; else STATUS_MALFORMED.
+ * Gives. */
+enum status certs_only_parse(struct bytes der, struct certs_only **certs);
+void certs_only_free(struct certs_only *certs);
+
+/* The certificate with this public key: STATUS_OK and a borrowed one, or STATUS_MISMATCH. */
+enum status certs_only_find(const struct certs_only *certs, EVP_PKEY *key, X509 **certificate);
+
+/* The one certificate that stands for all of /crts as 287 (CF-6): the only one; or by policy the CA that
+ * issues client certificates or the root where that is unambiguous; else STATUS_UNSUPPORTED. Borrows. */
+enum status certs_only_choose_ca(const struct certs_only *certs, enum est_crts_287 policy,
+                                 X509 **certificate);
+
+#endif

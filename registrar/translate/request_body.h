@@ -1,0 +1,13 @@
+/* A device's binary request as an HTTP body (RFC 9148 section 5, RFC 8951 section 3). */
+#ifndef ESTUARY_REGISTRAR_TRANSLATE_REQUEST_BODY_H
+#define ESTUARY_REGISTRAR_TRANSLATE_REQUEST_BODY_H
+
+#include "common/bytes.h"
+#include "registrar/settings.h"
+
+/* Appends the base64 of der in the lines that settings ask for (PAY-2, PAY-3). STATUS_TOO_LARGE past the
+ * profile's limit (libest: 8192 octets). */
+enum status request_body_encode(const struct upstream_settings *settings, struct bytes der,
+                                struct buffer *body);
+
+#endif

@@ -1,0 +1,26 @@
+/* An EST server's HTTP body as a device's binary representation: decoded, checked, in the format asked for.
+ */
+#ifndef ESTUARY_REGISTRAR_TRANSLATE_RESPONSE_BODY_H
+#define ESTUARY_REGISTRAR_TRANSLATE_RESPONSE_BODY_H
+
+#include "common/bytes.h"
+#include "registrar/protocol/certificate_request.h"
+#include "registrar/protocol/est_operation.h"
+#include "registrar/settings.h"
+
+/* Checks type and base64 of a 200 body and appends the DER it stands for (PAY-4 to PAY-9): certs-only with at
+ * least one certificate and nothing behind it, for enrolments one whose key is the CSR's (csr may be NULL for
+ * GETs); csrattrs one SEQUENCE, a counted NUL behind libest's base64 tolerated under that profile only.
+ * STATUS_MALFORMED, STATUS_MISMATCH: 5.02. */
+enum status response_body_decode(const struct est_operation *operation,
+                                 const struct upstream_settings *settings, struct bytes content_type,
+                                 struct bytes body, const struct certificate_request *csr,
+                                 struct buffer *der);
+
+/* Appends der, a result of response_body_decode, in the format asked for: as it is (281, 285), or its one
+ * certificate (287; CF-5, CF-6). STATUS_UNSUPPORTED: 4.06. */
+enum status response_body_present(const struct est_operation *operation, const struct est_settings *settings,
+                                  enum content_format format, struct bytes der,
+                                  const struct certificate_request *csr, struct buffer *representation);
+
+#endif

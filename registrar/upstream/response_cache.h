@@ -1,0 +1,51 @@
+/* The answers to cacerts and csrattrs, kept for a while and fetched once for everybody who waits (RFC 7252
+ * section 5.6). Shared by all workers; knows no clock. Keys are operation and label; labels come from the
+ * allow-list only, so its size is bounded. */
+#ifndef ESTUARY_REGISTRAR_UPSTREAM_RESPONSE_CACHE_H
+#define ESTUARY_REGISTRAR_UPSTREAM_RESPONSE_CACHE_H
+
+#include "common/bytes.h"
+#include "common/mailbox.h"
+#include "registrar/protocol/est_operation.h"
+#include "registrar/settings.h"
+
+struct metrics;
+struct response_cache;
+
+/* What a fetch came to: a representation, "there is none" (HTTP 204), or a failure that all who waited share.
+ */
+struct cached_response {
+    uint8_t code;       /* 0: der holds the EST server's answer; else the CoAP code to answer with */
+    uint32_t max_age_s; /* remaining freshness; with a 5.03 the wait */
+    struct buffer der;  /* the decoded answer, or a diagnostic */
+};
+
+void cached_response_init(struct cached_response *response, size_t limit);
+void cached_response_free(struct cached_response *response);
+
+/* One who waits for somebody else's fetch; embedded in the waiting exchange. */
+struct cache_waiter {
+    struct cache_waiter *next;
+    struct letter letter;    /* posted to mailbox with response filled in */
+    struct mailbox *mailbox; /* borrowed */
+    struct cached_response response;
+};
+
+enum cache_verdict {
+    CACHE_HIT,   /* waiter->response is filled in */
+    CACHE_FETCH, /* the caller fetches, and must call response_cache_fetched exactly once */
+    CACHE_WAIT   /* somebody fetches: the waiter's letter will come */
+};
+
+struct response_cache *response_cache_create(const struct settings *settings, struct metrics *metrics);
+void response_cache_free(struct response_cache *cache);
+
+enum cache_verdict response_cache_ask(struct response_cache *cache, enum est_operation_id operation,
+                                      struct bytes label, uint64_t now_ms, struct cache_waiter *waiter);
+
+/* Hands a copy to all who wait, and keeps it for max_age_s when code is 0 or 4.04 (none there). fetched is
+ * borrowed. */
+void response_cache_fetched(struct response_cache *cache, enum est_operation_id operation, struct bytes label,
+                            uint64_t now_ms, const struct cached_response *fetched);
+
+#endif
