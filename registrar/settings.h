@@ -118,7 +118,9 @@ struct settings {
     struct upstream_settings upstream;
     struct access_settings access;
     struct log_settings log;
-    uint32_t workers; /* "auto": one per core */
+    uint32_t workers;  /* "auto": one per core */
+    uint32_t drain_ms; /* how long SIGTERM waits for exchanges in flight; default 8000, below what container
+                          engines grant */
 };
 
 /* Reads a JSON file. On success gives the settings (free with settings_free); otherwise NULL, and errors

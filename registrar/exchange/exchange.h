@@ -10,6 +10,7 @@
 #include "registrar/protocol/est_operation.h"
 
 struct event_base;
+struct mailbox;
 struct metrics;
 struct settings;
 struct est_client;
@@ -51,6 +52,7 @@ struct exchange_services {
     const struct settings *settings;
     struct event_base *base;
     struct metrics *metrics;
+    struct mailbox *mailbox; /* of base: where a shared fetch wakes an exchange */
     struct est_client *est_client;
     struct pending_enrolments *pending; /* shared by all workers */
     struct response_cache *cache;       /* shared by all workers */
