@@ -1,0 +1,226 @@
+"""The real programs, started and stopped as an operator would: est-server, est-registrar, est-device, libcoap's clients."""
+
+import copy
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+import ssl as python_ssl
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("ESTUARY_BUILD", ROOT / "build"))
+REGISTRAR = BUILD / "registrar" / "est-registrar"
+EST_SERVER = BUILD / "tests" / "est_server" / "est-server"
+EST_DEVICE = BUILD / "tests" / "device" / "est-device"
+START_WITHIN_S = 20
+STOP_WITHIN_S = 20
+
+
+class Pki:
+    """The keys and certificates of one test run (tests/pki/)."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        run([ROOT / "tests" / "pki" / "make_pki", self.folder])
+
+    def __truediv__(self, name):
+        return self.folder / name
+
+    def device(self, name, serial=None, *options):
+        """Makes a device certificate once, and returns the paths of certificate and key."""
+        certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
+        if not certificate.exists():
+            run([ROOT / "tests" / "pki" / "make_device", self.folder, name, serial or f"SN-{name}", *options])
+        return certificate, key
+
+    def csr(self, key, subject, *options):
+        """The DER of a certification request."""
+        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".der") as out:
+            run([ROOT / "tests" / "pki" / "make_csr", key, out.name, subject, *options])
+            return pathlib.Path(out.name).read_bytes()
+
+
+def run(command, check=True, timeout=60, **more):
+    """A command that ends by itself."""
+    result = subprocess.run([str(part) for part in command], capture_output=True, timeout=timeout, **more)
+    if check and result.returncode != 0:
+        raise AssertionError(f"{command} ended with {result.returncode}:\n{result.stdout.decode()}\n{result.stderr.decode()}")
+    return result
+
+
+class Program:
+    """A running program whose stderr is read line by line."""
+
+    def __init__(self, command, stdout=None, environment=None):
+        self.lines, self.news = [], threading.Condition()
+        self.process = subprocess.Popen([str(part) for part in command], stdout=stdout or subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, env={**os.environ, **(environment or {})})
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self.news:
+                self.lines.append(line.decode(errors="replace").rstrip("\n"))
+                self.news.notify_all()
+        with self.news:
+            self.lines.append(None)
+            self.news.notify_all()
+
+    def wait_for(self, pattern, timeout=START_WITHIN_S, since=0):
+        """The first line that matches; the program's end or the timeout is a failure that shows what it said."""
+        deadline, at = time.monotonic() + timeout, since
+        with self.news:
+            while True:
+                while at < len(self.lines):
+                    if self.lines[at] is None:
+                        raise AssertionError("ended early:\n" + self.text())
+                    if match := re.search(pattern, self.lines[at]):
+                        return match
+                    at += 1
+                if not self.news.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
+                    raise AssertionError(f"no {pattern!r} within {timeout} s:\n" + self.text())
+
+    def text(self):
+        return "\n".join(line for line in self.lines if line is not None)
+
+    def stop(self, expect=0):
+        """SIGTERM, as a service manager stops it: it must end cleanly, and with no word of a sanitizer."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError("did not end after SIGTERM:\n" + self.text())
+        finally:
+            self.reader.join()
+            self.process.stderr.close()
+        assert "Sanitizer" not in self.text() and "runtime error" not in self.text(), self.text()
+        assert code == expect, f"ended with {code}:\n{self.text()}"
+
+    def kill(self):
+        """After a failure: leaves nothing running."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.reader.join()
+        self.process.stderr.close()
+
+
+class EstServer:
+    """est-server on a free port of 127.0.0.1 and what it counted."""
+
+    def __init__(self, pki, folder, *options):
+        port_file = pathlib.Path(folder) / "est-server.port"
+        self.pki = pki
+        self.program = Program([EST_SERVER, "--certificate", pki / "est-server.pem", "--key", pki / "est-server.key",
+                                "--ca", pki / "est-ca.pem", "--ca-key", pki / "est-ca.key", "--port", "0",
+                                "--port-file", port_file, *options])
+        deadline = time.monotonic() + START_WITHIN_S
+        while not (port_file.exists() and port_file.read_text().strip()):
+            assert self.program.process.poll() is None and time.monotonic() < deadline, self.program.text()
+            time.sleep(0.01)
+        self.port = int(port_file.read_text())
+        self.url = f"https://localhost:{self.port}"
+        self.tls = python_ssl.create_default_context(cafile=str(pki / "est-ca.pem"))
+
+    def ask(self, path, method="GET"):
+        request = urllib.request.Request(self.url + path, method=method, data=b"" if method == "POST" else None)
+        with urllib.request.urlopen(request, context=self.tls, timeout=10) as response:
+            return json.load(response) if method == "GET" else response.read()
+
+    def stats(self):
+        return self.ask("/stats")
+
+    def reset(self):
+        self.ask("/stats/reset", "POST")
+
+
+class Registrar:
+    """est-registrar with a configuration that a test changes where it matters: changes={"coap": {"block_size": 64}}."""
+
+    def __init__(self, pki, upstream_url, folder, changes=None, wait=True, environment=None):
+        self.folder = pathlib.Path(folder)
+        self.config = self.folder / "registrar.json"
+        self.settings = merge(default_settings(pki, upstream_url), changes or {})
+        self.config.write_text(json.dumps(self.settings, indent=2))
+        self.program = Program([REGISTRAR, "--config", self.config], environment=environment)
+        self.pid = self.program.process.pid
+        if wait:
+            self.program.wait_for(r"ready:")
+            self.coaps = self._addresses("coaps")
+            self.coap = self._addresses("coap")
+
+    def _addresses(self, scheme):
+        found = []
+        for line in self.program.lines:
+            if line and (match := re.search(rf"listening {scheme}://(.*?):(\d+)(\s|\"|$)", line)):
+                found.append((match[1].strip("[]"), int(match[2])))
+        return found
+
+    @property
+    def address(self):
+        """Where devices find it on the IPv4 loopback address."""
+        return ("127.0.0.1", self.coaps[0][1])
+
+    def counters(self):
+        """What it counts (SIGUSR1 makes it tell)."""
+        since = len(self.program.lines)
+        self.program.process.send_signal(signal.SIGUSR1)
+        line = self.program.wait_for(r"counters:(.*)", since=since)[1]
+        return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+
+    def resident_kib(self):
+        text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
+
+    def stop(self):
+        self.program.stop()
+
+
+def default_settings(pki, upstream_url):
+    return {
+        "listen": {"coaps": ["127.0.0.1:0"], "discovery": []},
+        "dtls": {"certificate": str(pki / "registrar.pem"), "private_key": str(pki / "registrar.key"),
+                 "manufacturer_trust": [str(pki / "manufacturer-ca.pem")], "domain_trust": [str(pki / "est-ca.pem")]},
+        "upstream": {"servers": [upstream_url], "trust": [str(pki / "est-ca.pem")],
+                     "certificate": str(pki / "ra.pem"), "private_key": str(pki / "ra.key")},
+    }
+
+
+def merge(base, changes):
+    """Changes win; an object is changed key by key, and None removes a key."""
+    merged = copy.deepcopy(base)
+    for key, value in changes.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def est_device(*arguments, check=True, timeout=60):
+    """Runs est-device --json: its records by operation, and the process's result."""
+    result = run([EST_DEVICE, "--json", *arguments], check=False, timeout=timeout)
+    records = [json.loads(line) for line in result.stdout.decode().splitlines() if line.startswith("{")]
+    if check:
+        assert result.returncode == 0, f"{arguments}: {result.returncode}\n{result.stdout.decode()}\n{result.stderr.decode()}"
+    return records, result
+
+
+def coap_client(flavour):
+    """Debian's coap-client-openssl or coap-client-gnutls."""
+    path = shutil.which(f"coap-client-{flavour}")
+    assert path, f"coap-client-{flavour} is missing: apt-get install libcoap3-bin"
+    return path
