@@ -9,7 +9,8 @@
 struct certificate_request;
 
 /* Decodes der. STATUS_MALFORMED: not exactly one DER CertificationRequest (BER, trailing octets), or a key or
- * attribute that cannot be read. Copies what it needs. Gives; free with certificate_request_free. */
+ * attribute that cannot be read, a curve without a name among them. Copies what it needs. Gives; free with
+ * certificate_request_free. */
 enum status certificate_request_parse(struct bytes der, struct certificate_request **request);
 void certificate_request_free(struct certificate_request *request);
 
@@ -29,8 +30,10 @@ bool certificate_request_challenge_password(const struct certificate_request *re
 enum status certificate_request_digest(const struct certificate_request *request, uint8_t digest[static 32]);
 
 /* What a CSR may never ask for through an RA (RE-7): CA:TRUE, keyCertSign, cRLSign, an EKU of cmcRA, cmcCA or
- * any. Gives the name of the first such thing ("basicConstraints CA:TRUE"), a static string, or NULL when
- * there is none. An extension that cannot be decoded or stands twice counts as one. */
+ * any, the other extensions that only CA certificates have (RFC 5280 section 4.2.1), and the EKUs by which a
+ * CA delegates its own authority (OCSPSigning, cmcArchive, cmKGA). Gives the name of the first such thing
+ * ("basicConstraints CA:TRUE"), a static string, or NULL when there is none. An extension that cannot be
+ * decoded, and an extension or attribute that stands twice, count as one. */
 const char *certificate_request_forbidden_power(const struct certificate_request *request);
 
 #endif

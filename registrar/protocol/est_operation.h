@@ -38,7 +38,7 @@ struct est_route {
 enum status est_route_find(const struct est_settings *settings, const struct bytes *segments, size_t count,
                            struct est_route *route);
 
-/* Whether a label may be configured: one segment of 1 to 128 octets, not "." or "..", without "/", "\\", "%"
+/* Whether a label may be configured: one segment of 1 to 128 octets, not "." or "..", without "/", "\", "%"
  * and control octets, and not the name of an operation, short or long (URI-4, RFC 7030 section 3.2.2). */
 bool est_label_is_valid(struct bytes label);
 
