@@ -87,10 +87,13 @@ struct coap_message {
  * elective single option counts once (RFC 7252 section 5.4.5). STATUS_MALFORMED: not version 1, a bad token
  * length, a truncated option, a payload marker without payload, an empty message with anything behind its
  * header, a reserved or signalling code class. The header fields that could be read (type, id) are filled in
- * where the datagram has at least 4 octets of version 1, so that a CON can be rejected. */
+ * where the datagram has at least 4 octets of version 1, so that a CON can be rejected; otherwise the type is
+ * CM_NON, because such a datagram must be ignored (RFC 7252 section 3). */
 enum status coap_message_parse(struct bytes datagram, struct coap_message *message);
 
-/* Appends the wire form to datagram. Writes every field that is present, path and query included. */
+/* Appends the wire form to datagram. Writes every field that is present, path and query included.
+ * STATUS_MALFORMED: a token or an option value that the wire cannot hold; datagram's content is then
+ * unchanged, as it is when its limit is reached. */
 enum status coap_message_write(const struct coap_message *message, struct buffer *datagram);
 
 /* "2.04", for logs. Writes into text, returns it. */
