@@ -36,6 +36,10 @@ enum status udp_socket_local(int fd, struct endpoint *local);
 /* Joins a group on the interface with this name. STATUS_SYSTEM with errno. */
 enum status udp_socket_join(int fd, const char *group, const char *interface);
 
+/* The unicast address from which the kernel would answer peer: what a reply to a group is to come from.
+ * Sends nothing. STATUS_SYSTEM with errno: no route. */
+enum status udp_source_for(const struct endpoint *peer, struct endpoint *source);
+
 /* Reads what is there, at most UDP_BATCH_MAX datagrams, and hands each to take. Returns how many. */
 size_t udp_socket_receive(int fd, struct udp_batch *batch,
                           void (*take)(void *user, const struct udp_datagram *datagram), void *user);
