@@ -1,0 +1,271 @@
+#include "common/settings_table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct type_rules {
+    size_t size;                                                           /* of the member */
+    void (*release)(void *member);                                         /* NULL: owns nothing */
+    json_t *(*to_json)(const struct settings_field *, const void *member); /* NULL: no memory */
+    void (*describe)(const struct settings_field *field, struct buffer *text);
+};
+
+static void release_string(void *member);
+static void release_strings(void *member);
+static json_t *string_to_json(const struct settings_field *field, const void *member);
+static json_t *bool_to_json(const struct settings_field *field, const void *member);
+static json_t *u32_to_json(const struct settings_field *field, const void *member);
+static json_t *double_to_json(const struct settings_field *field, const void *member);
+static json_t *enum_to_json(const struct settings_field *field, const void *member);
+static json_t *strings_to_json(const struct settings_field *field, const void *member);
+static json_t *endpoints_to_json(const struct settings_field *field, const void *member);
+static void describe_string(const struct settings_field *field, struct buffer *text);
+static void describe_file(const struct settings_field *field, struct buffer *text);
+static void describe_bool(const struct settings_field *field, struct buffer *text);
+static void describe_number(const struct settings_field *field, struct buffer *text);
+static void describe_names(const struct settings_field *field, struct buffer *text);
+static void describe_list(const struct settings_field *field, struct buffer *text);
+
+static const struct type_rules rules[SETTINGS_TYPE_COUNT] = {
+    [SETTINGS_STRING] = {sizeof(char *), release_string, string_to_json, describe_string},
+    [SETTINGS_FILE] = {sizeof(char *), release_string, string_to_json, describe_file},
+    [SETTINGS_BOOL] = {sizeof(bool), NULL, bool_to_json, describe_bool},
+    [SETTINGS_U32] = {sizeof(uint32_t), NULL, u32_to_json, describe_number},
+    [SETTINGS_DOUBLE] = {sizeof(double), NULL, double_to_json, describe_number},
+    [SETTINGS_ENUM] = {sizeof(int), NULL, enum_to_json, describe_names},
+    [SETTINGS_STRINGS] = {sizeof(struct settings_strings), release_strings, strings_to_json, describe_list},
+    [SETTINGS_FILES] = {sizeof(struct settings_strings), release_strings, strings_to_json, describe_list},
+    [SETTINGS_ENDPOINTS] = {sizeof(struct settings_endpoints), NULL, endpoints_to_json, describe_list},
+};
+
+static bool put(json_t *root, const char *path, json_t *value);
+static struct bytes section_of(const struct settings_field *field);
+static void append_reference_row(const struct settings_field *field, struct buffer *markdown);
+
+const struct settings_field *settings_table_find(const struct settings_table *table, const char *path)
+{
+    for (size_t i = 0; i < table->count; i++)
+        if (strcmp(table->fields[i].path, path) == 0)
+            return &table->fields[i];
+    return NULL;
+}
+
+void settings_field_describe(const struct settings_field *field, struct buffer *text)
+{
+    rules[field->type].describe(field, text);
+}
+
+void settings_field_release(const struct settings_field *field, void *settings)
+{
+    void *member = (char *)settings + field->offset;
+    if (rules[field->type].release != NULL)
+        rules[field->type].release(member);
+    memset(member, 0, rules[field->type].size);
+}
+
+void settings_table_release(const struct settings_table *table, void *settings)
+{
+    for (size_t i = 0; i < table->count; i++)
+        settings_field_release(&table->fields[i], settings);
+}
+
+void settings_table_print(const struct settings_table *table, const void *settings, struct buffer *json)
+{
+    char *text = NULL;
+    json_t *root = json_object();
+    for (size_t i = 0; i < table->count; i++) {
+        const struct settings_field *field = &table->fields[i];
+        const void *member = (const char *)settings + field->offset;
+        if (!put(root, field->path, rules[field->type].to_json(field, member)))
+            goto out;
+    }
+    text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+out:
+    if (text == NULL && json->status == STATUS_OK)
+        json->status = STATUS_NO_MEMORY;
+    if (text != NULL)
+        buffer_printf(json, "%s\n", text);
+    free(text);
+    json_decref(root);
+}
+
+void settings_table_reference(const struct settings_table *table, struct buffer *markdown)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct settings_field *field = &table->fields[i];
+        struct bytes section = section_of(field);
+        if (i == 0 || !bytes_equal(section, section_of(field - 1))) {
+            buffer_append_string(markdown, i == 0 ? "### " : "\n### ");
+            buffer_append(markdown, section.len > 0 ? section : BYTES_LITERAL("top level"));
+            buffer_append_string(markdown, "\n| key | value | default | meaning | source |\n"
+                                           "|---|---|---|---|---|\n");
+        }
+        append_reference_row(field, markdown);
+    }
+}
+
+static void append_reference_row(const struct settings_field *field, struct buffer *markdown)
+{
+    buffer_printf(markdown, "| `%s` | ", field->path);
+    settings_field_describe(field, markdown);
+    if (field->preset != NULL)
+        buffer_printf(markdown, " | `%s`", field->preset);
+    else
+        buffer_append_string(markdown, " | must be given");
+    buffer_printf(markdown, " | %s | %s |\n", field->doc, field->rows);
+}
+
+/* "dtls" of "dtls.handshake_mtu"; empty for a key of the top level. */
+static struct bytes section_of(const struct settings_field *field)
+{
+    const char *dot = strrchr(field->path, '.');
+    return (struct bytes){(const uint8_t *)field->path, dot == NULL ? 0 : (size_t)(dot - field->path)};
+}
+
+/* Takes value. Makes the objects that path leads through. False: no memory. */
+static bool put(json_t *root, const char *path, json_t *value)
+{
+    json_t *object = root;
+    const char *dot;
+    while (object != NULL && (dot = strchr(path, '.')) != NULL) {
+        size_t len = (size_t)(dot - path);
+        json_t *inner = json_object_getn(object, path, len);
+        if (inner == NULL) {
+            inner = json_object();
+            if (json_object_setn_new(object, path, len, inner) != 0)
+                inner = NULL;
+        }
+        object = inner;
+        path = dot + 1;
+    }
+    if (object == NULL) {
+        json_decref(value);
+        return false;
+    }
+    return json_object_set_new(object, path, value) == 0;
+}
+
+static void release_string(void *member)
+{
+    free(*(char **)member);
+}
+
+static void release_strings(void *member)
+{
+    struct settings_strings *strings = member;
+    for (size_t i = 0; i < strings->count; i++)
+        free(strings->items[i]);
+}
+
+static json_t *string_to_json(const struct settings_field *field, const void *member)
+{
+    (void)field;
+    return json_string(*(char *const *)member);
+}
+
+static json_t *bool_to_json(const struct settings_field *field, const void *member)
+{
+    (void)field;
+    return json_boolean(*(const bool *)member);
+}
+
+static json_t *u32_to_json(const struct settings_field *field, const void *member)
+{
+    (void)field;
+    return json_integer(*(const uint32_t *)member);
+}
+
+static json_t *double_to_json(const struct settings_field *field, const void *member)
+{
+    (void)field;
+    return json_real(*(const double *)member);
+}
+
+static json_t *enum_to_json(const struct settings_field *field, const void *member)
+{
+    unsigned value;
+    memcpy(&value, member, sizeof(value));
+    const struct settings_name *name = field->names;
+    while (name->name != NULL && name->value != value)
+        name++;
+    return json_string(name->name);
+}
+
+static json_t *strings_to_json(const struct settings_field *field, const void *member)
+{
+    (void)field;
+    const struct settings_strings *strings = member;
+    json_t *list = json_array();
+    for (size_t i = 0; i < strings->count; i++) {
+        if (json_array_append_new(list, json_string(strings->items[i])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *endpoints_to_json(const struct settings_field *field, const void *member)
+{
+    (void)field;
+    const struct settings_endpoints *endpoints = member;
+    json_t *list = json_array();
+    for (size_t i = 0; i < endpoints->count; i++) {
+        char text[ENDPOINT_TEXT_MAX];
+        if (json_array_append_new(list, json_string(endpoint_format(&endpoints->items[i], text))) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static void describe_string(const struct settings_field *field, struct buffer *text)
+{
+    (void)field;
+    buffer_append_string(text, "a string");
+}
+
+static void describe_file(const struct settings_field *field, struct buffer *text)
+{
+    (void)field;
+    buffer_append_string(text, "a file name");
+}
+
+static void describe_bool(const struct settings_field *field, struct buffer *text)
+{
+    (void)field;
+    buffer_append_string(text, "true or false");
+}
+
+static void describe_number(const struct settings_field *field, struct buffer *text)
+{
+    buffer_printf(text, "%.15g to %.15g", field->min, field->max);
+    if (field->names != NULL) {
+        buffer_append_string(text, " or ");
+        describe_names(field, text);
+    }
+}
+
+static void describe_names(const struct settings_field *field, struct buffer *text)
+{
+    for (const struct settings_name *name = field->names; name->name != NULL; name++) {
+        if (name != field->names)
+            buffer_append_string(text, name[1].name == NULL ? " or " : ", ");
+        buffer_printf(text, "\"%s\"", name->name);
+    }
+}
+
+static void describe_list(const struct settings_field *field, struct buffer *text)
+{
+    buffer_append_string(text, "a list of ");
+    if (field->min == field->max)
+        buffer_printf(text, "exactly %.0f ", field->min);
+    else if (field->min > 0)
+        buffer_printf(text, "%.0f to %.0f ", field->min, field->max);
+    else
+        buffer_printf(text, "at most %.0f ", field->max);
+    buffer_append_string(text, field->type == SETTINGS_FILES       ? "file names"
+                               : field->type == SETTINGS_ENDPOINTS ? "addresses with port"
+                                                                   : "strings");
+}
