@@ -4,23 +4,8 @@
 
 #include "common/base64.h"
 #include "common/bytes.h"
-#include "common/endpoint.h"
 #include "common/log.h"
-
-#define SETTINGS_LISTENERS_MAX 8
-#define SETTINGS_STRINGS_MAX   64
-
-/* Owned by the settings; items are never NULL. File names are resolved against the configuration file's
- * folder. */
-struct settings_strings {
-    char *items[SETTINGS_STRINGS_MAX];
-    size_t count;
-};
-
-struct settings_endpoints {
-    struct endpoint items[SETTINGS_LISTENERS_MAX];
-    size_t count;
-};
+#include "common/settings_table.h"
 
 enum est_att_empty { /* what /att answers when the EST server has no attributes (requirements Q6) */
                      ATT_EMPTY_NOT_FOUND, /* "4.04" */
@@ -118,7 +103,7 @@ struct settings {
     struct upstream_settings upstream;
     struct access_settings access;
     struct log_settings log;
-    uint32_t workers;  /* "auto": one per core */
+    uint32_t workers;  /* threads, at least 1; "auto" is resolved to one per core */
     uint32_t drain_ms; /* how long SIGTERM waits for exchanges in flight; default 8000, below what container
                           engines grant */
 };
@@ -131,5 +116,8 @@ void settings_free(struct settings *settings);
 
 /* Appends the whole effective configuration as JSON that settings_read accepts (--print-config). */
 void settings_print(const struct settings *settings, struct buffer *json);
+
+/* Appends the tables of docs/configuration.md: every key, and what the profiles change (Markdown). */
+void settings_reference(struct buffer *markdown);
 
 #endif

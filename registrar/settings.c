@@ -1,0 +1,509 @@
+#include "registrar/settings.h"
+
+#include "common/settings_reader.h"
+#include "registrar/protocol/est_operation.h"
+
+#include <curl/curl.h>
+
+#include <net/if.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORKERS_MAX             64
+#define ROOT_OCTETS_MAX         64
+#define ROOT_SEGMENTS_MAX       6     /* COAP_SEGMENTS_MAX less label and operation */
+#define JOIN_PROXY_LIFETIME_MS  30000 /* how long a stateful join proxy keeps an idle mapping (JP-6) */
+#define LIBEST_CONNECTIONS_MAX  4     /* of its five threads; an idle connection holds one for good */
+#define LIBEST_BODY_OCTETS_MAX  8192  /* of a base64 request body; a longer one gets 413 */
+#define BASE64_COLUMNS          64
+#define BASE64_OCTETS_OF_GROUP  3
+#define BASE64_COLUMNS_OF_GROUP 4
+
+static const char *complaint_about_interface(const json_t *value);
+static const char *complaint_about_block_size(const json_t *value);
+static const char *complaint_about_root(const json_t *value);
+static const char *complaint_about_label(const json_t *value);
+static const char *complaint_about_default_label(const json_t *value);
+static const char *complaint_about_server(const json_t *value);
+
+static const struct settings_name att_empty_names[] = {
+    {"4.04", ATT_EMPTY_NOT_FOUND}, {"3000", ATT_EMPTY_SEQUENCE}, {"2.05", ATT_EMPTY_CONTENT}, {NULL, 0}};
+static const struct settings_name crts_287_names[] = {
+    {"issuing-ca", CRTS_287_ISSUING_CA}, {"root", CRTS_287_ROOT}, {"refuse", CRTS_287_REFUSE}, {NULL, 0}};
+static const struct settings_name in_doubt_names[] = {
+    {"retry", IN_DOUBT_RETRY}, {"hold", IN_DOUBT_HOLD}, {NULL, 0}};
+static const struct settings_name profile_names[] = {
+    {"rfc7030", UPSTREAM_RFC7030}, {"libest", UPSTREAM_LIBEST}, {NULL, 0}};
+static const struct settings_name base64_names[] = {
+    {"64-crlf", BASE64_64_CRLF}, {"64-lf", BASE64_64_LF}, {"one-line", BASE64_ONE_LINE}, {NULL, 0}};
+static const struct settings_name csr_identity_names[] = {{"same-serial", CSR_IDENTITY_SAME_SERIAL},
+                                                          {"same-subject", CSR_IDENTITY_SAME_SUBJECT},
+                                                          {"any", CSR_IDENTITY_ANY},
+                                                          {NULL, 0}};
+static const struct settings_name level_names[] = {{"error", LOG_LEVEL_ERROR},
+                                                   {"warning", LOG_LEVEL_WARNING},
+                                                   {"info", LOG_LEVEL_INFO},
+                                                   {"debug", LOG_LEVEL_DEBUG},
+                                                   {NULL, 0}};
+static const struct settings_name format_names[] = {
+    {"text", LOG_FORMAT_TEXT}, {"json", LOG_FORMAT_JSON}, {NULL, 0}};
+static const struct settings_name workers_names[] = {{"auto", 0}, {NULL, 0}};
+
+/* A member of struct settings under its own path, checked by the compiler to have the type that is read. */
+#define MEMBER(member, kind, c_type)                                                                         \
+    .path = #member, .type = kind,                                                                           \
+    .offset =                                                                                                \
+        offsetof(struct settings, member) + 0 * sizeof(1 ? &((struct settings *)0)->member : (c_type *)0)
+#define STRING(member, look)        MEMBER(member, SETTINGS_STRING, char *), .complaint = look
+#define A_FILE(member)              MEMBER(member, SETTINGS_FILE, char *)
+#define BOOL(member)                MEMBER(member, SETTINGS_BOOL, bool)
+#define U32(member, least, most)    MEMBER(member, SETTINGS_U32, uint32_t), .min = least, .max = most
+#define DOUBLE(member, least, most) MEMBER(member, SETTINGS_DOUBLE, double), .min = least, .max = most
+#define ENUM(member, c_type, words) MEMBER(member, SETTINGS_ENUM, c_type), .names = words
+#define STRINGS(member, least, most, look)                                                                   \
+    MEMBER(member, SETTINGS_STRINGS, struct settings_strings), .min = least, .max = most, .complaint = look
+#define FILES(member, least)                                                                                 \
+    MEMBER(member, SETTINGS_FILES, struct settings_strings), .min = least, .max = SETTINGS_STRINGS_MAX
+#define ENDPOINTS(member, least)                                                                             \
+    MEMBER(member, SETTINGS_ENDPOINTS, struct settings_endpoints), .min = least, .max = SETTINGS_LISTENERS_MAX
+#define PRESET(value) .preset = value
+#define REQUIRED      .preset = NULL
+#define SOURCE(text)  .rows = text
+#define DOC(text)     .doc = text
+
+_Static_assert(sizeof(enum csr_identity) == sizeof(int), "SETTINGS_ENUM needs enums the size of an int");
+
+/* clang-format off */
+static const struct settings_field fields[] = {
+    { ENDPOINTS(listen.coaps, 1), PRESET("[\"[::]:5684\"]"), SOURCE("DTLS-1"),
+      DOC("UDP addresses where devices reach EST; `[::]` takes IPv4 as well") },
+    { ENDPOINTS(listen.discovery, 0), PRESET("[\"[::]:5683\"]"), SOURCE("DISC-3, DISC-4"),
+      DOC("UDP addresses that answer discovery without DTLS, and nothing else; `[]` for none") },
+    { STRINGS(listen.multicast_interfaces, 0, SETTINGS_STRINGS_MAX, complaint_about_interface), PRESET("[]"), SOURCE("DISC-5"),
+      DOC("interfaces on which discovery joins the groups of all CoAP nodes (`ff02::fd` …)") },
+
+    { A_FILE(dtls.certificate), REQUIRED, SOURCE("DTLS-11, DTLS-13"),
+      DOC("PEM: the registrar's certificate towards devices, then its intermediate CAs, not the root") },
+    { A_FILE(dtls.private_key), REQUIRED, SOURCE("DTLS-11"),
+      DOC("PEM: the private key of that certificate") },
+    { FILES(dtls.manufacturer_trust, 0), PRESET("[]"), SOURCE("DTLS-8"),
+      DOC("PEM: CAs of the certificates that manufacturers put into devices (IDevID); they may enrol, not re-enrol") },
+    { FILES(dtls.domain_trust, 0), PRESET("[]"), SOURCE("DTLS-8, RE-3"),
+      DOC("PEM: the EST CA, whose certificates devices enrolled for (LDevID)") },
+    { U32(dtls.handshake_mtu, 256, 1200), PRESET("1024"), SOURCE("DTLS-7"),
+      DOC("octets: the largest UDP payload of a handshake flight") },
+    { U32(dtls.retransmit_timeout_ms, 1000, 60000), PRESET("1000"), SOURCE("TX-3, RFC 7925 section 11"),
+      DOC("milliseconds until a handshake flight is first sent again, doubling; 9000 suits slow radio links") },
+    { U32(dtls.idle_timeout_s, 1, 86400), PRESET("300"), SOURCE("SES-2"),
+      DOC("seconds after which a silent association is closed; later where a device was told to come back") },
+    { U32(dtls.max_associations, 1, 1000000), PRESET("20000"), SOURCE("SEC-3"),
+      DOC("associations of the whole process; beyond, the one idle for longest makes room") },
+    { U32(dtls.max_handshakes, 1, 100000), PRESET("1000"), SOURCE("DTLS-6, SEC-3"),
+      DOC("of those, handshakes not yet finished") },
+
+    { U32(coap.ack_timeout_ms, 1000, 60000), PRESET("2000"), SOURCE("TX-1"),
+      DOC("milliseconds: ACK_TIMEOUT of RFC 7252 section 4.8") },
+    { DOUBLE(coap.ack_random_factor, 1, 3), PRESET("1.5"), SOURCE("TX-1"),
+      DOC("ACK_RANDOM_FACTOR") },
+    { U32(coap.max_retransmit, 1, 8), PRESET("4"), SOURCE("TX-1"),
+      DOC("MAX_RETRANSMIT") },
+    { U32(coap.block_size, 16, 1024), .complaint = complaint_about_block_size, PRESET("512"), SOURCE("BLK-10"),
+      DOC("octets, a power of two: the largest block that we send or ask for; devices may ask for smaller ones") },
+    { U32(coap.separate_after_ms, 1, 59999), PRESET("1000"), SOURCE("DLY-1"),
+      DOC("milliseconds until a request is acknowledged with an empty ACK; below `coap.ack_timeout_ms`") },
+    { U32(coap.answer_within_ms, 2, 300000), PRESET("20000"), SOURCE("DLY-3"),
+      DOC("milliseconds until a device is told to come back (5.03 with Max-Age) while the EST server still works") },
+    { U32(coap.max_request_bytes, 256, 1048576), PRESET("16384"), SOURCE("PAY-8, BLK-7"),
+      DOC("octets of one request body, which is a CSR; more gets 4.13") },
+    { U32(coap.max_buffered_bytes, 1024, 1073741824), PRESET("33554432"), SOURCE("BLK-8"),
+      DOC("octets of all bodies held for block-wise transfers, whole process") },
+
+    { STRING(est.root, complaint_about_root), PRESET("\"/est\""), SOURCE("URI-2, URI-3"),
+      DOC("the short path of EST; `/.well-known/est` is always served beside it") },
+    { STRINGS(est.labels, 0, SETTINGS_STRINGS_MAX, complaint_about_label), PRESET("[]"), SOURCE("URI-4"),
+      DOC("labels that devices may put before the operation; all others are 4.04") },
+    { BOOL(est.att), PRESET("true"), SOURCE("DISC-2"),
+      DOC("whether `/att` is offered") },
+    { BOOL(est.long_names), PRESET("false"), SOURCE("URI-5"),
+      DOC("whether the names of RFC 7030 (`/cacerts` …) work on the CoAP side as well") },
+    { ENUM(est.att_empty, enum est_att_empty, att_empty_names), PRESET("\"4.04\""), SOURCE("Q6, RFC 8951 section 4"),
+      DOC("`/att` when the EST server has no attributes: 4.04, 2.05 with an empty SEQUENCE, or 2.05 without payload") },
+    { ENUM(est.crts_287, enum est_crts_287, crts_287_names), PRESET("\"issuing-ca\""), SOURCE("CF-6"),
+      DOC("which of several CA certificates `/crts` gives a device that accepts only one (287)") },
+    { ENUM(est.in_doubt, enum in_doubt_policy, in_doubt_names), PRESET("\"retry\""), SOURCE("DLY-4"),
+      DOC("a request sent to the EST server whose outcome is unknown: ask again when the device does, or never") },
+    { U32(est.grace_s, 1, 86400), PRESET("300"), SOURCE("DLY-4"),
+      DOC("seconds for which a fetched certificate is kept, in case that the answer got lost") },
+    { U32(est.max_pending, 1, 1000000), PRESET("10000"), SOURCE("DLY-4, SEC-3"),
+      DOC("enrolments whose outcome is remembered; beyond, devices are told to come back") },
+    { U32(est.retry_after_s, 1, 86400), PRESET("60"), SOURCE("RSP-2"),
+      DOC("seconds after which devices come back where the EST server names no time") },
+    { U32(est.retry_after_max_s, 1, 604800), PRESET("86400"), SOURCE("RSP-2"),
+      DOC("seconds: the longest that we pass on") },
+
+    { STRINGS(upstream.servers, 1, 1, complaint_about_server), REQUIRED, SOURCE("RA-1, RA-3"),
+      DOC("base URL of the EST server, `https://host[:port]`") },
+    { FILES(upstream.trust, 1), REQUIRED, SOURCE("RA-2"),
+      DOC("PEM: CAs of the EST server's TLS certificate; no others are trusted") },
+    { A_FILE(upstream.certificate), REQUIRED, SOURCE("RA-1"),
+      DOC("PEM: the RA certificate that we show the EST server, with clientAuth and id-kp-cmcRA") },
+    { A_FILE(upstream.private_key), REQUIRED, SOURCE("RA-1"),
+      DOC("PEM: the private key of that certificate") },
+    { STRING(upstream.default_label, complaint_about_default_label), PRESET("\"\""), SOURCE("RA-3"),
+      DOC("label in the EST server's path for requests without one; `\"\"` for none") },
+    { ENUM(upstream.profile, enum upstream_profile, profile_names), PRESET("\"rfc7030\""), SOURCE("PAY-3, RA-5"),
+      DOC("changes defaults to suit an EST server, see below") },
+    { U32(upstream.max_connections, 2, 1024), PRESET("16"), SOURCE("RA-5"),
+      DOC("connections to the EST server, whole process; one of them is kept for GETs") },
+    { BOOL(upstream.reuse_connections), PRESET("true"), SOURCE("RA-4"),
+      DOC("whether connections are kept for further requests") },
+    { U32(upstream.connect_timeout_ms, 100, 60000), PRESET("3000"), SOURCE("RA-5"),
+      DOC("milliseconds for TCP and TLS") },
+    { U32(upstream.timeout_ms, 100, 600000), PRESET("120000"), SOURCE("RA-5"),
+      DOC("milliseconds for a whole request") },
+    { U32(upstream.queue, 0, 100000), PRESET("1000"), SOURCE("RA-5"),
+      DOC("requests that wait for a connection, whole process; more get 5.03") },
+    { U32(upstream.max_response_bytes, 1024, 1048576), PRESET("65536"), SOURCE("PAY-8"),
+      DOC("octets of one HTTP response body; more gets 5.02") },
+    { U32(upstream.cacerts_max_age_s, 0, 86400), PRESET("300"), SOURCE("RSP-4"),
+      DOC("seconds for which cacerts and csrattrs are served from memory") },
+    { ENUM(upstream.base64_lines, enum base64_lines, base64_names), PRESET("\"64-crlf\""), SOURCE("PAY-3"),
+      DOC("lines of the base64 that we send") },
+    { BOOL(upstream.content_transfer_encoding), PRESET("false"), SOURCE("PAY-6"),
+      DOC("whether to send `Content-Transfer-Encoding: base64`, for old servers") },
+
+    { ENUM(access.csr_identity, enum csr_identity, csr_identity_names), PRESET("\"same-serial\""), SOURCE("RE-8"),
+      DOC("what of a CSR's name must be that of the device that sends it; `any` lets a device enrol for another") },
+
+    { ENUM(log.level, enum log_level, level_names), PRESET("\"info\""), SOURCE("SEC-2"),
+      DOC("least weight that is logged") },
+    { ENUM(log.format, enum log_format, format_names), PRESET("\"text\""), SOURCE("SEC-2"),
+      DOC("records as text or as JSON, one a line, on standard error") },
+
+    { U32(workers, 1, WORKERS_MAX), .names = workers_names, PRESET("1"), SOURCE("RA-5"),
+      DOC("threads that serve devices; `\"auto\"` is one for each processor that the process may use") },
+    { U32(drain_ms, 0, 600000), PRESET("8000"), SOURCE("DLY-4"),
+      DOC("milliseconds that SIGTERM waits for requests in flight; keep it below what the service manager grants") },
+};
+
+/* What a profile puts in the place of a default. */
+static const struct preset { const char *path, *value, *why; } libest_presets[] = {
+    { "upstream.max_connections", "4", "libest has five threads, one for each connection" },
+    { "upstream.reuse_connections", "false", "five idle connections wedge libest until we close them" },
+    { "upstream.timeout_ms", "60000", "a connection that hangs takes one of the five threads" },
+    { "upstream.base64_lines", "\"64-lf\"", "libest needs line ends; LF is what it sends itself" },
+    { "coap.max_request_bytes", "6048", "libest refuses request bodies above 8192 octets of base64" },
+};
+/* clang-format on */
+
+static const struct settings_table table = {fields, sizeof(fields) / sizeof(fields[0])};
+
+/* What the checks of several keys need. */
+struct review {
+    struct settings_reader *reader;
+    const struct settings *settings;
+    const char *file;
+    struct buffer *warnings;
+};
+
+static void review_listeners(const struct review *review);
+static void review_trust(const struct review *review);
+static void review_limits(const struct review *review);
+static void review_delays(const struct review *review);
+static void review_upstream(const struct review *review);
+static void review_access(const struct review *review);
+static void review_libest(const struct review *review);
+
+static void (*const reviews[])(const struct review *) = {
+    review_listeners, review_trust,  review_limits, review_delays,
+    review_upstream,  review_access, review_libest,
+};
+
+static void apply_profile(struct settings_reader *reader, struct settings *settings);
+static void review_all(const struct review *review);
+static uint32_t usable_processors(void);
+static void require_less(const struct review *review, const char *path, const char *bound,
+                         bool equal_will_do);
+static uint32_t number_at(const struct settings *settings, const char *path);
+static bool are_usable(const struct review *review, const char *one, const char *other);
+static void warn(const struct review *review, const char *path, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static size_t base64_length(size_t octets, enum base64_lines lines);
+
+struct settings *settings_read(const char *file, struct buffer *errors, struct buffer *warnings)
+{
+    struct settings_reader *reader = settings_reader_create(file, &table, errors);
+    if (reader == NULL)
+        return NULL;
+    struct settings *settings = calloc(1, sizeof(*settings));
+    if (settings == NULL) {
+        settings_reader_complain(reader, NULL, "%s", status_text(STATUS_NO_MEMORY));
+    } else {
+        settings_reader_read(reader, settings);
+        apply_profile(reader, settings);
+        review_all(&(struct review){reader, settings, file, warnings});
+        if (settings->workers == 0)
+            settings->workers = usable_processors();
+    }
+    if (settings_reader_error_count(reader) > 0) {
+        settings_free(settings);
+        settings = NULL;
+    }
+    settings_reader_free(reader);
+    return settings;
+}
+
+void settings_free(struct settings *settings)
+{
+    if (settings == NULL)
+        return;
+    settings_table_release(&table, settings);
+    free(settings);
+}
+
+void settings_print(const struct settings *settings, struct buffer *json)
+{
+    settings_table_print(&table, settings, json);
+}
+
+void settings_reference(struct buffer *markdown)
+{
+    settings_table_reference(&table, markdown);
+    buffer_append_string(markdown,
+                         "\n### Profile libest\n| key | default becomes | because |\n|---|---|---|\n");
+    for (size_t i = 0; i < sizeof(libest_presets) / sizeof(libest_presets[0]); i++)
+        buffer_printf(markdown, "| `%s` | `%s` | %s |\n", libest_presets[i].path, libest_presets[i].value,
+                      libest_presets[i].why);
+}
+
+static void apply_profile(struct settings_reader *reader, struct settings *settings)
+{
+    if (settings->upstream.profile != UPSTREAM_LIBEST)
+        return;
+    for (size_t i = 0; i < sizeof(libest_presets) / sizeof(libest_presets[0]); i++)
+        settings_reader_preset(reader, libest_presets[i].path, libest_presets[i].value, settings);
+}
+
+/* Those that the process may run on, which in a container are fewer than there are. */
+static uint32_t usable_processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0 || CPU_COUNT(&set) < 1)
+        return 1;
+    return CPU_COUNT(&set) < WORKERS_MAX ? (uint32_t)CPU_COUNT(&set) : WORKERS_MAX;
+}
+
+static void review_all(const struct review *review)
+{
+    for (size_t i = 0; i < sizeof(reviews) / sizeof(reviews[0]); i++)
+        reviews[i](review);
+}
+
+/* With SO_REUSEPORT the kernel would not notice (DTLS-1: EST never without DTLS). */
+static void review_listeners(const struct review *review)
+{
+    const struct settings_endpoints *lists[] = {&review->settings->listen.coaps,
+                                                &review->settings->listen.discovery};
+    const struct endpoint *seen[2 * SETTINGS_LISTENERS_MAX];
+    size_t count = 0;
+    for (size_t list = 0; list < 2; list++) {
+        for (size_t i = 0; i < lists[list]->count; i++) {
+            const struct endpoint *endpoint = &lists[list]->items[i];
+            char text[ENDPOINT_TEXT_MAX];
+            for (size_t j = 0; j < count && endpoint_port(endpoint) != 0; j++)
+                if (endpoint_equal(seen[j], endpoint))
+                    settings_reader_complain(review->reader, list == 0 ? "listen.coaps" : "listen.discovery",
+                                             "\"%s\" is in listen twice; remove one",
+                                             endpoint_format(endpoint, text));
+            seen[count++] = endpoint;
+        }
+    }
+}
+
+static void review_trust(const struct review *review)
+{
+    const struct dtls_settings *dtls = &review->settings->dtls;
+    if (!are_usable(review, "dtls.manufacturer_trust", "dtls.domain_trust") || dtls->domain_trust.count > 0)
+        return;
+    if (dtls->manufacturer_trust.count == 0)
+        settings_reader_complain(review->reader, "dtls.manufacturer_trust",
+                                 "is empty as is dtls.domain_trust: no device could connect; name the PEM "
+                                 "file of a CA in one of them");
+    else
+        warn(review, "dtls.domain_trust", "is empty: no device can re-enrol; name the EST CA's PEM file");
+}
+
+static void review_limits(const struct review *review)
+{
+    require_less(review, "dtls.max_handshakes", "dtls.max_associations", true);
+    require_less(review, "coap.max_request_bytes", "coap.max_buffered_bytes", true);
+    require_less(review, "est.retry_after_s", "est.retry_after_max_s", true);
+    require_less(review, "upstream.connect_timeout_ms", "upstream.timeout_ms", true);
+}
+
+static void review_delays(const struct review *review)
+{
+    require_less(review, "coap.separate_after_ms", "coap.ack_timeout_ms", false);
+    require_less(review, "coap.separate_after_ms", "coap.answer_within_ms", false);
+    if (review->settings->coap.answer_within_ms >= JOIN_PROXY_LIFETIME_MS)
+        warn(review, "coap.answer_within_ms",
+             "%u: a stateful join proxy forgets a device after %d; stay below if there is one",
+             review->settings->coap.answer_within_ms, JOIN_PROXY_LIFETIME_MS);
+}
+
+static void review_upstream(const struct review *review)
+{
+    if (review->settings->upstream.content_transfer_encoding)
+        warn(review, "upstream.content_transfer_encoding",
+             "true: RFC 8951 deprecates the header; use false unless the EST server insists");
+}
+
+static void review_access(const struct review *review)
+{
+    if (review->settings->access.csr_identity == CSR_IDENTITY_ANY)
+        warn(review, "access.csr_identity",
+             "\"any\" lets every device enrol in the name of any other; use \"same-serial\"");
+}
+
+/* An explicit key wins over the profile, to its harm. */
+static void review_libest(const struct review *review)
+{
+    const struct upstream_settings *upstream = &review->settings->upstream;
+    if (upstream->profile != UPSTREAM_LIBEST)
+        return;
+    if (upstream->max_connections > LIBEST_CONNECTIONS_MAX)
+        warn(review, "upstream.max_connections",
+             "%u: libest has five threads, one for each connection; use at most %d",
+             upstream->max_connections, LIBEST_CONNECTIONS_MAX);
+    if (upstream->reuse_connections)
+        warn(review, "upstream.reuse_connections",
+             "true: five idle connections wedge libest for good; use false");
+    if (upstream->base64_lines == BASE64_ONE_LINE)
+        warn(review, "upstream.base64_lines",
+             "\"one-line\": libest refuses base64 without line ends; use \"64-lf\"");
+
+    size_t length = base64_length(review->settings->coap.max_request_bytes, upstream->base64_lines);
+    if (length > LIBEST_BODY_OCTETS_MAX)
+        warn(review, "coap.max_request_bytes",
+             "%u: makes %zu octets of base64, and libest refuses more than %d; use at most 6048 (with "
+             "\"64-lf\")",
+             review->settings->coap.max_request_bytes, length, LIBEST_BODY_OCTETS_MAX);
+}
+
+/* Complains about path when its number is not below (or equal to) the one at bound. */
+static void require_less(const struct review *review, const char *path, const char *bound, bool equal_will_do)
+{
+    uint32_t number = number_at(review->settings, path), most = number_at(review->settings, bound);
+    if (!are_usable(review, path, bound) || number < most || (equal_will_do && number == most))
+        return;
+    settings_reader_complain(review->reader, path,
+                             "%u is not %s %s, which is %u; lower the one or raise the other", number,
+                             equal_will_do ? "at most" : "below", bound, most);
+}
+
+static uint32_t number_at(const struct settings *settings, const char *path)
+{
+    uint32_t number;
+    memcpy(&number, (const char *)settings + settings_table_find(&table, path)->offset, sizeof(number));
+    return number;
+}
+
+static bool are_usable(const struct review *review, const char *one, const char *other)
+{
+    return settings_reader_usable(review->reader, one) && settings_reader_usable(review->reader, other);
+}
+
+static void warn(const struct review *review, const char *path, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    buffer_printf(review->warnings, "%s: %s: %s\n", review->file, path, text);
+}
+
+/* With a line end for each line begun. */
+static size_t base64_length(size_t octets, enum base64_lines lines)
+{
+    size_t end = lines == BASE64_ONE_LINE ? 0 : lines == BASE64_64_LF ? 1 : 2;
+    size_t columns = (octets + BASE64_OCTETS_OF_GROUP - 1) / BASE64_OCTETS_OF_GROUP * BASE64_COLUMNS_OF_GROUP;
+    return columns + (columns + BASE64_COLUMNS - 1) / BASE64_COLUMNS * end;
+}
+
+static const char *complaint_about_interface(const json_t *value)
+{
+    size_t len = json_string_length(value);
+    if (len == 0 || len >= IFNAMSIZ || strpbrk(json_string_value(value), "/: \t\r\n") != NULL)
+        return "is not the name of a network interface; use one that \"ip link\" shows";
+    return NULL;
+}
+
+static const char *complaint_about_block_size(const json_t *value)
+{
+    json_int_t size = json_integer_value(value);
+    return (size & (size - 1)) == 0 ? NULL : "is not a power of two; use 16, 32, 64, 128, 256, 512 or 1024";
+}
+
+/* One absolute path of plain segments, few enough for a label and an operation to follow. */
+static const char *complaint_about_root(const json_t *value)
+{
+    static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    const char *root = json_string_value(value);
+    const char *at = root;
+    size_t segments = 0;
+    while (*at == '/' && segments <= ROOT_SEGMENTS_MAX) {
+        size_t len = strspn(at + 1, unreserved);
+        if (len == 0 || strspn(at + 1, ".") == len)
+            break;
+        if (segments == 0 && len == strlen(".well-known") && strncmp(at + 1, ".well-known", len) == 0)
+            return "is below /.well-known, where EST and discovery are always served; use another path, such "
+                   "as "
+                   "\"/est\"";
+        at += 1 + len;
+        segments++;
+    }
+    if (*at != '\0' || segments == 0 || segments > ROOT_SEGMENTS_MAX || strlen(root) > ROOT_OCTETS_MAX)
+        return "is not a short absolute path; use one such as \"/est\": 1 to 6 segments of letters, digits "
+               "and -._~, "
+               "none empty";
+    return NULL;
+}
+
+static const char *complaint_about_label(const json_t *value)
+{
+    if (!est_label_is_valid(bytes_from_string(json_string_value(value))))
+        return "is not a label; use one path segment of 1 to 128 octets that is not the name of an operation";
+    return NULL;
+}
+
+static const char *complaint_about_default_label(const json_t *value)
+{
+    return json_string_length(value) == 0 ? NULL : complaint_about_label(value);
+}
+
+/* https://host[:port] and nothing else: client input is appended to it (RA-3). */
+static const char *complaint_about_server(const json_t *value)
+{
+    static const char scheme[] = "https://";
+    static const char cure[] = "is not an https URL; use https://host[:port]";
+    const char *url = json_string_value(value);
+    if (strncmp(url, scheme, strlen(scheme)) != 0)
+        return cure;
+    const char *host = url + strlen(scheme);
+    if (strpbrk(host, "/?#@\\ \t") != NULL)
+        return "has more than host and port; use https://host[:port]";
+    if (*host == '\0' || host[strlen(host) - 1] == ':' || (*host != '[' && strchr(host, '%') != NULL))
+        return cure;
+
+    char *port = NULL;
+    CURLU *parser = curl_url();
+    bool good = parser != NULL && curl_url_set(parser, CURLUPART_URL, url, 0) == CURLUE_OK &&
+                curl_url_get(parser, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+                strtoul(port, NULL, 10) > 0;
+    curl_free(port);
+    curl_url_cleanup(parser);
+    return good ? NULL : cure;
+}

@@ -1,0 +1,423 @@
+/* TX-1, DLY-1, DLY-3, URI-3, URI-4, RA-3, RA-5, RE-8, DTLS-7, DTLS-8: what a configuration may say. */
+#include "registrar/settings.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The least that a file must say. */
+#define DTLS                                                                                                 \
+    "\"certificate\":\"registrar.pem\",\"private_key\":\"registrar.key\",\"domain_trust\":[\"est-ca.pem\"]"
+#define UPSTREAM "\"trust\":[\"tls-ca.pem\"],\"certificate\":\"ra.pem\",\"private_key\":\"ra.key\""
+#define SERVER   "\"servers\":[\"https://est.example.com:8443\"]"
+
+struct fixture {
+    char file[64];
+    struct buffer errors, warnings;
+    struct settings *settings;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    assert_non_null(fixture);
+    strcpy(fixture->file, "/tmp/settings-XXXXXX");
+    int fd = mkstemp(fixture->file);
+    assert_true(fd >= 0);
+    close(fd);
+    buffer_init(&fixture->errors, 65536);
+    buffer_init(&fixture->warnings, 65536);
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    unlink(fixture->file);
+    settings_free(fixture->settings);
+    buffer_free(&fixture->errors);
+    buffer_free(&fixture->warnings);
+    free(fixture);
+    return 0;
+}
+
+static bool read_text(struct fixture *fixture, const char *text)
+{
+    FILE *stream = fopen(fixture->file, "w");
+    assert_non_null(stream);
+    assert_true(fputs(text, stream) >= 0);
+    fclose(stream);
+    settings_free(fixture->settings);
+    buffer_reset(&fixture->errors);
+    buffer_reset(&fixture->warnings);
+    fixture->settings = settings_read(fixture->file, &fixture->errors, &fixture->warnings);
+    return fixture->settings != NULL;
+}
+
+/* Reads a file that says the least, and more: keys of dtls, of upstream, and whole sections, each with a
+ * comma before it. */
+static bool read_with(struct fixture *fixture, const char *dtls, const char *upstream, const char *sections)
+{
+    char text[4096];
+    int len =
+        snprintf(text, sizeof(text), "{\"dtls\":{" DTLS "%s},\"upstream\":{" SERVER "," UPSTREAM "%s}%s}",
+                 dtls, upstream, sections);
+    assert_true(len > 0 && (size_t)len < sizeof(text));
+    return read_text(fixture, text);
+}
+
+static void assert_said(struct fixture *fixture, struct buffer *buffer, const char *rest)
+{
+    char line[512];
+    snprintf(line, sizeof(line), "%s: %s\n", fixture->file, rest);
+    if (strcmp(buffer_string(buffer), line) != 0)
+        fail_msg("expected\n%sgot\n%s", line, buffer_string(buffer));
+}
+
+static void assert_read(struct fixture *fixture, bool read)
+{
+    if (!read)
+        fail_msg("%s", buffer_string(&fixture->errors));
+}
+
+static void has_the_defaults_of_the_design(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_read(fixture, read_with(fixture, "", "", ""));
+    assert_string_equal(buffer_string(&fixture->errors), "");
+    assert_string_equal(buffer_string(&fixture->warnings), "");
+    const struct settings *settings = fixture->settings;
+    assert_int_equal(endpoint_port(&settings->listen.coaps.items[0]), 5684);
+    assert_int_equal(endpoint_port(&settings->listen.discovery.items[0]), 5683);
+    assert_int_equal(settings->dtls.handshake_mtu, 1024);         /* DTLS-7 */
+    assert_int_equal(settings->dtls.retransmit_timeout_ms, 1000); /* TX-3 */
+    assert_int_equal(settings->dtls.idle_timeout_s, 300);         /* SES-2 */
+    assert_int_equal(settings->coap.ack_timeout_ms, 2000);        /* TX-1 */
+    assert_int_equal(settings->coap.max_retransmit, 4);
+    assert_true(settings->coap.ack_random_factor > 1.49 && settings->coap.ack_random_factor < 1.51);
+    assert_int_equal(settings->coap.block_size, 512);               /* BLK-10 */
+    assert_int_equal(settings->coap.separate_after_ms, 1000);       /* DLY-1 */
+    assert_int_equal(settings->coap.answer_within_ms, 20000);       /* DLY-3 */
+    assert_int_equal(settings->coap.max_request_bytes, 16384);      /* PAY-8 */
+    assert_string_equal(settings->est.root, "/est");                /* URI-3 */
+    assert_int_equal(settings->est.labels.count, 0);                /* URI-4 */
+    assert_false(settings->est.long_names);                         /* URI-5 */
+    assert_int_equal(settings->est.att_empty, ATT_EMPTY_NOT_FOUND); /* Q6 */
+    assert_int_equal(settings->est.retry_after_s, 60);              /* RSP-2 */
+    assert_int_equal(settings->upstream.max_response_bytes, 65536);
+    assert_int_equal(settings->upstream.base64_lines, BASE64_64_CRLF);         /* PAY-3 */
+    assert_false(settings->upstream.content_transfer_encoding);                /* PAY-6 */
+    assert_int_equal(settings->access.csr_identity, CSR_IDENTITY_SAME_SERIAL); /* RE-8 */
+    assert_int_equal(settings->workers, 1);
+}
+
+static void names_everything_that_must_be_given(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_false(read_text(fixture, "{}"));
+    static const char *const paths[] = {
+        "dtls.certificate",     "dtls.private_key",     "upstream.servers",       "upstream.trust",
+        "upstream.certificate", "upstream.private_key", "dtls.manufacturer_trust"};
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+        assert_non_null(strstr(buffer_string(&fixture->errors), paths[i]));
+}
+
+/* RA-3: client input never chooses host or port, so nothing but host and port is configured. */
+static void takes_only_a_base_url_as_server(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const good[] = {"https://est", "https://est.example.com:8443", "https://192.0.2.1",
+                                       "https://[2001:db8::1]:8443"};
+    static const char *const bad[] = {"http://est",
+                                      "est",
+                                      "",
+                                      "https://",
+                                      "https:///est",
+                                      "https://est:",
+                                      "https://est:0",
+                                      "https://est:65536",
+                                      "https://est:x",
+                                      "https://est/",
+                                      "https://est/p",
+                                      "https://est?q",
+                                      "https://est#f",
+                                      "https://u@est",
+                                      "https://u:p@est",
+                                      "https://est x",
+                                      "https://e%2fst",
+                                      "https://[2001:db8::1",
+                                      "HTTPS//est",
+                                      "https://est\\\\x"};
+    char text[1024];
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        snprintf(text, sizeof(text), "{\"dtls\":{" DTLS "},\"upstream\":{" UPSTREAM ",\"servers\":[\"%s\"]}}",
+                 good[i]);
+        assert_read(fixture, read_text(fixture, text));
+        assert_string_equal(fixture->settings->upstream.servers.items[0], good[i]);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(text, sizeof(text), "{\"dtls\":{" DTLS "},\"upstream\":{" UPSTREAM ",\"servers\":[\"%s\"]}}",
+                 bad[i]);
+        if (read_text(fixture, text))
+            fail_msg("accepted %s", bad[i]);
+        assert_non_null(strstr(buffer_string(&fixture->errors), ": upstream.servers[0]: \""));
+        assert_non_null(strstr(buffer_string(&fixture->errors), "; use https://host[:port]\n"));
+    }
+    read_text(fixture, "{\"dtls\":{" DTLS "},\"upstream\":{" UPSTREAM ",\"servers\":[\"http://est\"]}}");
+    assert_said(fixture, &fixture->errors,
+                "upstream.servers[0]: \"http://est\" is not an https URL; use https://host[:port]");
+    read_text(fixture,
+              "{\"dtls\":{" DTLS "},\"upstream\":{" UPSTREAM ",\"servers\":[\"https://ra:hunter2@est\"]}}");
+    assert_said(fixture, &fixture->errors,
+                "upstream.servers[0]: \"…@est\" has more than host and port; use https://host[:port]");
+    assert_false(read_text(fixture, "{\"dtls\":{" DTLS "},\"upstream\":{" UPSTREAM
+                                    ",\"servers\":[\"https://a\",\"https://b\"]}}"));
+}
+
+/* URI-2, URI-3 */
+static void takes_only_a_short_absolute_path_as_root(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const good[] = {"/est", "/e", "/a/b/c/d/e/f", "/x-1._~", "/..x"};
+    static const char *const bad[] = {"",
+                                      "/",
+                                      "est",
+                                      "/est/",
+                                      "//est",
+                                      "/a//b",
+                                      "/a b",
+                                      "/a%20b",
+                                      "/./a",
+                                      "/a/..",
+                                      "/a/b/c/d/e/f/g",
+                                      "/.well-known",
+                                      "/.well-known/est",
+                                      "/.well-known/core",
+                                      "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    char text[256];
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        snprintf(text, sizeof(text), ",\"est\":{\"root\":\"%s\"}", good[i]);
+        assert_read(fixture, read_with(fixture, "", "", text));
+        assert_string_equal(fixture->settings->est.root, good[i]);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(text, sizeof(text), ",\"est\":{\"root\":\"%s\"}", bad[i]);
+        if (read_with(fixture, "", "", text))
+            fail_msg("accepted %s", bad[i]);
+        assert_non_null(strstr(buffer_string(&fixture->errors), ": est.root: \""));
+    }
+}
+
+/* URI-4, RA-3 */
+static void refuses_labels_that_could_be_mistaken(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_read(fixture,
+                read_with(fixture, "", ",\"default_label\":\"sensors\"", ",\"est\":{\"labels\":[\"p1\"]}"));
+    assert_string_equal(fixture->settings->est.labels.items[0], "p1");
+    assert_string_equal(fixture->settings->upstream.default_label, "sensors");
+    assert_false(read_with(fixture, "", ",\"default_label\":\"sen\"", ""));
+    assert_said(
+        fixture, &fixture->errors,
+        "upstream.default_label: \"sen\" is not a label; use one path segment of 1 to 128 octets that is "
+        "not the name of an operation");
+    static const char *const bad[] = {"sen", "simpleenroll", "", "..", "a/b", "a\\u0001"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char text[64];
+        snprintf(text, sizeof(text), ",\"est\":{\"labels\":[\"p1\",\"%s\"]}", bad[i]);
+        if (read_with(fixture, "", "", text))
+            fail_msg("accepted %s", bad[i]);
+        assert_non_null(strstr(buffer_string(&fixture->errors), ": est.labels[1]: \""));
+    }
+}
+
+static void refuses_what_breaks_another_key(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *dtls, *upstream, *sections, *line;
+    } cases[] = {
+        /* DLY-1 */
+        {"", "", ",\"coap\":{\"separate_after_ms\":2000}",
+         "coap.separate_after_ms: 2000 is not below coap.ack_timeout_ms, which is 2000; lower the one or "
+         "raise the other"},
+        /* DLY-3 */
+        {"", "", ",\"coap\":{\"answer_within_ms\":1000}",
+         "coap.separate_after_ms: 1000 is not below coap.answer_within_ms, which is 1000; lower the one or "
+         "raise the "
+         "other"},
+        {",\"max_associations\":9,\"max_handshakes\":10", "", "",
+         "dtls.max_handshakes: 10 is not at most dtls.max_associations, which is 9; lower the one or raise "
+         "the other"},
+        {"", "", ",\"coap\":{\"max_buffered_bytes\":16383}",
+         "coap.max_request_bytes: 16384 is not at most coap.max_buffered_bytes, which is 16383; lower the "
+         "one or raise "
+         "the other"},
+        {"", "", ",\"est\":{\"retry_after_max_s\":59}",
+         "est.retry_after_s: 60 is not at most est.retry_after_max_s, which is 59; lower the one or raise "
+         "the other"},
+        {"", ",\"timeout_ms\":2999", "",
+         "upstream.connect_timeout_ms: 3000 is not at most upstream.timeout_ms, which is 2999; lower the one "
+         "or raise "
+         "the other"},
+        /* DTLS-1 */
+        {"", "", ",\"listen\":{\"coaps\":[\"[::1]:1\"],\"discovery\":[\"[::1]:0\",\"[::1]:0\",\"[::1]:1\"]}",
+         "listen.discovery: \"[::1]:1\" is in listen twice; remove one"},
+        /* TX-1 */
+        {"", "", ",\"coap\":{\"ack_timeout_ms\":999}",
+         "coap.ack_timeout_ms: 999 is out of range; use 1000 to 60000"},
+        /* BLK-10 */
+        {"", "", ",\"coap\":{\"block_size\":500}",
+         "coap.block_size: 500 is not a power of two; use 16, 32, 64, 128, 256, 512 or 1024"},
+        /* DTLS-7 */
+        {",\"handshake_mtu\":255", "", "", "dtls.handshake_mtu: 255 is out of range; use 256 to 1200"},
+        /* RA-5: one of them is kept for GETs */
+        {"", ",\"max_connections\":1", "", "upstream.max_connections: 1 is out of range; use 2 to 1024"},
+        {"", "", ",\"listen\":{\"coaps\":[]}",
+         "listen.coaps: a list is too short; use a list of 1 to 8 addresses with port"},
+        {"", "", ",\"listen\":{\"multicast_interfaces\":[\"a/b\"]}",
+         "listen.multicast_interfaces[0]: \"a/b\" is not the name of a network interface; use one that \"ip "
+         "link\" "
+         "shows"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_false(read_with(fixture, cases[i].dtls, cases[i].upstream, cases[i].sections));
+        assert_said(fixture, &fixture->errors, cases[i].line);
+    }
+}
+
+/* DTLS-8, RE-3 */
+static void wants_a_trust_store_that_devices_can_pass(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char with[] =
+        "{\"dtls\":{\"certificate\":\"c\",\"private_key\":\"k\"%s},\"upstream\":{" SERVER "," UPSTREAM "}}";
+    char text[1024];
+    snprintf(text, sizeof(text), with, "");
+    assert_false(read_text(fixture, text));
+    assert_said(
+        fixture, &fixture->errors,
+        "dtls.manufacturer_trust: is empty as is dtls.domain_trust: no device could connect; name the PEM "
+        "file of a CA in one of them");
+    snprintf(text, sizeof(text), with, ",\"manufacturer_trust\":[\"m.pem\"]");
+    assert_read(fixture, read_text(fixture, text));
+    assert_said(fixture, &fixture->warnings,
+                "dtls.domain_trust: is empty: no device can re-enrol; name the EST CA's PEM file");
+}
+
+static void warns_of_what_is_allowed_but_harmful(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_read(fixture, read_with(fixture, "", "", ",\"access\":{\"csr_identity\":\"any\"}")); /* RE-8 */
+    assert_said(
+        fixture, &fixture->warnings,
+        "access.csr_identity: \"any\" lets every device enrol in the name of any other; use \"same-serial\"");
+    assert_read(fixture, read_with(fixture, "", "", ",\"coap\":{\"answer_within_ms\":30000}")); /* JP-12 */
+    assert_said(
+        fixture, &fixture->warnings,
+        "coap.answer_within_ms: 30000: a stateful join proxy forgets a device after 30000; stay below if "
+        "there is one");
+    assert_read(fixture, read_with(fixture, "", ",\"content_transfer_encoding\":true", "")); /* PAY-6 */
+    assert_non_null(strstr(buffer_string(&fixture->warnings), "upstream.content_transfer_encoding"));
+}
+
+static void suits_libest_by_its_profile(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_read(fixture, read_with(fixture, "", ",\"profile\":\"libest\"", ""));
+    assert_string_equal(buffer_string(&fixture->warnings), "");
+    const struct settings *settings = fixture->settings;
+    assert_int_equal(settings->upstream.max_connections, 4);
+    assert_false(settings->upstream.reuse_connections);
+    assert_int_equal(settings->upstream.base64_lines, BASE64_64_LF);
+    assert_int_equal(settings->coap.max_request_bytes, 6048);
+
+    struct buffer base64; /* the largest request that passes has not more than libest takes */
+    buffer_init(&base64, 65536);
+    uint8_t body[6048] = {0};
+    base64_encode((struct bytes){body, settings->coap.max_request_bytes}, settings->upstream.base64_lines,
+                  &base64);
+    assert_true(base64.len <= 8192);
+    buffer_free(&base64);
+}
+
+static void lets_explicit_keys_win_over_the_profile_with_a_warning(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *upstream, *sections, *warning;
+    } cases[] = {
+        {",\"profile\":\"libest\",\"max_connections\":5", "",
+         "upstream.max_connections: 5: libest has five threads, one for each connection; use at most 4"},
+        {",\"profile\":\"libest\",\"reuse_connections\":true", "",
+         "upstream.reuse_connections: true: five idle connections wedge libest for good; use false"},
+        {",\"profile\":\"libest\",\"base64_lines\":\"one-line\"", "",
+         "upstream.base64_lines: \"one-line\": libest refuses base64 without line ends; use \"64-lf\""},
+        {",\"profile\":\"libest\"", ",\"coap\":{\"max_request_bytes\":6049}",
+         "coap.max_request_bytes: 6049: makes 8195 octets of base64, and libest refuses more than 8192; use "
+         "at most "
+         "6048 (with \"64-lf\")"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_read(fixture, read_with(fixture, "", cases[i].upstream, cases[i].sections));
+        assert_said(fixture, &fixture->warnings, cases[i].warning);
+    }
+    assert_read(fixture, read_with(fixture, "", ",\"profile\":\"libest\",\"max_connections\":3", ""));
+    assert_int_equal(fixture->settings->upstream.max_connections, 3);
+    assert_string_equal(buffer_string(&fixture->warnings), "");
+}
+
+static void resolves_automatic_workers(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_read(fixture, read_with(fixture, "", "", ",\"workers\":\"auto\""));
+    assert_in_range(fixture->settings->workers, 1, 64);
+    assert_false(read_with(fixture, "", "", ",\"workers\":0"));
+}
+
+static void prints_a_configuration_that_reads_the_same(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_read(fixture, read_with(fixture, ",\"handshake_mtu\":300", ",\"profile\":\"libest\"",
+                                   ",\"est\":{\"labels\":[\"p1\"]}"));
+    struct buffer first, second;
+    buffer_init(&first, 65536);
+    buffer_init(&second, 65536);
+    settings_print(fixture->settings, &first);
+    assert_non_null(strstr(buffer_string(&first), "\"handshake_mtu\": 300,"));
+    assert_read(fixture, read_text(fixture, buffer_string(&first)));
+    assert_string_equal(buffer_string(&fixture->warnings), "");
+    settings_print(fixture->settings, &second);
+    assert_string_equal(buffer_string(&first), buffer_string(&second));
+    buffer_free(&first);
+    buffer_free(&second);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(has_the_defaults_of_the_design),
+        TEST(names_everything_that_must_be_given),
+        TEST(takes_only_a_base_url_as_server),
+        TEST(takes_only_a_short_absolute_path_as_root),
+        TEST(refuses_labels_that_could_be_mistaken),
+        TEST(refuses_what_breaks_another_key),
+        TEST(wants_a_trust_store_that_devices_can_pass),
+        TEST(warns_of_what_is_allowed_but_harmful),
+        TEST(suits_libest_by_its_profile),
+        TEST(lets_explicit_keys_win_over_the_profile_with_a_warning),
+        TEST(resolves_automatic_workers),
+        TEST(prints_a_configuration_that_reads_the_same),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
