@@ -24,9 +24,13 @@
 #define GROUP_V4       "224.0.1.187"
 #define OTHER_GROUP_V4 "224.0.1.188"
 #define GROUP_V6       "ff02::fd"
+/* Carrier and routes come up some time after the command that asks for them. */
 #define LINK_SCRIPT                                                                                          \
     "set -e; ip link set lo up; ip link add name near type veth peer name far; "                             \
-    "for i in near far; do sysctl -qw net.ipv6.conf.$i.accept_dad=0; ip link set $i up; done"
+    "for i in near far; do ip link set $i addrgenmode none; ip link set $i up; done; "                       \
+    "ip addr add fe80::1/64 dev near nodad; ip addr add fe80::2/64 dev far nodad; n=0; "                     \
+    "until [ $(ip -br link show type veth | grep -c ' UP ') = 2 ]; do "                                      \
+    "n=$((n+1)); [ $n -lt 100 ]; sleep 0.05; done"
 
 /* What take saw; payloads are copied, because views end with the next receive. */
 struct taken {
