@@ -1,0 +1,319 @@
+"""The DTLS side as other stacks see it (rows DTLS-1 to DTLS-8, DTLS-11 to DTLS-13, SES-1, SES-2, SES-5, SEC-4)."""
+
+import os
+import socket
+import time
+
+import coap
+import dtls
+import pytest
+from cryptography import x509
+
+from coap_peer import CoapPeer
+from dtls import DTLS1_VERSION, MFL_512, Closed, DtlsClient, DtlsError
+from enrolment import EST, certificates, enrol, get, is_for, make_csr, path
+
+
+def dtls_client(registrar, pki, device="meter", **options):
+    certificate, key = pki.device(device)
+    return DtlsClient(registrar.address, **{"certificate": certificate, "key": key, "trust": pki / "est-ca.pem", **options})
+
+
+def refused(client):
+    """The handshake ends in an alert, and no CoAP passes."""
+    with client, pytest.raises(DtlsError) as error:
+        client.handshake()
+    return str(error.value)
+
+
+def test_clients_without_a_certificate(start_registrar, pki):
+    """DTLS-2: refused, for /crts and /att too, since no handshake comes about."""
+    assert "alert" in refused(DtlsClient(start_registrar().address))
+
+
+def test_psk(start_registrar, pki):
+    """DTLS-2: no pre-shared keys."""
+    assert "alert" in refused(DtlsClient(start_registrar().address, ciphers="PSK-AES128-CCM8", psk=b"0123456789abcdef"))
+
+
+@pytest.mark.parametrize("device, options", [("stranger", ("--ca", "other-ca")), ("stale", ("--expired",)), ("weak", ("--sha1",))])
+def test_certificates_that_do_not_verify(start_registrar, pki, device, options):
+    """DTLS-2, DTLS-9: an unknown issuer, an expired certificate, a SHA-1 signature."""
+    pki.device(device, None, *options)
+    assert "alert" in refused(dtls_client(start_registrar(), pki, device, ciphers="ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"))
+
+
+@pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES128-CCM8", "ECDHE-ECDSA-AES128-CCM", "ECDHE-ECDSA-AES128-GCM-SHA256"])
+def test_ciphers(start_registrar, pki, cipher):
+    """DTLS-3: the mandatory suite, and its neighbours."""
+    with dtls_client(start_registrar(), pki, ciphers=cipher) as client:
+        assert client.handshake().cipher() == cipher
+
+
+def test_the_mandatory_cipher_comes_first(start_registrar, pki):
+    """DTLS-3: where the client offers all, CCM_8 is chosen."""
+    everything = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-CCM:ECDHE-ECDSA-AES128-CCM8"
+    with dtls_client(start_registrar(), pki, ciphers=everything) as client:
+        assert client.handshake().cipher() == "ECDHE-ECDSA-AES128-CCM8"
+
+
+@pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-NULL-SHA:@SECLEVEL=0", "ECDHE-RSA-AES128-GCM-SHA256"])
+def test_ciphers_that_are_refused(start_registrar, pki, cipher):
+    """DTLS-5: AEAD and ECDSA only."""
+    assert "alert" in refused(dtls_client(start_registrar(), pki, ciphers=cipher))
+
+
+@pytest.mark.parametrize("group", ["P-256", "P-384", "X25519"])
+def test_groups(start_registrar, pki, group):
+    """DTLS-4: group 23 alone is enough; P-384 and X25519 as well."""
+    groups = group if group == "P-256" else group + ":P-256"
+    with dtls_client(start_registrar(), pki, groups=groups) as client:
+        client.handshake()
+
+
+def test_dtls_1_0(start_registrar, pki):
+    """DTLS-5: protocol_version."""
+    assert "protocol version" in refused(dtls_client(start_registrar(), pki, version=DTLS1_VERSION, ciphers="ALL:@SECLEVEL=0"))
+
+
+def test_no_renegotiation(start_registrar, connect):
+    """DTLS-5: a ClientHello inside an association starts nothing; the association goes on."""
+    peer = connect(start_registrar())
+    dtls.ssl.SSL_renegotiate(peer.dtls.ssl)
+    dtls.ssl.SSL_do_handshake(peer.dtls.ssl)
+    before = len(peer.dtls.received)
+    peer.dtls.flush()
+    peer.dtls.pull(1)
+    assert not any(record[0] == 22 for record in peer.dtls.received[before:])
+
+
+def test_the_cookie_comes_first(start_registrar, pki):
+    """DTLS-6: a first ClientHello gets a HelloVerifyRequest no larger than itself."""
+    with dtls_client(start_registrar(), pki) as client:
+        client.handshake()
+        first = client.received[0]
+        assert first[0] == 22 and first[13] == 3 and len(first) <= len(client.sent[0])
+
+
+def test_no_state_for_those_without_cookie(start_registrar, pki):
+    """DTLS-6, SEC-3: 20,000 ClientHellos leave nothing behind, and an honest device gets in meanwhile."""
+    registrar = start_registrar()
+    with dtls_client(registrar, pki) as warm:
+        warm.handshake()
+    with dtls_client(registrar, pki, udp=None) as model:
+        model.deliver = lambda record: False
+        with pytest.raises(TimeoutError):
+            model.handshake(0.01)
+        hello = bytearray(model.sent[0])
+    before = registrar.resident_kib()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood, dtls_client(registrar, pki) as honest:
+        flood.connect(registrar.address)
+        for number in range(20000):
+            hello[27:59] = os.urandom(32)
+            flood.send(hello)
+            if number == 10000:
+                honest.handshake()
+    counters = registrar.counters()
+    assert counters["handshakes"] == 0 and counters["handshakes_started"] == 2
+    assert registrar.resident_kib() - before < 1024
+
+
+@pytest.mark.parametrize("mtu", [256, 512, 1024, 1200])
+def test_handshake_mtu(start_registrar, pki, mtu):
+    """DTLS-7: no datagram of a handshake is larger."""
+    registrar = start_registrar({"dtls": {"handshake_mtu": mtu}})
+    with dtls_client(registrar, pki) as client:
+        client.handshake()
+        assert max(map(len, client.received)) <= mtu
+        assert get(CoapPeer(client), "crts")[0].status == "2.05"
+
+
+def test_fragmented_client_flights(start_registrar, pki):
+    """DTLS-7: a client with an MTU of 256 sends its certificate in pieces."""
+    with dtls_client(start_registrar(), pki, mtu=256) as client:
+        client.handshake()
+        assert max(map(len, client.sent)) <= 256
+        assert get(CoapPeer(client), "crts")[0].status == "2.05"
+
+
+def test_flights_are_resent_verbatim(start_registrar, pki):
+    """A client that hears nothing for two seconds gets the same datagrams again, octet for octet."""
+    registrar = start_registrar({"dtls": {"handshake_mtu": 256, "retransmit_timeout_ms": 500}})
+    with dtls_client(registrar, pki) as client:
+        muted = [False]
+
+        def deliver(record):
+            muted[0] = muted[0] or (record[0] == 22 and record[13] not in (1,))
+            return not muted[0]
+
+        client.deliver = deliver
+        with pytest.raises(TimeoutError):
+            client.handshake(3.2)
+    flight = [r for r in client.received if not (r[0] == 22 and r[13] == 3)]
+    copies = [r for r in flight if flight.count(r) > 1]
+    assert copies and set(copies) == set(flight), "every datagram of the flight came again as it was"
+
+
+def test_two_trust_stores(start_registrar, pki):
+    """DTLS-8: manufacturer and domain certificates are both welcome, and the log says which store vouched."""
+    pki.device("ldevid", None, "--ca", "est-ca")
+    registrar = start_registrar()
+    for device in ("meter", "ldevid"):
+        with dtls_client(registrar, pki, device) as client:
+            client.handshake()
+            assert enrol(CoapPeer(client), make_csr(pki, device))[0].status == "2.04"
+    text = registrar.program.text()
+    assert "manufacturer" in text and "domain" in text
+
+
+def test_a_trust_store_switched_off(start_registrar, pki):
+    """DTLS-8: without manufacturer_trust an IDevID fails in the handshake."""
+    registrar = start_registrar({"dtls": {"manufacturer_trust": []}})
+    pki.device("ldevid", None, "--ca", "est-ca")
+    assert "alert" in refused(dtls_client(registrar, pki))
+    with dtls_client(registrar, pki, "ldevid") as client:
+        client.handshake()
+
+
+def test_the_server_certificate(start_registrar, pki):
+    """DTLS-11: id-kp-cmcRA beside serverAuth."""
+    with dtls_client(start_registrar(), pki) as client:
+        certificate = x509.load_der_x509_certificate(client.handshake().peer_certificate())
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert {"1.3.6.1.5.5.7.3.28", "1.3.6.1.5.5.7.3.1"} <= {oid.dotted_string for oid in usage}
+
+
+def test_any_server_name(start_registrar, pki):
+    """DTLS-12: SNI is ignored."""
+    with dtls_client(start_registrar(), pki, server_name="no.such.name.example") as client:
+        client.handshake()
+
+
+def test_a_device_that_rebooted(start_registrar, connect, pki):
+    """RFC 6347 section 4.2.8, SES-5: a new handshake from the same port succeeds at once."""
+    registrar = start_registrar()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        for _ in range(3):
+            peer = connect(registrar, udp=udp)
+            assert get(peer, "crts")[0].status == "2.05"
+            peer.dtls.abandon()
+    assert registrar.counters()["associations"] == 1
+
+
+def test_a_forger_breaks_nothing(start_registrar, connect, pki):
+    """SES-5: ClientHellos, with and without cookie, from the device's address leave its association alive."""
+    registrar = start_registrar()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        peer = connect(registrar, udp=udp)
+        with dtls_client(registrar, pki, udp=udp) as forger:
+            with pytest.raises(TimeoutError):
+                forger.deliver = lambda record: record[0] == 22 and record[13] == 1
+                forger.handshake(0.5)
+            forger.abandon()
+        while peer.dtls.pull(0.05):
+            pass
+        assert get(peer, "crts")[0].status == "2.05"
+
+
+def test_idle_associations_are_closed(start_registrar, connect):
+    """SES-2: close_notify after idle_timeout_s."""
+    registrar = start_registrar({"dtls": {"idle_timeout_s": 1}})
+    peer = connect(registrar)
+    with pytest.raises(Closed):
+        peer.receive(6)
+    assert registrar.counters()["associations"] == 0
+
+
+def test_busy_associations_stay(start_registrar, connect, pki):
+    """SES-2: one that waits for its certificate is not idle."""
+    registrar = start_registrar({"dtls": {"idle_timeout_s": 1}, "est": {"labels": ["delay-3000"]}})
+    response, body = enrol(connect(registrar), make_csr(pki), label_name="delay-3000")
+    assert response.status == "2.04" and body
+
+
+def test_told_to_come_back(start_registrar, connect, pki):
+    """SES-2: an association whose device was told Max-Age outlives it."""
+    words = "status-503.retry-3"
+    peer = connect(start_registrar({"dtls": {"idle_timeout_s": 1}, "est": {"labels": [words]}}))
+    assert enrol(peer, make_csr(pki), label_name=words)[0].status == "5.03"
+    time.sleep(3)
+    assert get(peer, "crts")[0].status == "2.05"
+
+
+def test_close_notify_of_the_device(start_registrar, connect):
+    """RFC 5246 section 7.2.1: the association is gone at once."""
+    registrar = start_registrar()
+    peer = connect(registrar)
+    assert registrar.counters()["associations"] == 1
+    peer.dtls.close()
+    deadline = time.monotonic() + 5
+    while registrar.counters()["associations"] and time.monotonic() < deadline:
+        pass
+    assert registrar.counters()["associations"] == 0
+
+
+def test_the_bound_on_associations(start_registrar, connect):
+    """SEC-3: the longest idle one makes room."""
+    registrar = start_registrar({"dtls": {"max_associations": 4}})
+    peers = [connect(registrar, device=f"guest{n}") for n in range(6)]
+    counters = registrar.counters()
+    assert counters["associations"] <= 4 and counters["associations_evicted"] == 2
+    assert get(peers[5], "crts")[0].status == "2.05"
+
+
+def test_the_bound_on_handshakes(start_registrar, pki):
+    """SEC-3: half-open handshakes are bounded, and end; then the next device gets in."""
+    registrar = start_registrar({"dtls": {"max_handshakes": 2, "retransmit_timeout_ms": 100}})
+    half_open = []
+    for _ in range(6):
+        client = dtls_client(registrar, pki)
+        client.deliver = lambda record: record[0] == 22 and record[13] == 1
+        with pytest.raises(TimeoutError):
+            client.handshake(0.3)
+        half_open.append(client)
+    assert registrar.counters()["handshakes"] <= 2
+    with dtls_client(registrar, pki) as honest:
+        honest.handshake(30)
+    for client in half_open:
+        client.abandon()
+
+
+def test_a_wildcard_answers_from_the_address_that_was_asked(start_registrar, connect, pki):
+    """IP_PKTINFO: 127.0.0.2 asked, 127.0.0.2 answers; IPv6 as well, on the same socket."""
+    registrar = start_registrar({"listen": {"coaps": ["[::]:0"]}})
+    port = registrar.coaps[0][1]
+    for address in ("127.0.0.1", "127.0.0.2", "::1"):
+        peer = connect(registrar, address=(address, port))
+        assert get(peer, "crts")[0].status == "2.05"
+        assert peer.dtls.peer[0] == address
+
+
+def test_local_addresses_tell_flows_apart(start_registrar, connect):
+    """One client port, two addresses of ours: two associations."""
+    registrar = start_registrar({"listen": {"coaps": ["0.0.0.0:0"]}})
+    port = registrar.coaps[0][1]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("0.0.0.0", 0))
+        one = connect(registrar, address=("127.0.0.1", port), udp=udp)
+        two = connect(registrar, address=("127.0.0.3", port), udp=udp)
+        assert registrar.counters()["associations"] == 2
+        assert get(two, "crts")[0].status == "2.05"
+        assert get(one, "crts")[0].status == "2.05"
+
+
+def test_est_is_not_served_without_dtls(start_registrar, est_server):
+    """DTLS-1, SEC-4: plain CoAP gets no EST data, on either port."""
+    registrar = start_registrar({"listen": {"discovery": ["127.0.0.1:0"]}})
+    for port in (registrar.coaps[0][1], registrar.coap[0][1]):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.connect(("127.0.0.1", port))
+            udp.settimeout(0.5)
+            udp.send(coap.Message(coap.CON, coap.GET, 1, b"t", [(coap.URI_PATH, s.encode()) for s in (*EST, "crts")]).encode())
+            try:
+                answer = coap.decode(udp.recv(2048))
+            except TimeoutError:
+                continue
+            assert answer.status == "4.04" and not answer.get(coap.CONTENT_FORMAT)
+    assert not est_server.stats()["log"]

@@ -1,0 +1,202 @@
+"""The EST server's side (rows RA-1 to RA-6; the traps of libcurl; faults that must delay nobody else)."""
+
+import socket
+import threading
+import time
+
+import coap
+import pytest
+
+import programs
+from coap_peer import CoapPeer
+from dtls import DtlsClient
+from enrolment import POST_OPTIONS, certificates, enrol, get, is_for, make_csr, path
+
+
+PARALLEL = 60
+
+
+def upstream_posts(est_server):
+    return [r for r in est_server.stats()["log"] if r["method"] == "POST"]
+
+
+def test_ra_credentials(start_registrar, connect, est_server, pki):
+    """RA-1: the EST server sees the RA's certificate with id-kp-cmcRA; HTTP/1.1, TLS 1.2 or later."""
+    assert enrol(connect(start_registrar()), make_csr(pki))[0].status == "2.04"
+    record = upstream_posts(est_server)[-1]
+    assert record["ra"] is True and record["client"]
+    assert record["tls"] in ("TLSv1.2", "TLSv1.3")
+
+
+@pytest.mark.parametrize("change", ["trust", "name"])
+def test_servers_that_do_not_verify(start_registrar, connect, est_server, pki, change):
+    """RA-2: a wrong CA or a wrong host name is 5.02, and no request is made."""
+    changes = {"upstream": {"trust": [str(pki / "other-ca.pem")]}}
+    url = est_server.url
+    if change == "name":
+        changes, url = {}, est_server.url.replace("localhost", "127.0.0.2")
+    peer = connect(start_registrar(changes, upstream_url=url))
+    assert get(peer, "crts")[0].status == "5.02"
+    assert enrol(peer, make_csr(pki))[0].status == "5.02"
+    assert not est_server.stats()["log"]
+
+
+def test_connections_are_reused(start_registrar, connect, est_server, pki):
+    """RA-4: one connection for many enrolments, where reuse is on; as many as requests where it is off."""
+    for reuse, most in ((True, 1), (False, 4)):
+        est_server.reset()
+        peer = connect(start_registrar({"upstream": {"reuse_connections": reuse}}))
+        for _ in range(4):
+            assert enrol(peer, make_csr(pki))[0].status == "2.04"
+        connections = {r["connection"] for r in upstream_posts(est_server)}
+        assert len(connections) == most
+
+
+def test_a_kept_connection_that_dies(start_registrar, connect, est_server, pki):
+    """RA-4, trap 1 of libcurl: the second POST is processed, the connection dies without an octet: no third POST, 5.02."""
+    words = "keepalive-die"
+    peer = connect(start_registrar({"est": {"labels": [words]}, "upstream": {"reuse_connections": True}}))
+    assert enrol(peer, make_csr(pki), label_name=words)[0].status == "2.04"
+    assert enrol(peer, make_csr(pki), label_name=words)[0].status == "5.02"
+    assert len(upstream_posts(est_server)) == 2
+    assert len(est_server.stats()["issued"]) == 2
+
+
+def test_redirects_are_not_followed(start_registrar, connect, est_server, pki):
+    """A8: no redirect is followed, the RA's credentials go nowhere else."""
+    words = ["redirect-307-same", "redirect-302", "redirect-other"]
+    peer = connect(start_registrar({"est": {"labels": words}}))
+    for word in words:
+        assert enrol(peer, make_csr(pki), label_name=word)[0].status == "5.02"
+    assert len(upstream_posts(est_server)) == 3
+
+
+def test_a_refused_connection(start_registrar, connect, pki):
+    """A8: 5.04, at once."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        peer = connect(start_registrar(upstream_url=f"https://localhost:{closed.getsockname()[1]}"))
+        begin = time.monotonic()
+        assert get(peer, "crts")[0].status == "5.04"
+        assert enrol(peer, make_csr(pki))[0].status == "5.04"
+        assert time.monotonic() - begin < 3
+
+
+@pytest.fixture
+def black_hole():
+    """Accepts connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield listener.getsockname()[1]
+
+
+def test_a_black_hole(start_registrar, connect, black_hole, pki):
+    """A8: 5.04 once the time is over; nothing was issued, so nothing is in doubt."""
+    registrar = start_registrar({"upstream": {"connect_timeout_ms": 700, "timeout_ms": 1500}},
+                                upstream_url=f"https://localhost:{black_hole}")
+    peer = connect(registrar)
+    assert get(peer, "crts")[0].status in ("5.04", "5.02")
+    assert enrol(peer, make_csr(pki))[0].status in ("5.04", "5.02")
+    assert registrar.counters()["in_doubt"] == 0
+
+
+def test_slow_enrolments_delay_nobodys_crts(start_registrar, connect, est_server, pki):
+    """The reserved permit: all permits for POSTs hang, /crts answers at full speed, first from the EST server, then from memory."""
+    hang = "delay-8000"
+    registrar = start_registrar({"est": {"labels": [hang, "max-age-0"]}, "upstream": {"max_connections": 3}})
+    for number in range(4):
+        peer = connect(registrar, device=f"hanging{number}")
+        peer.send(peer.message(coap.POST, path("sen", hang), make_csr(pki, f"hanging{number}"), options=POST_OPTIONS))
+    quick = connect(registrar)
+    for _ in range(3):
+        begin = time.monotonic()
+        assert get(quick, "crts")[0].status == "2.05"
+        assert time.monotonic() - begin < 1
+    assert len(upstream_posts(est_server)) <= 2
+
+
+def test_the_queue_is_bounded(start_registrar, connect, est_server, pki):
+    """RA-5: two connections, one for GETs, a queue of one: the third POST hears 5.03 with Max-Age at once."""
+    hang = "delay-4000"
+    registrar = start_registrar({"est": {"labels": [hang]}, "upstream": {"max_connections": 2, "queue": 1}})
+    for number in range(2):
+        peer = connect(registrar, device=f"waiting{number}")
+        peer.send(peer.message(coap.POST, path("sen", hang), make_csr(pki, f"waiting{number}"), options=POST_OPTIONS))
+        assert peer.receive(3).code == coap.EMPTY
+    answer = connect(registrar).request(coap.POST, path("sen", hang), make_csr(pki), options=POST_OPTIONS)
+    assert answer.status == "5.03" and answer.number(coap.MAX_AGE) >= 1
+    assert registrar.counters()["upstream_refused"] == 1
+
+
+def test_many_devices_at_once(start_registrar, est_server, pki):
+    """RA-5: parallel clients stay apart; never more connections than allowed, with two workers."""
+    registrar = start_registrar({"workers": 2, "upstream": {"max_connections": 4}})
+    csrs = [make_csr(pki) for _ in range(PARALLEL)]
+    certificate, key = pki.device("meter")
+    failures = []
+
+    def device(csr):
+        try:
+            with DtlsClient(registrar.address, certificate, key, pki / "est-ca.pem") as client:
+                client.handshake(30)
+                answer, body = enrol(CoapPeer(client), csr, timeout=30)
+                if answer.status != "2.04" or not is_for(certificates(body)[0], csr):
+                    failures.append(answer)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=device, args=(csr,)) for csr in csrs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    stats = est_server.stats()
+    assert len(stats["issued"]) == len(csrs)
+    assert len({i["csr_sha256"] for i in stats["issued"]}) == len(csrs)
+
+
+def test_libest(start_registrar, connect, est_server, pki):
+    """profile libest: every quirk of libest.md is survived; requests in wrapped base64, no connection kept."""
+    peer = connect(start_registrar({"est": {"labels": ["libest"]}, "upstream": {"profile": "libest"}}))
+    assert get(peer, "crts", "libest")[0].status == "2.05"
+    for operation in ("sen", "sren", "sen"):
+        csr = make_csr(pki)
+        answer, body = enrol(peer, csr, operation, "libest")
+        assert answer.status == "2.04" and is_for(certificates(body)[0], csr)
+    assert get(peer, "att", "libest")[0].status in ("2.05", "4.04")
+    assert len({r["connection"] for r in upstream_posts(est_server)}) == 3
+
+
+def test_a_slow_resolver(start_registrar, connect, pki, tmp_path, est_server):
+    """Trap 2 of libcurl: a look-up that takes eight seconds stops nobody: handshakes and discovery go on meanwhile."""
+    source = tmp_path / "slow.c"
+    source.write_text("""
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <netdb.h>
+        #include <unistd.h>
+        int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
+        {
+            int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
+            if (node != NULL && node[0] == 'l')
+                sleep(8);
+            return real(node, service, hints, result);
+        }
+    """)
+    library = tmp_path / "slow.so"
+    programs.run(["cc", "-shared", "-fPIC", "-o", library, source])
+    registrar = start_registrar({"upstream": {"connect_timeout_ms": 1000, "timeout_ms": 2000}},
+                                environment={"LD_PRELOAD": str(library), "ASAN_OPTIONS": "verify_asan_link_order=0"})
+    waiting = connect(registrar)
+    request = waiting.send(waiting.message(coap.GET, path("crts")))
+    longest = 0
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        begin = time.monotonic()
+        peer = connect(registrar)
+        assert peer.get((".well-known", "core")).status == "2.05"
+        longest = max(longest, time.monotonic() - begin)
+    assert longest < 1.5
+    assert waiting.answer_to(request).status == "5.04"
