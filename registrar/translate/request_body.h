@@ -5,9 +5,13 @@
 #include "common/bytes.h"
 #include "registrar/settings.h"
 
-/* Appends the base64 of der in the lines that settings ask for (PAY-2, PAY-3). STATUS_TOO_LARGE past the
- * profile's limit (libest: 8192 octets). */
+/* Appends the base64 of der in the lines that settings ask for (PAY-2, PAY-3). STATUS_TOO_LARGE past
+ * request_body_der_max. */
 enum status request_body_encode(const struct upstream_settings *settings, struct bytes der,
                                 struct buffer *body);
+
+/* The most octets of DER that the profile's EST server takes (libest: 8192 octets of base64); SIZE_MAX: it
+ * sets no limit. */
+size_t request_body_der_max(const struct upstream_settings *settings);
 
 #endif

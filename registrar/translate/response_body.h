@@ -23,4 +23,13 @@ enum status response_body_present(const struct est_operation *operation, const s
                                   enum content_format format, struct bytes der,
                                   const struct certificate_request *csr, struct buffer *representation);
 
+/* What stands for a 204 answer to a GET (Q6): appends the representation, if any, and returns the CoAP code.
+ */
+uint8_t response_body_none(const struct est_operation *operation, const struct est_settings *settings,
+                           struct buffer *representation);
+
+/* Appends the serial number of the certificate that was issued for csr, in hexadecimal, for the audit line
+ * (SEC-2). */
+void response_body_serial(struct bytes der, const struct certificate_request *csr, struct buffer *serial);
+
 #endif

@@ -6,7 +6,8 @@
 #include "common/bytes.h"
 
 enum http_disposition {
-    HTTP_SUCCESS, /* 200: the body decides */
+    HTTP_SUCCESS, /* 200: the body decides whether it is code */
+    HTTP_NOTHING, /* 204 to a GET: there is none; code, or what response_body_none says (Q6) */
     HTTP_RETRY,   /* answer code with Max-Age from Retry-After */
     HTTP_ANSWER   /* answer code */
 };
@@ -14,11 +15,10 @@ enum http_disposition {
 struct http_mapping {
     enum http_disposition disposition;
     uint8_t code;
-    bool
-        may_have_issued; /* a POST with this status may still have been acted upon (2xx that is no success) */
+    bool may_have_issued; /* the EST server may have acted upon a POST with this outcome all the same */
 };
 
-/* method is CM_GET or CM_POST; has_retry_after matters for 423. */
+/* method is CM_GET or CM_POST; has_retry_after matters for 423. Defined for every number. */
 struct http_mapping response_code_map(unsigned http_status, uint8_t method, bool has_retry_after);
 
 /* The reverse direction of RFC 8075 Table 2, for test clients that face HTTP; 0: never mapped. */

@@ -1,0 +1,136 @@
+#include "registrar/translate/certs_only.h"
+
+#include <openssl/err.h>
+#include <openssl/pkcs7.h>
+#include <openssl/x509v3.h>
+
+#include <stdlib.h>
+
+/* Above this no issuing CA is looked for: it takes a signature check for every pair. */
+#define CHOICE_MAX 16
+
+struct certs_only {
+    PKCS7 *message;
+    STACK_OF(X509) * certificates; /* borrowed from message */
+};
+
+static bool is_certs_only(const PKCS7 *message);
+
+typedef bool is_of_kind(const struct certs_only *certs, X509 *candidate);
+
+static int count(const struct certs_only *certs, is_of_kind *kind, X509 **last);
+static is_of_kind is_ca, is_issuing_ca, is_root;
+static bool has_issued(X509 *issuer, X509 *subject);
+
+/* The octets go on to the device as they are (CF-4), so BER, which real EST servers send, is none of our
+ * business; octets behind the message are. */
+enum status certs_only_parse(struct bytes der, struct certs_only **certs)
+{
+    const unsigned char *at = der.at;
+    PKCS7 *message = der.len == 0 ? NULL : d2i_PKCS7(NULL, &at, (long)der.len);
+    if (message == NULL || at != der.at + der.len || !is_certs_only(message)) {
+        ERR_clear_error();
+        PKCS7_free(message);
+        return STATUS_MALFORMED;
+    }
+    struct certs_only *parsed = calloc(1, sizeof(*parsed));
+    if (parsed == NULL) {
+        PKCS7_free(message);
+        return STATUS_NO_MEMORY;
+    }
+    *parsed = (struct certs_only){message, message->d.sign->cert};
+    *certs = parsed;
+    return STATUS_OK;
+}
+
+void certs_only_free(struct certs_only *certs)
+{
+    if (certs == NULL)
+        return;
+    PKCS7_free(certs->message);
+    free(certs);
+}
+
+static bool is_certs_only(const PKCS7 *message)
+{
+    return OBJ_obj2nid(message->type) == NID_pkcs7_signed && message->d.sign != NULL &&
+           sk_X509_num(message->d.sign->cert) > 0 &&
+           sk_PKCS7_SIGNER_INFO_num(message->d.sign->signer_info) <= 0;
+}
+
+enum status certs_only_find(const struct certs_only *certs, EVP_PKEY *key, X509 **certificate)
+{
+    for (int i = 0; i < sk_X509_num(certs->certificates); i++) {
+        X509 *candidate = sk_X509_value(certs->certificates, i);
+        EVP_PKEY *candidate_key = X509_get0_pubkey(candidate);
+        if (candidate_key != NULL && EVP_PKEY_eq(candidate_key, key) == 1) {
+            *certificate = candidate;
+            return STATUS_OK;
+        }
+    }
+    ERR_clear_error();
+    return STATUS_MISMATCH;
+}
+
+enum status certs_only_choose_ca(const struct certs_only *certs, enum est_crts_287 policy, X509 **certificate)
+{
+    X509 *chosen = sk_X509_value(certs->certificates, 0);
+    if (sk_X509_num(certs->certificates) > CHOICE_MAX)
+        return STATUS_UNSUPPORTED;
+    bool is_clear = sk_X509_num(certs->certificates) == 1 || count(certs, is_ca, &chosen) == 1;
+    if (!is_clear && policy == CRTS_287_ISSUING_CA)
+        is_clear = count(certs, is_issuing_ca, &chosen) == 1;
+    if (!is_clear && policy == CRTS_287_ROOT)
+        is_clear = count(certs, is_root, &chosen) == 1;
+    ERR_clear_error();
+    if (!is_clear)
+        return STATUS_UNSUPPORTED;
+    *certificate = chosen;
+    return STATUS_OK;
+}
+
+/* How many certificates of the set are of a kind; hands out the last of them. */
+static int count(const struct certs_only *certs, is_of_kind *kind, X509 **last)
+{
+    int found = 0;
+    for (int i = 0; i < sk_X509_num(certs->certificates); i++) {
+        X509 *candidate = sk_X509_value(certs->certificates, i);
+        if (!kind(certs, candidate))
+            continue;
+        *last = candidate;
+        found++;
+    }
+    return found;
+}
+
+static bool is_ca(const struct certs_only *certs, X509 *candidate)
+{
+    (void)certs;
+    return X509_check_ca(candidate) != 0;
+}
+
+/* The CA at the lower end of a chain: no other CA of the set is below it. In a set with key rollover (RFC
+ * 7030 appendix A.1) every CA has signed another one, so that none is. */
+static bool is_issuing_ca(const struct certs_only *certs, X509 *candidate)
+{
+    if (!is_ca(certs, candidate))
+        return false;
+    for (int i = 0; i < sk_X509_num(certs->certificates); i++) {
+        X509 *other = sk_X509_value(certs->certificates, i);
+        if (is_ca(certs, other) && X509_cmp(candidate, other) != 0 && has_issued(candidate, other))
+            return false;
+    }
+    return true;
+}
+
+static bool has_issued(X509 *issuer, X509 *subject)
+{
+    EVP_PKEY *key = X509_get0_pubkey(issuer);
+    return key != NULL && X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(subject)) == 0 &&
+           X509_verify(subject, key) == 1;
+}
+
+static bool is_root(const struct certs_only *certs, X509 *candidate)
+{
+    return is_ca(certs, candidate) && X509_self_signed(candidate, 1) == 1;
+}

@@ -1,0 +1,124 @@
+#include "registrar/translate/response_body.h"
+
+#include "common/base64.h"
+#include "common/coap_message.h"
+#include "registrar/protocol/der.h"
+#include "registrar/translate/certs_only.h"
+
+static struct bytes strip_counted_nul(struct bytes body);
+static enum status check_csrattrs(struct bytes der);
+static enum status check_certs_only(struct bytes der, const struct certificate_request *csr);
+static enum status choose_certificate(const struct est_settings *settings, const struct certs_only *certs,
+                                      const struct certificate_request *csr, X509 **certificate);
+static enum status append_certificate(X509 *certificate, struct buffer *representation);
+
+enum status response_body_decode(const struct est_operation *operation,
+                                 const struct upstream_settings *settings, struct bytes content_type,
+                                 struct bytes body, const struct certificate_request *csr, struct buffer *der)
+{
+    enum content_format format = operation->response[0];
+    if (!content_format_matches_media_type(format, content_type))
+        return STATUS_MALFORMED;
+    if (format == CONTENT_FORMAT_CSRATTRS && settings->profile == UPSTREAM_LIBEST)
+        body = strip_counted_nul(body);
+    size_t before = der->len;
+    enum status status = base64_decode(body, der);
+    if (status != STATUS_OK)
+        return status;
+    struct bytes decoded = bytes_slice(buffer_view(der), before, der->len);
+    status = format == CONTENT_FORMAT_CSRATTRS ? check_csrattrs(decoded) : check_certs_only(decoded, csr);
+    if (status != STATUS_OK)
+        der->len = before;
+    return status;
+}
+
+/* libest counts the NUL behind its default csrattrs as part of the body. */
+static struct bytes strip_counted_nul(struct bytes body)
+{
+    bool has_nul = body.len > 0 && body.at[body.len - 1] == '\0';
+    return bytes_slice(body, 0, body.len - (has_nul ? 1 : 0));
+}
+
+/* One SEQUENCE; what is in it is between the device and the EST server (PAY-9). */
+static enum status check_csrattrs(struct bytes der)
+{
+    struct der_element sequence;
+    enum status status = der_read_tagged(&der, DER_SEQUENCE, &sequence);
+    return status == STATUS_OK && der.len > 0 ? STATUS_MALFORMED : status;
+}
+
+static enum status check_certs_only(struct bytes der, const struct certificate_request *csr)
+{
+    struct certs_only *certs = NULL;
+    X509 *issued;
+    enum status status = certs_only_parse(der, &certs);
+    if (status == STATUS_OK && csr != NULL)
+        status = certs_only_find(certs, certificate_request_key(csr), &issued);
+    certs_only_free(certs);
+    return status;
+}
+
+enum status response_body_present(const struct est_operation *operation, const struct est_settings *settings,
+                                  enum content_format format, struct bytes der,
+                                  const struct certificate_request *csr, struct buffer *representation)
+{
+    if (format == operation->response[0]) {
+        buffer_append(representation, der); /* CF-4 */
+        return representation->status;
+    }
+    if (format != CONTENT_FORMAT_ONE_CERT)
+        return STATUS_UNSUPPORTED;
+    struct certs_only *certs = NULL;
+    X509 *certificate = NULL;
+    enum status status = certs_only_parse(der, &certs);
+    if (status == STATUS_OK)
+        status = choose_certificate(settings, certs, csr, &certificate);
+    if (status == STATUS_OK)
+        status = append_certificate(certificate, representation);
+    certs_only_free(certs);
+    return status;
+}
+
+/* CF-5 for enrolments, CF-6 for /crts. */
+static enum status choose_certificate(const struct est_settings *settings, const struct certs_only *certs,
+                                      const struct certificate_request *csr, X509 **certificate)
+{
+    if (csr != NULL)
+        return certs_only_find(certs, certificate_request_key(csr), certificate);
+    return certs_only_choose_ca(certs, settings->crts_287, certificate);
+}
+
+static enum status append_certificate(X509 *certificate, struct buffer *representation)
+{
+    int len = i2d_X509(certificate, NULL);
+    if (len <= 0)
+        return STATUS_CRYPTO;
+    uint8_t *at = buffer_extend(representation, (size_t)len);
+    if (at != NULL)
+        i2d_X509(certificate, &at);
+    return representation->status;
+}
+
+uint8_t response_body_none(const struct est_operation *operation, const struct est_settings *settings,
+                           struct buffer *representation)
+{
+    if (operation->id != EST_ATT || settings->att_empty == ATT_EMPTY_NOT_FOUND)
+        return CM_NOT_FOUND;
+    if (settings->att_empty == ATT_EMPTY_SEQUENCE)
+        der_append_head(representation, DER_SEQUENCE, 0);
+    return CM_CONTENT;
+}
+
+void response_body_serial(struct bytes der, const struct certificate_request *csr, struct buffer *serial)
+{
+    struct certs_only *certs = NULL;
+    X509 *issued = NULL;
+    if (certs_only_parse(der, &certs) == STATUS_OK &&
+        certs_only_find(certs, certificate_request_key(csr), &issued) == STATUS_OK) {
+        const ASN1_INTEGER *number = X509_get0_serialNumber(issued);
+        const uint8_t *octets = ASN1_STRING_get0_data(number);
+        for (int i = 0; i < ASN1_STRING_length(number); i++)
+            buffer_printf(serial, "%02x", octets[i]);
+    }
+    certs_only_free(certs);
+}

@@ -1,0 +1,280 @@
+#include "registrar/translate/response_code.h"
+
+#include "common/coap_message.h"
+
+#include <string.h>
+#include <time.h>
+
+#define ANY              0 /* method */
+#define RETRY_DATE_MAX   64
+#define DIAGNOSTIC_MAX   128
+#define NOT_A_CHARACTER  0xffffffffU
+#define FIRST_CONTINUING 0x80
+
+/* What the EST server's status means for the device: requirements A8, from RFC 9148 section 4.5, RFC 8075
+ * table 2 and RFC 7252 section 10.1. The first row that fits counts. In the last column is whether a POST may
+ * have been acted upon all the same: a success that carries no certificate, or a gateway that gave up on the
+ * EST server behind it. */
+struct row {
+    unsigned from, to;
+    uint8_t method;
+    bool with_retry_after; /* only with that header */
+    struct http_mapping mapping;
+};
+
+static const struct row rows[] = {
+    {200, 200, CM_GET, false, {HTTP_SUCCESS, CM_CONTENT, false}},
+    {200, 200, CM_POST, false, {HTTP_SUCCESS, CM_CHANGED, false}},
+    {202, 202, ANY, false, {HTTP_RETRY, CM_SERVICE_UNAVAILABLE, false}},
+    {204, 204, CM_GET, false, {HTTP_NOTHING, CM_NOT_FOUND, false}},
+    {201, 299, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, true}},
+    {303, 303, CM_POST, false, {HTTP_ANSWER, CM_BAD_GATEWAY, true}},
+    {300, 399, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, false}},
+    {400, 400, ANY, false, {HTTP_ANSWER, CM_BAD_REQUEST, false}},
+    {401, 401, ANY, false, {HTTP_ANSWER, CM_UNAUTHORIZED, false}},
+    {403, 403, ANY, false, {HTTP_ANSWER, CM_FORBIDDEN, false}},
+    {404, 404, ANY, false, {HTTP_ANSWER, CM_NOT_FOUND, false}},
+    {405, 405, ANY, false, {HTTP_ANSWER, CM_METHOD_NOT_ALLOWED, false}},
+    {406, 406, ANY, false, {HTTP_ANSWER, CM_NOT_ACCEPTABLE, false}},
+    {407, 407, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, false}},
+    {408, 408, ANY, false, {HTTP_ANSWER, CM_GATEWAY_TIMEOUT, false}}, /* never 4.08: RFC 7959 2.9.2 */
+    {409, 409, ANY, false, {HTTP_ANSWER, CM_CONFLICT, false}},
+    {410, 410, ANY, false, {HTTP_ANSWER, CM_NOT_FOUND, false}},
+    {411, 411, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, false}},
+    {412, 412, ANY, false, {HTTP_ANSWER, CM_PRECONDITION_FAILED, false}},
+    {413, 413, ANY, false, {HTTP_ANSWER, CM_REQUEST_ENTITY_TOO_LARGE, false}},
+    {415, 415, ANY, false, {HTTP_ANSWER, CM_UNSUPPORTED_CONTENT_FORMAT, false}},
+    {417, 417, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, false}},
+    {421, 421, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, false}},
+    {422, 422, ANY, false, {HTTP_ANSWER, CM_UNPROCESSABLE_ENTITY, false}},
+    {423, 423, ANY, true, {HTTP_RETRY, CM_SERVICE_UNAVAILABLE, false}},
+    {423, 423, ANY, false, {HTTP_ANSWER, CM_FORBIDDEN, false}},
+    {425, 425, ANY, false, {HTTP_RETRY, CM_SERVICE_UNAVAILABLE, false}},
+    {426, 426, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, false}},
+    {429, 429, ANY, false, {HTTP_RETRY, CM_SERVICE_UNAVAILABLE, false}}, /* RFC 8516 section 3 */
+    {431, 431, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, false}},
+    {451, 451, ANY, false, {HTTP_ANSWER, CM_FORBIDDEN, false}},
+    {400, 499, ANY, false, {HTTP_ANSWER, CM_BAD_REQUEST, false}},
+    {501, 501, ANY, false, {HTTP_ANSWER, CM_NOT_IMPLEMENTED, false}},
+    {502, 502, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, true}},
+    {503, 503, ANY, false, {HTTP_RETRY, CM_SERVICE_UNAVAILABLE, false}},
+    {504, 504, ANY, false, {HTTP_ANSWER, CM_GATEWAY_TIMEOUT, true}},
+    {505, 505, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, false}},
+    {511, 511, ANY, false, {HTTP_ANSWER, CM_BAD_GATEWAY, false}},
+    {500, 599, ANY, false, {HTTP_ANSWER, CM_INTERNAL_SERVER_ERROR, false}},
+};
+
+/* No HTTP at all: an interim or an impossible status at the end of a response. */
+static const struct http_mapping malformed = {HTTP_ANSWER, CM_BAD_GATEWAY, true};
+
+struct http_mapping response_code_map(unsigned http_status, uint8_t method, bool has_retry_after)
+{
+    struct http_mapping mapping = malformed;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct row *row = &rows[i];
+        if (http_status < row->from || http_status > row->to || (row->with_retry_after && !has_retry_after) ||
+            (row->method != ANY && row->method != method))
+            continue;
+        mapping = row->mapping;
+        break;
+    }
+    mapping.may_have_issued &= method == CM_POST;
+    return mapping;
+}
+
+/* RFC 8075 table 2; 4.01 by RFC 9148 section 4.5, 4.09 and 4.22 by RFC 8132, 4.29 by RFC 8516. */
+static const struct {
+    uint8_t code;
+    unsigned with_payload, without;
+} reverse_rows[] = {
+    {CM_CODE(2, 1), 201, 201},
+    {CM_CODE(2, 2), 200, 204},
+    {CM_VALID, 304, 304},
+    {CM_CHANGED, 200, 204},
+    {CM_CONTENT, 200, 200},
+    {CM_CONTINUE, 0, 0},
+    {CM_BAD_REQUEST, 400, 400},
+    {CM_UNAUTHORIZED, 401, 401},
+    {CM_BAD_OPTION, 400, 400},
+    {CM_FORBIDDEN, 403, 403},
+    {CM_NOT_FOUND, 404, 404},
+    {CM_METHOD_NOT_ALLOWED, 400, 400}, /* a 405 would have to list the methods */
+    {CM_NOT_ACCEPTABLE, 406, 406},
+    {CM_REQUEST_ENTITY_INCOMPLETE, 0, 0},
+    {CM_CONFLICT, 409, 409},
+    {CM_PRECONDITION_FAILED, 412, 412},
+    {CM_REQUEST_ENTITY_TOO_LARGE, 413, 413},
+    {CM_UNSUPPORTED_CONTENT_FORMAT, 415, 415},
+    {CM_UNPROCESSABLE_ENTITY, 422, 422},
+    {CM_TOO_MANY_REQUESTS, 429, 429},
+    {CM_INTERNAL_SERVER_ERROR, 500, 500},
+    {CM_NOT_IMPLEMENTED, 501, 501},
+    {CM_BAD_GATEWAY, 502, 502},
+    {CM_SERVICE_UNAVAILABLE, 503, 503},
+    {CM_GATEWAY_TIMEOUT, 504, 504},
+    {CM_PROXYING_NOT_SUPPORTED, 502, 502},
+};
+
+unsigned response_code_to_http(uint8_t coap_code, bool has_payload)
+{
+    for (size_t i = 0; i < sizeof(reverse_rows) / sizeof(reverse_rows[0]); i++)
+        if (reverse_rows[i].code == coap_code)
+            return has_payload ? reverse_rows[i].with_payload : reverse_rows[i].without;
+    switch (CM_CODE_CLASS(coap_code)) { /* RFC 7252 section 5.9: unknown ones count as x.00 */
+    case 2:
+        return has_payload ? 200 : 204;
+    case 4:
+        return 400;
+    case 5:
+        return 500;
+    default:
+        return 0;
+    }
+}
+
+/* Retry-After (RFC 9110 section 10.2.3). */
+
+static struct bytes trim(struct bytes text);
+static bool read_seconds(struct bytes text, uint64_t *seconds);
+static bool read_http_date(struct bytes text, int64_t *unix_time);
+
+uint32_t retry_after_seconds(struct bytes retry_after, struct bytes date, int64_t now_unix, uint32_t fallback,
+                             uint32_t max)
+{
+    uint64_t seconds = fallback;
+    int64_t then, base = now_unix;
+    if (!read_seconds(trim(retry_after), &seconds) && read_http_date(trim(retry_after), &then)) {
+        read_http_date(trim(date), &base);
+        seconds = then > base ? (uint64_t)(then - base) : 0;
+    }
+    if (seconds > max)
+        return max;
+    return seconds < 1 ? 1 : (uint32_t)seconds;
+}
+
+static struct bytes trim(struct bytes text)
+{
+    while (text.len > 0 && (text.at[0] == ' ' || text.at[0] == '\t'))
+        text = bytes_slice(text, 1, text.len);
+    while (text.len > 0 && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
+        text.len--;
+    return text;
+}
+
+/* delta-seconds: digits only; any number of them is a long time, not garbage. */
+static bool read_seconds(struct bytes text, uint64_t *seconds)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.at[i] < '0' || text.at[i] > '9')
+            return false;
+        if (value <= UINT32_MAX)
+            value = value * 10 + (uint64_t)(text.at[i] - '0');
+    }
+    if (text.len > 0)
+        *seconds = value;
+    return text.len > 0;
+}
+
+/* The three forms of RFC 9110 section 5.6.7. Leaves unix_time alone when it is none of them. */
+static bool read_http_date(struct bytes text, int64_t *unix_time)
+{
+    static const char *const forms[] = {
+        "%a, %d %b %Y %H:%M:%S GMT",
+        "%A, %d-%b-%y %H:%M:%S GMT",
+        "%a %b %d %H:%M:%S %Y",
+    };
+    char copy[RETRY_DATE_MAX];
+    if (text.len == 0 || text.len >= sizeof(copy))
+        return false;
+    memcpy(copy, text.at, text.len);
+    copy[text.len] = '\0';
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        struct tm parts = {0};
+        const char *end = strptime(copy, forms[i], &parts);
+        if (end == NULL || end != copy + text.len)
+            continue;
+        *unix_time = timegm(&parts);
+        return true;
+    }
+    return false;
+}
+
+/* Diagnostic payloads (RSP-3). */
+
+static bool is_plain_text(struct bytes content_type, struct bytes body);
+static void append_printable(struct bytes body, struct buffer *diagnostic);
+static uint32_t next_character(struct bytes text, size_t *len);
+static bool is_control(uint32_t character);
+
+void response_diagnostic(struct bytes content_type, struct bytes body, struct buffer *diagnostic)
+{
+    if (!is_plain_text(content_type, body))
+        return;
+    size_t len;
+    for (struct bytes rest = body; rest.len > 0; rest = bytes_slice(rest, len, rest.len))
+        if (next_character(rest, &len) == NOT_A_CHARACTER)
+            return;
+    append_printable(body, diagnostic);
+}
+
+/* text/plain, or without a type: then what begins like HTML or XML is not plain. */
+static bool is_plain_text(struct bytes content_type, struct bytes body)
+{
+    struct bytes type = trim(content_type);
+    for (size_t i = 0; i < type.len; i++)
+        if (type.at[i] == ';')
+            type = trim(bytes_slice(type, 0, i));
+    if (type.len > 0)
+        return bytes_equal_ignoring_case(type, BYTES_LITERAL("text/plain"));
+    while (body.len > 0 && body.at[0] <= ' ')
+        body = bytes_slice(body, 1, body.len);
+    return body.len > 0 && body.at[0] != '<';
+}
+
+static void append_printable(struct bytes body, struct buffer *diagnostic)
+{
+    size_t start = diagnostic->len, len;
+    bool gap = false;
+    for (struct bytes rest = body; rest.len > 0; rest = bytes_slice(rest, len, rest.len)) {
+        uint32_t character = next_character(rest, &len);
+        if (character == ' ' || is_control(character)) {
+            gap = diagnostic->len > start;
+            continue;
+        }
+        if (diagnostic->len - start + len + (gap ? 1 : 0) > DIAGNOSTIC_MAX)
+            return;
+        if (gap)
+            buffer_append_byte(diagnostic, ' ');
+        buffer_append(diagnostic, bytes_slice(rest, 0, len));
+        gap = false;
+    }
+}
+
+/* One character of UTF-8 (RFC 3629 section 4), or NOT_A_CHARACTER: overlong forms, surrogates, truncation.
+ * text is not empty; len is at least 1. */
+static uint32_t next_character(struct bytes text, size_t *len)
+{
+    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+    uint8_t first = text.at[0];
+    *len = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if (first < 0x80)
+        return first;
+    if (first < 0xc2 || first > 0xf4 || text.len < *len)
+        return NOT_A_CHARACTER;
+    uint32_t character = first & (0x7fU >> *len);
+    for (size_t i = 1; i < *len; i++) {
+        if ((text.at[i] & 0xc0) != FIRST_CONTINUING)
+            return NOT_A_CHARACTER;
+        character = character << 6 | (text.at[i] & 0x3fU);
+    }
+    bool is_surrogate = character >= 0xd800 && character <= 0xdfff;
+    return is_surrogate || character < smallest[*len] || character > 0x10ffff ? NOT_A_CHARACTER : character;
+}
+
+/* C0, DEL, C1, and Unicode's line and paragraph separators. */
+static bool is_control(uint32_t character)
+{
+    return character < 0x20 || (character >= 0x7f && character < 0xa0) || character == 0x2028 ||
+           character == 0x2029;
+}

@@ -1,0 +1,45 @@
+/* SEC-1: an HTTP body from an EST server. The first octet chooses operation, profile and policies; the media
+ * type ends at the first line feed. */
+#include "registrar/translate/response_body.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LIMIT 65536
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void present(const struct est_operation *operation, const struct est_settings *settings,
+                    struct bytes der)
+{
+    for (size_t i = 0; i < operation->response_count; i++) {
+        struct buffer representation;
+        buffer_init(&representation, LIMIT);
+        enum status status =
+            response_body_present(operation, settings, operation->response[i], der, NULL, &representation);
+        if (status == STATUS_OK && representation.len == 0)
+            abort();
+        buffer_free(&representation);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const uint8_t *line_end = size == 0 ? NULL : memchr(data, '\n', size);
+    if (line_end == NULL || line_end == data)
+        return 0;
+    struct bytes content_type = {data + 1, (size_t)(line_end - data) - 1};
+    struct bytes body = {line_end + 1, size - (size_t)(line_end - data) - 1};
+    const struct est_operation *operation = est_operation((enum est_operation_id)(data[0] & 3));
+    struct upstream_settings upstream = {.profile = data[0] & 4 ? UPSTREAM_LIBEST : UPSTREAM_RFC7030};
+    struct est_settings settings = {.crts_287 = data[0] & 8 ? CRTS_287_ROOT : CRTS_287_ISSUING_CA};
+    struct buffer der;
+    buffer_init(&der, LIMIT);
+    enum status status = response_body_decode(operation, &upstream, content_type, body, NULL, &der);
+    if ((status == STATUS_OK) != (der.len > 0))
+        abort();
+    if (status == STATUS_OK)
+        present(operation, &settings, buffer_view(&der));
+    buffer_free(&der);
+    return 0;
+}
