@@ -258,14 +258,16 @@ static void describe_names(const struct settings_field *field, struct buffer *te
 
 static void describe_list(const struct settings_field *field, struct buffer *text)
 {
-    buffer_append_string(text, "a list of ");
-    if (field->min == field->max)
-        buffer_printf(text, "exactly %.0f ", field->min);
+    static const char *const one[] = {[SETTINGS_STRINGS] = "string",
+                                      [SETTINGS_FILES] = "file name",
+                                      [SETTINGS_ENDPOINTS] = "address with port"};
+    static const char *const many[] = {[SETTINGS_STRINGS] = "strings",
+                                       [SETTINGS_FILES] = "file names",
+                                       [SETTINGS_ENDPOINTS] = "addresses with port"};
+    if (field->min == 1 && field->max == 1)
+        buffer_printf(text, "a list of one %s", one[field->type]);
     else if (field->min > 0)
-        buffer_printf(text, "%.0f to %.0f ", field->min, field->max);
+        buffer_printf(text, "a list of %.0f to %.0f %s", field->min, field->max, many[field->type]);
     else
-        buffer_printf(text, "at most %.0f ", field->max);
-    buffer_append_string(text, field->type == SETTINGS_FILES       ? "file names"
-                               : field->type == SETTINGS_ENDPOINTS ? "addresses with port"
-                                                                   : "strings");
+        buffer_printf(text, "a list of at most %.0f %s", field->max, many[field->type]);
 }

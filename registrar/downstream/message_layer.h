@@ -10,21 +10,28 @@
 struct metrics;
 struct message_layer;
 
-#define MESSAGE_OPEN_MAX 4  /* requests of one association that wait for their response at a time */
+/* Requests of one association that wait for their response, or whose separate response waits for its ACK, at
+ * a time. (NSTART binds clients only, RFC 7252 section 4.7; this is what bounds our own CON messages.) */
+#define MESSAGE_OPEN_MAX 4
 #define MESSAGE_RING     64 /* message ids remembered for duplicate detection */
 #define MESSAGE_KEPT_MAX 4  /* of those, the last ones whose response octets are kept */
+
+/* Octets of the longest response: what RFC 7252 section 4.6 gives as the upper bound of a message. */
+#define MESSAGE_OCTETS_MAX 1152
 
 /* Both are called from within the functions below; neither may free the layer. */
 struct message_layer_events {
     void (*send)(void *user, struct bytes datagram);
-    /* A request that is no duplicate: answer it, now or later, with message_layer_respond. message borrows.
-     */
+    /* A request that is no duplicate: answer it, now or later, with message_layer_respond or
+     * message_layer_reject. message borrows. */
     void (*request)(void *user, uint32_t request, const struct coap_message *message);
     void *user;
 };
 
-/* The times that follow from the settings (RFC 7252 section 4.8.2), for the longest span of retransmission
- * that we say we support. */
+/* EXCHANGE_LIFETIME of RFC 7252 section 4.8.2: MAX_TRANSMIT_SPAN + 2 * MAX_LATENCY + PROCESSING_DELAY. The
+ * span is that of the settings or of the RFC's default parameters, whichever is longer: a client that
+ * retransmits faster than it is configured here, or less often, is covered as well. 247 s by default, and
+ * never less. */
 uint64_t message_layer_exchange_lifetime_ms(const struct coap_settings *settings);
 
 /* Borrows settings, metrics and the user of events. Gives; NULL: no memory. */
@@ -32,6 +39,12 @@ struct message_layer *message_layer_create(const struct coap_settings *settings,
                                            const struct message_layer_events *events);
 void message_layer_free(struct message_layer *layer);
 
+/* One datagram of the client. A duplicate of a CON gets what the first copy got: the same response octets, an
+ * empty ACK where an empty ACK was sent (DLY-2), RST. While its request is open and no ACK is out it gets
+ * nothing, for an answer or an ACK is due soon. Where the octets are no longer kept, a request that had an
+ * effect gets nothing, any other one is processed again (RFC 7252 section 4.5 allows it). No room for a new
+ * request (MESSAGE_OPEN_MAX; a ring full of ids that must not be forgotten): dropped and counted, the client
+ * will retransmit. */
 void message_layer_receive(struct message_layer *layer, uint64_t now_ms, struct bytes datagram);
 
 /* Answers: type, id and token of response are set here. Piggybacked while the request's ACK is not out, else
@@ -43,7 +56,7 @@ void message_layer_respond(struct message_layer *layer, uint64_t now_ms, uint32_
 
 /* Silence: a request that must not be answered at all; a CON is rejected with RST (RFC 7252 section 4.2), a
  * NON ignored. */
-void message_layer_reject(struct message_layer *layer, uint64_t now_ms, uint32_t request);
+void message_layer_reject(struct message_layer *layer, uint32_t request);
 
 /* Sends what is due: empty ACKs after separate_after_ms, retransmissions. */
 void message_layer_tick(struct message_layer *layer, uint64_t now_ms);

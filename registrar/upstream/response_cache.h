@@ -1,6 +1,6 @@
 /* The answers to cacerts and csrattrs, kept for a while and fetched once for everybody who waits (RFC 7252
  * section 5.6). Shared by all workers; knows no clock. Keys are operation and label; labels come from the
- * allow-list only, so its size is bounded. */
+ * allow-list only, so its size is bounded. A waiter belongs to an exchange, and those are bounded. */
 #ifndef ESTUARY_REGISTRAR_UPSTREAM_RESPONSE_CACHE_H
 #define ESTUARY_REGISTRAR_UPSTREAM_RESPONSE_CACHE_H
 
@@ -23,7 +23,8 @@ struct cached_response {
 void cached_response_init(struct cached_response *response, size_t limit);
 void cached_response_free(struct cached_response *response);
 
-/* One who waits for somebody else's fetch; embedded in the waiting exchange. */
+/* One who waits for somebody else's fetch; embedded in the waiting exchange. letter.open, mailbox and
+ * response (by cached_response_init) are the caller's to set before. */
 struct cache_waiter {
     struct cache_waiter *next;
     struct letter letter;    /* posted to mailbox with response filled in */
@@ -33,13 +34,16 @@ struct cache_waiter {
 
 enum cache_verdict {
     CACHE_HIT,   /* waiter->response is filled in */
-    CACHE_FETCH, /* the caller fetches, and must call response_cache_fetched exactly once */
+    CACHE_FETCH, /* the caller fetches, and must call response_cache_fetched exactly once, whatever happens:
+                    with 5.03 if it ends before it has an answer */
     CACHE_WAIT   /* somebody fetches: the waiter's letter will come */
 };
 
+/* Gives; NULL: no memory. Borrows both. */
 struct response_cache *response_cache_create(const struct settings *settings, struct metrics *metrics);
-void response_cache_free(struct response_cache *cache);
+void response_cache_free(struct response_cache *cache); /* when nobody waits any more */
 
+/* A response that cannot be copied for lack of memory comes as 5.00. */
 enum cache_verdict response_cache_ask(struct response_cache *cache, enum est_operation_id operation,
                                       struct bytes label, uint64_t now_ms, struct cache_waiter *waiter);
 
@@ -47,5 +51,9 @@ enum cache_verdict response_cache_ask(struct response_cache *cache, enum est_ope
  * borrowed. */
 void response_cache_fetched(struct response_cache *cache, enum est_operation_id operation, struct bytes label,
                             uint64_t now_ms, const struct cached_response *fetched);
+
+/* After CACHE_WAIT, the waiter loses interest. True: it is forgotten and may be freed. False: its letter is
+ * in the mailbox, or was opened: the waiter must live until then (mailbox_free opens what is left). */
+bool response_cache_leave(struct response_cache *cache, struct cache_waiter *waiter);
 
 #endif

@@ -18,6 +18,10 @@
 #define UPSTREAM "\"trust\":[\"tls-ca.pem\"],\"certificate\":\"ra.pem\",\"private_key\":\"ra.key\""
 #define SERVER   "\"servers\":[\"https://est.example.com:8443\"]"
 
+#define SOURCE_FOLDER VECTORS "/../.."
+#define DOCUMENTATION SOURCE_FOLDER "/docs/configuration.md"
+#define EXAMPLE       SOURCE_FOLDER "/config/registrar.json"
+
 struct fixture {
     char file[64];
     struct buffer errors, warnings;
@@ -401,6 +405,87 @@ static void prints_a_configuration_that_reads_the_same(void **state)
     buffer_free(&second);
 }
 
+/* Gives the file's text. */
+static char *text_of(const char *file)
+{
+    FILE *stream = fopen(file, "r");
+    assert_non_null(stream);
+    char *text = calloc(1, 65536);
+    assert_non_null(text);
+    size_t len = fread(text, 1, 65535, stream);
+    assert_in_range(len, 1, 65534);
+    fclose(stream);
+    return text;
+}
+
+/* On failure: write what "est-registrar --print-reference" prints between the two marks. */
+static void is_described_as_it_is(void **state)
+{
+    (void)state;
+    struct buffer reference;
+    buffer_init(&reference, 65536);
+    buffer_append_string(&reference, "<!-- reference: begin -->\n");
+    settings_reference(&reference);
+    buffer_append_string(&reference, "<!-- reference: end -->\n");
+    char *page = text_of(DOCUMENTATION);
+    if (strstr(page, buffer_string(&reference)) == NULL)
+        fail_msg("docs/configuration.md does not hold\n%s", buffer_string(&reference));
+    free(page);
+    buffer_free(&reference);
+}
+
+/* The lines of errors that the page shows are those that such a file makes. */
+static void is_refused_as_described(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_false(read_text(fixture, "{\"dtls\":{\"certifcate\":\"c\",\"private_key\":\"k\",\"domain_trust\":["
+                                    "\"t\"],\"handshake_mtu\":4096},"
+                                    "\"upstream\":{" UPSTREAM
+                                    ",\"servers\":[\"http://est\"]},\"coap\":{\"separate_after_ms\":2000}}"));
+    static const char shown_file[] = "\nconfig/registrar.json:";
+    struct buffer expected;
+    buffer_init(&expected, 65536);
+    char *page = text_of(DOCUMENTATION);
+    for (const char *at = page; (at = strstr(at, shown_file)) != NULL;) {
+        at += sizeof(shown_file) - 1;
+        buffer_printf(&expected, "%s:%.*s\n", fixture->file, (int)strcspn(at, "\n"), at);
+    }
+    assert_string_equal(buffer_string(&fixture->errors), buffer_string(&expected));
+    free(page);
+    buffer_free(&expected);
+}
+
+/* config/registrar.json has every key: it prints as itself, apart from the folder of the files. */
+static void has_a_complete_example(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings = settings_read(EXAMPLE, &fixture->errors, &fixture->warnings);
+    assert_read(fixture, fixture->settings != NULL);
+    assert_string_equal(buffer_string(&fixture->warnings), "");
+    struct buffer printed;
+    buffer_init(&printed, 65536);
+    settings_print(fixture->settings, &printed);
+    char *folder = realpath(SOURCE_FOLDER "/config", NULL);
+    assert_non_null(folder);
+    struct buffer plain; /* without the folder that file names were resolved against */
+    buffer_init(&plain, 65536);
+    const char *at = buffer_string(&printed);
+    for (const char *next; (next = strstr(at, folder)) != NULL; at = next + strlen(folder) + 1)
+        buffer_append(&plain, (struct bytes){(const uint8_t *)at, (size_t)(next - at)});
+    buffer_append_string(&plain, at);
+
+    json_t *shown = json_load_file(EXAMPLE, 0, NULL);
+    json_t *effective = json_loads(buffer_string(&plain), 0, NULL);
+    assert_non_null(shown);
+    assert_non_null(effective);
+    assert_true(json_equal(shown, effective));
+    json_decref(shown);
+    json_decref(effective);
+    free(folder);
+    buffer_free(&plain);
+    buffer_free(&printed);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -418,6 +503,9 @@ int main(void)
         TEST(lets_explicit_keys_win_over_the_profile_with_a_warning),
         TEST(resolves_automatic_workers),
         TEST(prints_a_configuration_that_reads_the_same),
+        TEST(is_described_as_it_is),
+        TEST(is_refused_as_described),
+        TEST(has_a_complete_example),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
