@@ -126,7 +126,7 @@ static enum status load_trust(const struct upstream_settings *settings, struct r
     }
     for (size_t i = 0; i < settings->trust.count; i++) {
         const char *file = settings->trust.items[i];
-        char setting[32];
+        char setting[48];
         struct buffer content;
         snprintf(setting, sizeof setting, "upstream.trust[%zu]", i);
         buffer_init(&content, FILE_OCTETS_MAX);
