@@ -1,6 +1,5 @@
 #include "registrar/protocol/est_operation.h"
 
-#include "common/coap_message.h"
 #include "registrar/settings.h"
 
 /* RFC 9148 section 4.1 (paths, Tables 1 and 2) and section 4.3 (Content-Formats). */
@@ -43,6 +42,20 @@ static bool find_label(const struct est_settings *settings, struct bytes segment
 const struct est_operation *est_operation(enum est_operation_id id)
 {
     return &operations[id];
+}
+
+uint8_t est_operation_check_formats(const struct est_operation *operation, struct coap_uint_option accept,
+                                    struct coap_uint_option content_format)
+{
+    bool acceptable = !accept.present;
+    for (size_t i = 0; i < operation->response_count; i++)
+        acceptable |= accept.value == (uint32_t)operation->response[i];
+    if (!acceptable)
+        return CM_NOT_ACCEPTABLE;
+    if (operation->method == CM_POST &&
+        (!content_format.present || content_format.value != CONTENT_FORMAT_PKCS10))
+        return CM_UNSUPPORTED_CONTENT_FORMAT;
+    return 0;
 }
 
 bool est_operation_is_enabled(const struct est_settings *settings, enum est_operation_id id)

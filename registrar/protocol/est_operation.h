@@ -4,6 +4,7 @@
 #define ESTUARY_REGISTRAR_PROTOCOL_EST_OPERATION_H
 
 #include "common/bytes.h"
+#include "common/coap_message.h"
 #include "registrar/protocol/content_format.h"
 
 enum est_operation_id { EST_CRTS, EST_SEN, EST_SREN, EST_ATT, EST_OPERATION_COUNT };
@@ -23,6 +24,12 @@ struct est_operation {
 
 /* In the order of the enum. */
 const struct est_operation *est_operation(enum est_operation_id id);
+
+/* What the formats of a request deserve, before its body is looked at: 0, or CM_NOT_ACCEPTABLE for an Accept
+ * that the operation cannot serve (CF-1), or CM_UNSUPPORTED_CONTENT_FORMAT for a POST that is not said to be
+ * PKCS#10 (CF-2). A Content-Format on a GET is ignored (CF-3). */
+uint8_t est_operation_check_formats(const struct est_operation *operation, struct coap_uint_option accept,
+                                    struct coap_uint_option content_format);
 
 struct est_settings;
 

@@ -246,6 +246,39 @@ static void unknown_and_disabled_functions_are_not_found(void **state)
     assert_true(est_operation_is_enabled(&settings, EST_CRTS));
 }
 
+/* CF-1, CF-2, CF-3. */
+static void formats_are_checked_before_the_body(void **state)
+{
+    (void)state;
+    static const struct {
+        enum est_operation_id id;
+        int accept, content_format; /* -1: absent */
+        uint8_t code;
+    } cases[] = {
+        {EST_SEN, -1, 286, 0},
+        {EST_SEN, 281, 286, 0},
+        {EST_SREN, 287, 286, 0},
+        {EST_SEN, 62, 286, CM_NOT_ACCEPTABLE},
+        {EST_SEN, 0, 286, CM_NOT_ACCEPTABLE},
+        {EST_SEN, 60, 281, CM_NOT_ACCEPTABLE},
+        {EST_SEN, 281, 281, CM_UNSUPPORTED_CONTENT_FORMAT},
+        {EST_SREN, -1, 0, CM_UNSUPPORTED_CONTENT_FORMAT},
+        {EST_SEN, -1, -1, CM_UNSUPPORTED_CONTENT_FORMAT},
+        {EST_CRTS, -1, -1, 0},
+        {EST_CRTS, 287, -1, 0},
+        {EST_CRTS, 285, -1, CM_NOT_ACCEPTABLE},
+        {EST_ATT, 285, 285, 0},
+        {EST_ATT, 281, -1, CM_NOT_ACCEPTABLE},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct coap_uint_option accept = {cases[i].accept >= 0, (uint32_t)cases[i].accept};
+        struct coap_uint_option content_format = {cases[i].content_format >= 0,
+                                                  (uint32_t)cases[i].content_format};
+        assert_int_equal(est_operation_check_formats(est_operation(cases[i].id), accept, content_format),
+                         cases[i].code);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +292,7 @@ int main(void)
         cmocka_unit_test(labels_are_one_decent_segment),
         cmocka_unit_test(long_names_are_off_by_default),
         cmocka_unit_test(unknown_and_disabled_functions_are_not_found),
+        cmocka_unit_test(formats_are_checked_before_the_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
