@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
@@ -14,7 +15,7 @@
 /* RFC 7252 section 9.1.3.3 demands the first. */
 #define DEFAULT_GROUPS "P-256:X25519:P-384"
 
-enum { CCM_8 = 0xC0AE };
+enum { CCM_8 = 0xC0AE, GROUPS_LIMIT = 256 };
 
 typedef void info_callback(const SSL *ssl, int where, int value);
 typedef int security_callback(const SSL *ssl, const SSL_CTX *context, int operation, int bits, int nid,
@@ -45,6 +46,7 @@ static void on_new_ssl(void *parent, void *pointer, CRYPTO_EX_DATA *data, int in
                        void *other);
 static void on_info(const SSL *ssl, int where, int value);
 static void make_offer(struct dtls_client *client, SSL *ssl);
+static void offer_groups(SSL *ssl, const char *groups);
 static void offer_identity(const struct identity *identity, SSL *ssl);
 static void offer_fragment_length(SSL *ssl, unsigned octets);
 static unsigned first_timeout(SSL *ssl, unsigned previous_us);
@@ -52,6 +54,7 @@ static int on_security(const SSL *ssl, const SSL_CTX *context, int operation, in
                        void *extra);
 static int on_verify(int good, X509_STORE_CTX *check);
 static void on_alert(struct dtls_client *client, int where, int value);
+static const char *group_name(int nid);
 static void read_binding(struct dtls_facts *facts, SSL *ssl);
 static bool has_cmc_ra(X509 *certificate);
 static bool has_name(X509 *certificate, const char *name);
@@ -134,7 +137,7 @@ static void make_offer(struct dtls_client *client, SSL *ssl)
     client->openssl_security = SSL_get_security_callback(ssl);
     SSL_set_security_callback(ssl, on_security);
     SSL_set_cipher_list(ssl, offer->ciphers == NULL ? DEFAULT_CIPHERS : offer->ciphers);
-    SSL_set1_groups_list(ssl, offer->groups == NULL ? DEFAULT_GROUPS : offer->groups);
+    offer_groups(ssl, offer->groups == NULL ? DEFAULT_GROUPS : offer->groups);
     if (offer->identity != NULL)
         offer_identity(offer->identity, ssl);
     if (offer->trust != NULL)
@@ -150,6 +153,14 @@ static void make_offer(struct dtls_client *client, SSL *ssl)
         SSL_set_options(ssl, SSL_OP_NO_EXTENDED_MASTER_SECRET);
     if (offer->resume != NULL)
         SSL_set_session(ssl, offer->resume);
+}
+
+/* OpenSSL's macro wants a text that it could change. */
+static void offer_groups(SSL *ssl, const char *groups)
+{
+    char list[GROUPS_LIMIT];
+    copy_text(list, sizeof(list), groups);
+    SSL_set1_groups_list(ssl, list);
 }
 
 static void offer_identity(const struct identity *identity, SSL *ssl)
@@ -223,7 +234,7 @@ void dtls_client_connected(struct dtls_client *client, SSL *ssl)
     struct dtls_facts *facts = &client->facts;
     copy_text(facts->version, sizeof(facts->version), SSL_get_version(ssl));
     copy_text(facts->cipher, sizeof(facts->cipher), SSL_get_cipher_name(ssl));
-    copy_text(facts->group, sizeof(facts->group), OBJ_nid2sn((int)SSL_get_negotiated_group(ssl)));
+    copy_text(facts->group, sizeof(facts->group), group_name((int)SSL_get_negotiated_group(ssl)));
     facts->resumed = SSL_session_reused(ssl) == 1;
     facts->extended_master_secret = SSL_get_extms_support(ssl) == 1;
     read_binding(facts, ssl);
@@ -237,6 +248,12 @@ void dtls_client_connected(struct dtls_client *client, SSL *ssl)
     facts->server_verified = client->offer.trust != NULL && SSL_get_verify_result(ssl) == X509_V_OK;
     facts->server_has_cmc_ra = client->server != NULL && has_cmc_ra(client->server);
     facts->server_has_name = client->server != NULL && has_name(client->server, client->offer.server_name);
+}
+
+static const char *group_name(int nid)
+{
+    const char *nist = EC_curve_nid2nist(nid);
+    return nist == NULL ? OBJ_nid2sn(nid) : nist;
 }
 
 /* RFC 5929 section 3.1: the first Finished of the latest handshake. The client's is first in a full

@@ -81,6 +81,17 @@ static size_t block_octets(unsigned szx)
     return (size_t)16 << szx;
 }
 
+struct exchange *exchange_twin(const struct exchange *exchange)
+{
+    struct exchange *twin = exchange_create(&exchange->request);
+    if (twin == NULL)
+        return NULL;
+    twin->state = EXCHANGE_WAIT;
+    twin->token_length = exchange->token_length;
+    memcpy(twin->token, exchange->token, sizeof(twin->token));
+    return twin;
+}
+
 void exchange_free(struct exchange *exchange)
 {
     if (exchange == NULL)
@@ -208,7 +219,8 @@ void exchange_take_response(struct exchange *exchange, const coap_pdu_t *respons
         memcmp(token.s, exchange->token, token.length) != 0)
         return;
     exchange->answer.code = (uint8_t)coap_pdu_get_code(response);
-    exchange->answer.separate |= coap_pdu_get_type(response) != COAP_MESSAGE_ACK;
+    exchange->answer.separate |=
+        exchange->request.confirmable && coap_pdu_get_type(response) != COAP_MESSAGE_ACK;
     if (exchange->following)
         on_answer_block(exchange, response);
     else if (exchange->uploading_blocks)

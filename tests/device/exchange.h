@@ -53,6 +53,10 @@ struct exchange;
 /* Gives an exchange that has yet to send its first message; what the request borrows must outlive it. */
 struct exchange *exchange_create(const struct exchange_request *request);
 
+/* Gives another exchange that awaits a response to the same message: a multicast request has one answer from
+ * each who heard it (RFC 7252 section 8.2). */
+struct exchange *exchange_twin(const struct exchange *exchange);
+
 void exchange_free(struct exchange *exchange);
 
 enum exchange_state exchange_state(const struct exchange *exchange);

@@ -8,6 +8,7 @@
 
 #include "coap_names.h"
 #include "device.h"
+#include "discovery.h"
 #include "options.h"
 #include "output_file.h"
 #include "report.h"
@@ -17,6 +18,7 @@ enum { EXIT_USAGE = 2, FILE_LIMIT = 16384, LOG_NOTHING = 0, LOG_EVERYTHING = 7 }
 /* What the options name, loaded. */
 struct materials {
     struct server_address server;
+    struct server_address discover_at;
     struct identity *identity;
     struct trust *trust;
     X509_NAME *subject;
@@ -34,6 +36,7 @@ static bool load(struct materials *materials, const struct options *options, str
 static void unload(struct materials *materials);
 static void settle(struct device_settings *settings, const struct materials *materials,
                    const struct options *options);
+static bool discover(struct front_end *front_end, const struct materials *materials);
 static bool drive(const struct device_settings *settings, const struct options *options);
 static void on_finished(void *observer, const struct operation_result *result);
 static bool write_files(const struct options *options, const struct operation_result *result,
@@ -76,7 +79,8 @@ static int run(const struct options *options)
         settle(&settings, &materials, options);
         settings.finished = on_finished;
         settings.observer = &front_end;
-        good = drive(&settings, options) && front_end.wrote_all;
+        good = discover(&front_end, &materials);
+        good = drive(&settings, options) && front_end.wrote_all && good;
     } else {
         fprintf(stderr, "est-device: %s\n", why.text);
     }
@@ -89,6 +93,9 @@ static bool load(struct materials *materials, const struct options *options, str
 {
     const char *key_file = options->key_file == NULL ? options->certificate_file : options->key_file;
     if (options->server != NULL && !server_address_read(&materials->server, options->server, why))
+        return false;
+    if (options->discover_uri != NULL &&
+        !server_address_read(&materials->discover_at, options->discover_uri, why))
         return false;
     if (options->certificate_file != NULL) {
         materials->identity = identity_load(options->certificate_file, key_file, why);
@@ -160,9 +167,31 @@ static void settle(struct device_settings *settings, const struct materials *mat
         settings->verify++;
 }
 
+/* With --discover-uri this is what "discover" means. */
+static bool discover(struct front_end *front_end, const struct materials *materials)
+{
+    const struct options *options = front_end->options;
+    struct discovery discovery = {.where = &materials->discover_at,
+                                  .query = options->resource_type[0] == '\0' ? NULL : materials->query,
+                                  .block_size = options->block_size,
+                                  .wait_ms = options->discover_s * 1000,
+                                  .found = on_finished,
+                                  .observer = front_end};
+    bool good = true;
+    for (size_t i = 0; options->discover_uri != NULL && i < options->operation_count; i++)
+        if (options->operations[i] == OPERATION_DISCOVER)
+            good = discovery_run(&discovery) && good;
+    return good;
+}
+
 static bool drive(const struct device_settings *settings, const struct options *options)
 {
-    struct device *device = device_create(settings, options->operations, options->operation_count);
+    enum operation operations[OPERATIONS_LIMIT];
+    size_t count = 0;
+    for (size_t i = 0; i < options->operation_count; i++)
+        if (options->discover_uri == NULL || options->operations[i] != OPERATION_DISCOVER)
+            operations[count++] = options->operations[i];
+    struct device *device = device_create(settings, operations, count);
     if (device == NULL)
         return false;
     device_step(device);

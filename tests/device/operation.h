@@ -56,6 +56,7 @@ struct operation_result {
     int64_t handshake_ms;
 
     const struct exchange_answer *answer; /* borrowed; NULL when none came */
+    char from[128];                       /* discovery without a session: who answered */
     uint8_t method;
     char path[160];
     int request_format;

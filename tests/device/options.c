@@ -196,8 +196,10 @@ static bool check(const struct options *options, struct explanation *why)
         return explain(why, "--block-size %u: expected 16, 32, 64, 128, 256, 512 or 1024", size);
     if (options->accept != 0 && options->accept != 281 && options->accept != 287)
         return explain(why, "--accept %u: expected 281 or 287", options->accept);
-    if (options->server == NULL && options->discover_uri == NULL)
-        return explain(why, "--server is missing");
+    for (size_t i = 0; i < options->operation_count; i++)
+        if (options->server == NULL &&
+            (options->discover_uri == NULL || options->operations[i] != OPERATION_DISCOVER))
+            return explain(why, "--server is missing");
     if (options->key_file != NULL && options->certificate_file == NULL)
         return explain(why, "--key is given without --certificate");
     return one_of("--verify", options->verify, verify_words, why) &&

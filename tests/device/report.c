@@ -31,6 +31,8 @@ void report_text(FILE *out, const struct operation_result *result)
     fprintf(out, "%-10s%s", operation_name(result->operation), result->implicit ? "(to verify with) " : "");
     if (result->path[0] != '\0')
         print_exchange(out, result);
+    if (result->from[0] != '\0')
+        fprintf(out, ", from %s", result->from);
     fprintf(out, "%s%lld ms", result->path[0] == '\0' ? "" : ", ", (long long)result->elapsed_ms);
     if (result->attempts > 1)
         fprintf(out, ", %u attempts", result->attempts);
@@ -75,7 +77,7 @@ static void print_exchange(FILE *out, const struct operation_result *result)
     fprintf(out, " -> %s %s", coap_code_dotted(answer->code).text, coap_code_name(answer->code));
     if (answer->separate)
         fprintf(out, " (separate)");
-    if (answer->payload.len > 0)
+    if (answer->payload.len > 0 && answer->code >> 5 == 2)
         print_body(out, content_format_name(answer->content_format), answer->payload.len,
                    answer->blocks_received, answer->block2_size);
     if (answer->max_age >= 0)
@@ -242,6 +244,8 @@ static json_t *certificate_list(STACK_OF(X509) * certificates)
 static void add_exchange(json_t *object, const struct operation_result *result)
 {
     const struct exchange_answer *answer = result->answer;
+    if (result->from[0] != '\0')
+        add_text(object, "from", result->from);
     if (result->path[0] == '\0')
         return;
     json_object_set_new(object, "method", json_string(method_name(result->method)));

@@ -210,7 +210,7 @@ static const char *nack_in_words(coap_nack_reason_t reason)
         [COAP_NACK_TOO_MANY_RETRIES] = "no acknowledgement: the message was sent MAX_RETRANSMIT + 1 times",
         [COAP_NACK_NOT_DELIVERABLE] = "the message could not be delivered",
         [COAP_NACK_RST] = "the server answered with a Reset message",
-        [COAP_NACK_TLS_FAILED] = "the DTLS association failed before the message was answered",
+        [COAP_NACK_TLS_FAILED] = "the DTLS association ended before the message was answered",
         [COAP_NACK_ICMP_ISSUE] = "port unreachable: nothing listens there (ICMP)",
     };
     if ((size_t)reason < sizeof(words) / sizeof(words[0]) && words[reason] != NULL)
@@ -237,7 +237,7 @@ static int on_event(coap_session_t *libcoap, const coap_event_t event)
 static const char *end_in_words(const struct session *session)
 {
     if (session->state != SESSION_CONNECTING)
-        return "the server closed the DTLS association";
+        return "the DTLS association ended before the message was answered";
     if (monotonic_ms() - session->opened_ms < session->flight_ms)
         return "no DTLS handshake: the port is unreachable, nothing listens there";
     return "no DTLS handshake: nobody answered";
