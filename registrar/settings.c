@@ -53,21 +53,23 @@ static const struct settings_name workers_names[] = {{"auto", 0}, {NULL, 0}};
 
 /* A member of struct settings under its own path, checked by the compiler to have the type that is read. */
 #define MEMBER(member, kind, c_type)                                                                         \
-    .path = #member, .type = kind,                                                                           \
+    .path = #member, .type = (kind),                                                                         \
     .offset =                                                                                                \
         offsetof(struct settings, member) + 0 * sizeof(1 ? &((struct settings *)0)->member : (c_type *)0)
-#define STRING(member, look)        MEMBER(member, SETTINGS_STRING, char *), .complaint = look
+#define STRING(member, look)        MEMBER(member, SETTINGS_STRING, char *), .complaint = (look)
 #define A_FILE(member)              MEMBER(member, SETTINGS_FILE, char *)
 #define BOOL(member)                MEMBER(member, SETTINGS_BOOL, bool)
-#define U32(member, least, most)    MEMBER(member, SETTINGS_U32, uint32_t), .min = least, .max = most
-#define DOUBLE(member, least, most) MEMBER(member, SETTINGS_DOUBLE, double), .min = least, .max = most
-#define ENUM(member, c_type, words) MEMBER(member, SETTINGS_ENUM, c_type), .names = words
+#define U32(member, least, most)    MEMBER(member, SETTINGS_U32, uint32_t), .min = (least), .max = (most)
+#define DOUBLE(member, least, most) MEMBER(member, SETTINGS_DOUBLE, double), .min = (least), .max = (most)
+#define ENUM(member, c_type, words) MEMBER(member, SETTINGS_ENUM, c_type), .names = (words)
 #define STRINGS(member, least, most, look)                                                                   \
-    MEMBER(member, SETTINGS_STRINGS, struct settings_strings), .min = least, .max = most, .complaint = look
+    MEMBER(member, SETTINGS_STRINGS, struct settings_strings), .min = (least), .max = (most),                \
+                                                               .complaint = (look)
 #define FILES(member, least)                                                                                 \
-    MEMBER(member, SETTINGS_FILES, struct settings_strings), .min = least, .max = SETTINGS_STRINGS_MAX
+    MEMBER(member, SETTINGS_FILES, struct settings_strings), .min = (least), .max = SETTINGS_STRINGS_MAX
 #define ENDPOINTS(member, least)                                                                             \
-    MEMBER(member, SETTINGS_ENDPOINTS, struct settings_endpoints), .min = least, .max = SETTINGS_LISTENERS_MAX
+    MEMBER(member, SETTINGS_ENDPOINTS, struct settings_endpoints), .min = (least),                           \
+                                                                   .max = SETTINGS_LISTENERS_MAX
 #define PRESET(value) .preset = value
 #define REQUIRED      .preset = NULL
 #define SOURCE(text)  .rows = text
