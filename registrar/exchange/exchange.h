@@ -38,10 +38,11 @@ struct est_answer {
 };
 
 /* Where the answer goes. The two numbers name an association (a generation handle, never a pointer) and a
- * request on it; either may be gone when the answer comes. Called once an exchange, perhaps before
+ * request on it; either may be gone when the answer comes: answer then returns false, and a certificate waits
+ * in the pending table instead of being taken for delivered. Called once an exchange, perhaps before
  * exchange_start returns. */
 struct est_reply {
-    void (*answer)(void *user, uint64_t association, uint32_t request, const struct est_answer *answer);
+    bool (*answer)(void *user, uint64_t association, uint32_t request, const struct est_answer *answer);
     void *user;
     uint64_t association;
     uint32_t request;
