@@ -68,7 +68,6 @@ static enum block_verdict refuse_too_large(const struct block_transfer *transfer
                                            const struct arrival *arrival);
 static enum block_verdict refuse_no_room(struct block_transfer *transfer, const struct arrival *arrival);
 static void make_unavailable(struct block_transfer *transfer, struct coap_message *response);
-static struct coap_block final_block1(const struct coap_block *block1);
 static struct representation *store(struct block_transfer *transfer, uint64_t now_ms,
                                     const struct block_context *context, const struct coap_message *response);
 static void cut_block(const struct block_transfer *transfer, const struct block_context *context,
@@ -187,9 +186,6 @@ static enum block_verdict serve_follow_up(struct block_transfer *transfer, const
 static enum block_verdict take_block(struct block_transfer *transfer, const struct arrival *arrival)
 {
     const struct coap_message *request = arrival->request;
-    if (request->block1.present && request->code == CM_GET) /* RFC 7252 section 5.4 */
-        return refuse(arrival, CM_BAD_OPTION, "Block1 has no meaning with GET");
-
     bool too_large = is_too_large(transfer, request), wrong_size = is_of_wrong_size(request);
     if (request->block1.num == 0 || too_large || wrong_size)
         drop_upload(transfer, find_upload(transfer, &arrival->delivery->context));
@@ -292,7 +288,7 @@ static enum block_verdict refuse(const struct arrival *arrival, uint8_t code, co
 {
     arrival->response->code = code;
     arrival->response->payload = bytes_from_string(diagnostic);
-    arrival->response->block1 = final_block1(&arrival->request->block1);
+    arrival->response->block1 = block_transfer_final_block1(&arrival->request->block1);
     return BLOCK_RESPOND;
 }
 
@@ -305,7 +301,7 @@ static enum block_verdict refuse_too_large(const struct block_transfer *transfer
 
 static enum block_verdict refuse_no_room(struct block_transfer *transfer, const struct arrival *arrival)
 {
-    arrival->response->block1 = final_block1(&arrival->request->block1);
+    arrival->response->block1 = block_transfer_final_block1(&arrival->request->block1);
     make_unavailable(transfer, arrival->response);
     return BLOCK_RESPOND;
 }
@@ -318,9 +314,7 @@ static void make_unavailable(struct block_transfer *transfer, struct coap_messag
         .code = CM_SERVICE_UNAVAILABLE, .max_age = {true, BLOCK_RETRY_AFTER_S}, .block1 = response->block1};
 }
 
-/* The Block1 of a final response. M is not set, for nothing more is waited for (RFC 7959 section 2.3), and
- * the reserved SZX is never sent. */
-static struct coap_block final_block1(const struct coap_block *block1)
+struct coap_block block_transfer_final_block1(const struct coap_block *block1)
 {
     struct coap_block block = *block1;
     block.more = false;
@@ -337,7 +331,7 @@ void block_transfer_answer(struct block_transfer *transfer, uint64_t now_ms,
                            const struct block_context *context, struct coap_message *response)
 {
     drop_representation(transfer, find_representation(transfer, context));
-    response->block1 = final_block1(&context->block1);
+    response->block1 = block_transfer_final_block1(&context->block1);
     if (CM_CODE_CLASS(response->code) != 2 || response->payload.len == 0)
         return;
     bool large = response->payload.len > coap_block_octets(response_szx(transfer, context));

@@ -71,6 +71,10 @@ void block_transfer_release(struct block_transfer *transfer);
 void block_transfer_answer(struct block_transfer *transfer, uint64_t now_ms,
                            const struct block_context *context, struct coap_message *response);
 
+/* The Block1 of the final response to a request that carried block1: the same, M not set, for nothing more is
+ * waited for (RFC 7959 section 2.3); absent where the SZX was the reserved one. */
+struct coap_block block_transfer_final_block1(const struct coap_block *block1);
+
 /* Drops what has been idle for EXCHANGE_LIFETIME. */
 void block_transfer_tick(struct block_transfer *transfer, uint64_t now_ms);
 uint64_t block_transfer_deadline(const struct block_transfer *transfer);

@@ -11,13 +11,15 @@
 struct metrics;
 struct coap_server;
 
+/* Neither callback may free the server; both are called from within the functions below. */
 struct coap_server_context {
     const struct settings *settings;                 /* borrowed */
     struct metrics *metrics;                         /* borrowed */
     struct client_identity *client;                  /* borrowed for the life of the server */
     void (*send)(void *user, struct bytes datagram); /* towards the client */
-    void (*start)(void *user, uint32_t request,
-                  struct est_request *est_request); /* an exchange; its client is set */
+    /* An exchange; its client is set, and everything is borrowed for the call. May call coap_server_answer.
+     */
+    void (*start)(void *user, uint32_t request, struct est_request *est_request);
     void *user;
 };
 
@@ -38,7 +40,7 @@ void coap_server_answer(struct coap_server *server, uint64_t now_ms, uint32_t re
 void coap_server_tick(struct coap_server *server, uint64_t now_ms);
 uint64_t coap_server_deadline(const struct coap_server *server);
 
-/* Work in flight: requests unanswered, responses unacknowledged, or an exchange running. */
+/* Work in flight: requests unanswered (their exchanges run), responses unacknowledged. */
 bool coap_server_busy(const struct coap_server *server);
 
 /* The latest moment at which a device was told to come back (now + Max-Age of a 5.03), 0: none. The

@@ -187,7 +187,7 @@ static void receive_request(struct message_layer *layer, uint64_t now_ms, const 
     if (transaction == NULL)
         metrics_add(layer->metrics, COUNTER_MESSAGES_DROPPED, 1);
     else
-        layer->events.request(layer->events.user, transaction->request, message);
+        layer->events.request(layer->events.user, now_ms, transaction->request, message);
 }
 
 /* Gives false where the request may be processed once more. */

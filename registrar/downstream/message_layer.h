@@ -24,7 +24,7 @@ struct message_layer_events {
     void (*send)(void *user, struct bytes datagram);
     /* A request that is no duplicate: answer it, now or later, with message_layer_respond or
      * message_layer_reject. message borrows. */
-    void (*request)(void *user, uint32_t request, const struct coap_message *message);
+    void (*request)(void *user, uint64_t now_ms, uint32_t request, const struct coap_message *message);
     void *user;
 };
 

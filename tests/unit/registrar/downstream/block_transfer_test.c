@@ -418,16 +418,6 @@ static void block_of_another_size_is_a_bad_request(void **state)
     }
 }
 
-/* RFC 7252 section 5.4: an option that is not defined for the method is like one that is not recognised. */
-static void block1_of_a_get_is_a_bad_option(void **state)
-{
-    struct fixture *fixture = *state;
-    struct coap_message request = get("est/crts");
-    request.block1 = block_option(0, false, 2);
-    assert_int_equal(ask(fixture, &request), BLOCK_RESPOND);
-    assert_response(fixture, CM_BAD_OPTION);
-}
-
 /* BLK-8: a partial body is dropped EXCHANGE_LIFETIME after its last block. */
 static void partial_body_expires(void **state)
 {
@@ -821,7 +811,6 @@ int main(void)
         TEST(too_large_body_is_refused),
         TEST(reserved_size_is_a_bad_request),
         TEST(block_of_another_size_is_a_bad_request),
-        TEST(block1_of_a_get_is_a_bad_option),
         TEST(partial_body_expires),
         TEST(uploads_of_an_association_are_bounded),
         TEST(representation_is_served_at_any_size),

@@ -30,9 +30,10 @@ struct fixture {
 
 static void respond(struct fixture *fixture, uint32_t request, bool had_effect);
 
-static void take_request(void *user, uint32_t request, const struct coap_message *message)
+static void take_request(void *user, uint64_t now_ms, uint32_t request, const struct coap_message *message)
 {
     struct fixture *fixture = user;
+    assert_int_equal(now_ms, fixture->now_ms);
     fixture->request = request;
     fixture->request_id = message->id;
     fixture->requests++;
