@@ -46,9 +46,9 @@ bool approvals_ask(struct approvals *approvals, const char *label, const struct 
     struct waiting *entry = find(approvals, label, key);
     if (entry == NULL)
         entry = add(approvals, label, key);
+    entry->attempts++;
     bool approved = entry->granted || (rule->attempts > 0 && entry->attempts >= rule->attempts) ||
                     (rule->wait_ms > 0 && now_ms() - entry->since_ms >= rule->wait_ms);
-    entry->attempts++;
     if (approved)
         drop(approvals, entry);
     return approved;

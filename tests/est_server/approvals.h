@@ -10,7 +10,7 @@ struct approvals;
 
 /* What approves an enrolment besides approvals_grant. */
 struct approval_rule {
-    unsigned attempts; /* after that many refused attempts; 0: never */
+    unsigned attempts; /* at that attempt; 0: never */
     unsigned wait_ms;  /* that long after the first attempt; 0: never */
 };
 

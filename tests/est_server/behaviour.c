@@ -30,8 +30,7 @@ static const struct word words[] = {
     /* clang-format off */
     /* status and fields */
     { "status-",          COUNT(status, 200, 599), .says = "answers with status N and processes nothing" },
-    { "201",              SET(success, 201), .says = "processes the request and answers 201 in place of 200" },
-    { "204",              SET(status, 204), .says = "answers 204 and processes nothing" },
+    { "success-", COUNT(success, 200, 299), .says = "processes the request and answers N in place of 200" },
     { "retry-date-",      COUNT(retry_date_s, 0, 1000000000), .says = "Retry-After is an HTTP-date N seconds after Date" },
     { "retry-text-",      WORDS(retry_text), .says = "Retry-After is TEXT" },
     { "retry-",           COUNT(retry_s, 0, 4000000000), .says = "Retry-After is N seconds" },
@@ -39,6 +38,7 @@ static const struct word words[] = {
     { "text-error",       SET(error_text, ERROR_CRLF), .says = "400 (or the status given) with text/plain that has CR LF in it" },
     { "html-error",       SET(error_text, ERROR_HTML), .says = "400 (or the status given) with text/html" },
     { "binary-error",     SET(error_text, ERROR_BINARY), .says = "400 (or the status given) with application/pkcs7-mime" },
+    { "redirect-other", SET(redirect, REDIRECT_OTHER), .says = "redirect-307-other" },
     { "redirect-",        COUNT(status, 300, 399), .suffix = "-other", SET(redirect, REDIRECT_OTHER),
                           .says = "redirects to another origin: the same server, by its other name of localhost and 127.0.0.1" },
     { "redirect-",        COUNT(status, 300, 399), .suffix = "-same", SET(redirect, REDIRECT_SAME),
@@ -58,15 +58,15 @@ static const struct word words[] = {
     { "chunked",          SET(framing, FRAME_CHUNKED), .says = "Transfer-Encoding: chunked" },
     { "until-close",      SET(framing, FRAME_END), .says = "no Content-Length, the body ends with the connection" },
     { "http10",           FLAG(http10), .says = "status line of HTTP/1.0, and the connection closes" },
-    { "long-head-",       COUNT(head_padding, 1, 1000000), .says = "N more octets of header fields" },
+    { "long-head-",       COUNT(head_padding, 100, 1000000), .says = "N more octets of header fields" },
     /* body */
     { "base64-76crlf",    SET(base64, BASE64_76_CRLF), .says = "base64 in lines of 76 ended by CR LF (else 64 and LF)" },
     { "base64-oneline",   SET(base64, BASE64_ONE_LINE), .says = "base64 in one line without an end" },
     { "base64-tabs",      SET(base64, BASE64_TABS), .says = "base64 with tabs and spaces in it" },
     { "der",              SET(base64, BASE64_NOT), .says = "the body is DER itself" },
     { "broken-base64",    SET(damage, DAMAGE_CHARACTER), .says = "a character of the base64 is '!'" },
-    { "broken-padding",   SET(damage, DAMAGE_PADDING), .says = "the base64 lacks its last character" },
-    { "trailing-text",    SET(damage, DAMAGE_EXTRA_TEXT), .says = "more base64 after the end of the base64" },
+    { "broken-padding",   SET(damage, DAMAGE_PADDING), .says = "the base64 has one '=' too few, or one where none belongs" },
+    { "extra-text",    SET(damage, DAMAGE_EXTRA_TEXT), .says = "more base64 after the end of the base64" },
     { "trailing",         FLAG(trailing), .says = "octets after the end of the DER" },
     { "garbage",          FLAG(garbage), .says = "good base64 of octets that are no DER" },
     { "empty",            FLAG(empty), .says = "a body of no octets" },
@@ -100,8 +100,8 @@ static const struct word words[] = {
     { "not-http",         SET(ending, NOT_HTTP), .says = "processes the request and answers with something else than HTTP" },
     /* life */
     { "manual",           FLAG(manual), .says = "202 and Retry-After (60 unless retry- says else) until POST /approve; see below" },
-    { "attempts-",        COUNT(approve_attempts, 1, 1000000), FLAG(manual), .says = "202 for the first N attempts with one key" },
-    { "wait-",            COUNT(approve_ms, 1, 3600000), FLAG(manual), .says = "202 until N milliseconds after the first attempt with one key" },
+    { "approve-attempts-",        COUNT(approve_attempts, 1, 1000000), FLAG(manual), .says = "202 until the N-th attempt with one key" },
+    { "approve-wait-",            COUNT(approve_ms, 1, 3600000), FLAG(manual), .says = "202 until N milliseconds after the first attempt with one key" },
     { "times-",           COUNT(times, 1, 1000000), .says = "the other words hold for the first N requests with this label, then all is well" },
     { "basic",            SET(http_auth, HTTP_AUTH_BASIC), .says = "enrolment needs HTTP Basic authentication as well" },
     { "digest",           SET(http_auth, HTTP_AUTH_DIGEST), .says = "enrolment needs HTTP Digest authentication as well" },
@@ -139,6 +139,8 @@ bool behaviour_parse(const char *label, struct behaviour *result)
     }
     if (result->error_text != ERROR_PLAIN && result->status == 0)
         result->status = 400;
+    if (result->redirect != REDIRECT_NOT && result->status == 0)
+        result->status = 307;
     return true;
 }
 

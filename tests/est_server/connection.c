@@ -234,6 +234,7 @@ static void send_some(struct connection *connection)
     struct evbuffer *out = connection->outgoing;
     unsigned pace = connection->delivery.octets_per_second;
     if (pace == 0) {
+        evbuffer_pullup(out, -1); /* each piece would become a TLS record of its own */
         bufferevent_write_buffer(connection->events, out);
         return;
     }

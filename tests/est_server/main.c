@@ -79,7 +79,7 @@ static bool start(struct program *program, const struct options *options)
     }
     const struct tls_settings tls = {
         .certificate = options->certificate,
-        .private_key = options->private_key,
+        .private_key = options->key,
         .client_cas = options->client_cas,
         .max_version = (int)options->tls_max,
     };
@@ -95,8 +95,7 @@ static bool prepare_service(struct program *program, const struct options *optio
     long validity_s = (long)options->validity_days * 24 * 60 * 60;
     program->log = options->log != NULL ? fopen(options->log, "a") : stderr;
     program->csrattrs = evbuffer_new();
-    service->authority =
-        certificate_authority_create(options->ca_certificate, options->ca_private_key, validity_s);
+    service->authority = certificate_authority_create(options->ca, options->ca_key, validity_s);
     service->next_authority = certificate_authority_create_root("EST CA of the next generation", validity_s);
     service->labels = options->labels;
     service->authentication = options->authentication;

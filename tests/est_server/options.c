@@ -3,6 +3,7 @@
 #include "behaviour.h"
 #include "memory.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <openssl/ssl.h>
 #include <stddef.h>
@@ -53,12 +54,12 @@ static const struct option all[] = {
     { "control-port", "N", NUMBER, AT(control_port), .max = 65535,
       .says = "a second port, for /stats and /approve while --libest blocks the first; 0 for a free one" },
     { "port-file", "FILE", TEXT, AT(port_file), .says = "writes the port there when ready" },
-    { "pki", "DIR", TEXT, AT(pki), .says = "what tests/pki/make_pki made: sets the next five" },
+    { "pki", "DIR", TEXT, AT(pki), .says = "what tests/pki/make_pki made: sets the next five and --csrattrs" },
     { "certificate", "FILE", TEXT, AT(certificate), .says = "the server's certificate chain" },
-    { "private-key", "FILE", TEXT, AT(private_key), .says = "its key" },
-    { "ca-certificate", "FILE", TEXT, AT(ca_certificate), .says = "the CA that issues" },
-    { "ca-private-key", "FILE", TEXT, AT(ca_private_key), .says = "its key" },
-    { "client-ca", "FILE", LIST, AT(client_cas), .says = "CA of client certificates; may be repeated" },
+    { "key", "FILE", TEXT, AT(key), .says = "its key" },
+    { "ca", "FILE", TEXT, AT(ca), .says = "the CA that issues" },
+    { "ca-key", "FILE", TEXT, AT(ca_key), .says = "its key" },
+    { "client-ca", "FILE", LIST, AT(client_cas), .says = "CA of client certificates; may be repeated (with --pki manufacturer-ca too, else --ca)" },
     { "auth", "HOW", CHOICE, AT(authentication), .choices = authentications,
       .says = "what enrolment needs: certificate, http, both or either (certificate)" },
     { "http-auth", "SCHEME", CHOICE, AT(http_scheme), .choices = schemes, .says = "basic or digest (basic)" },
@@ -180,14 +181,16 @@ static bool complete(struct options *options)
     options->has_control_port = options->control_port != UINT_MAX;
     if (options->pki != NULL)
         use_pki(options);
+    if (options->client_cas[0] == NULL)
+        options->client_cas[0] = options->ca;
     if (options->idle_timeout_ms == 0)
         options->idle_timeout_ms = options->libest ? 10000 : 60000;
     if (options->max_connections == 0)
         options->max_connections = options->libest ? 5 : 10000;
     if (options->libest)
         options->tls_max = TLS1_2_VERSION;
-    bool there = options->certificate != NULL && options->private_key != NULL &&
-                 options->ca_certificate != NULL && options->ca_private_key != NULL;
+    bool there = options->certificate != NULL && options->key != NULL && options->ca != NULL &&
+                 options->ca_key != NULL;
     if (!there)
         fprintf(stderr, "est-server: give --pki, or --certificate, --private-key, --ca-certificate and "
                         "--ca-private-key\n");
@@ -200,21 +203,27 @@ static bool complete(struct options *options)
 /* What is given by itself is kept. */
 static void use_pki(struct options *options)
 {
-    static const char *const names[] = {"est-server.pem", "est-server.key", "est-ca.pem", "est-ca.key",
-                                        "manufacturer-ca.pem"};
-    const char **members[] = {&options->certificate, &options->private_key, &options->ca_certificate,
-                              &options->ca_private_key};
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        size_t room = strlen(options->pki) + strlen(names[i]) + 2;
+    static const struct {
+        const char *name;
+        size_t into;
+    } files[] = {
+        {"est-server.pem", AT(certificate)},
+        {"est-server.key", AT(key)},
+        {"est-ca.pem", AT(ca)},
+        {"est-ca.key", AT(ca_key)},
+        {"csrattrs.der", AT(csrattrs)},
+        {"manufacturer-ca.pem", AT(client_cas[1])},
+    };
+    static_assert(sizeof(files) / sizeof(*files) == PKI_FILES, "one place for each");
+    bool own_clients = options->client_cas[0] != NULL;
+    for (size_t i = 0; i < PKI_FILES; i++) {
+        const char **into = (const char **)(void *)((char *)options + files[i].into);
+        size_t room = strlen(options->pki) + strlen(files[i].name) + 2;
+        if (*into != NULL || (own_clients && files[i].into == AT(client_cas[1])))
+            continue;
         options->pki_files[i] = memory_allocate(room);
-        snprintf(options->pki_files[i], room, "%s/%s", options->pki, names[i]);
-    }
-    for (size_t i = 0; i < sizeof(members) / sizeof(*members); i++)
-        if (*members[i] == NULL)
-            *members[i] = options->pki_files[i];
-    if (options->client_cas[0] == NULL) {
-        options->client_cas[0] = options->ca_certificate;
-        options->client_cas[1] = options->pki_files[4];
+        snprintf(options->pki_files[i], room, "%s/%s", options->pki, files[i].name);
+        *into = options->pki_files[i];
     }
 }
 

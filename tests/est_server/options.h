@@ -4,7 +4,7 @@
 
 #include "est_service.h"
 
-enum { OPTION_REPEATS = 16 }; /* how often an option may be repeated that may */
+enum { OPTION_REPEATS = 16 /* how often an option may be repeated that may */, PKI_FILES = 6 };
 
 /* Every option's argument is a text, a number or one of some words; the texts are borrowed from argv, or from
  * pki_files. */
@@ -14,8 +14,8 @@ struct options {
     bool has_control_port;
     const char *port_file;
     const char *pki;
-    const char *certificate, *private_key;
-    const char *ca_certificate, *ca_private_key;
+    const char *certificate, *key;
+    const char *ca, *ca_key;
     const char *client_cas[OPTION_REPEATS + 1]; /* NULL-terminated, as is labels */
     const char *labels[OPTION_REPEATS + 1];
     unsigned authentication; /* enum authentication */
@@ -29,7 +29,7 @@ struct options {
     const char *log;
     unsigned log_entries;
 
-    char *pki_files[5]; /* owned */
+    char *pki_files[PKI_FILES]; /* owned */
 };
 
 enum options_verdict { OPTIONS_RUN, OPTIONS_END, OPTIONS_WRONG };

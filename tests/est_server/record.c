@@ -32,7 +32,7 @@ json_t *record_of_request(const struct transaction *transaction)
     json_t *record = json_object();
     set(record, "connection", json_integer((json_int_t)connection_number(transaction->connection)));
     set(record, "method", statistics_text(http_request_method(request)));
-    set(record, "target", statistics_text(http_request_target(request)));
+    set(record, "path", statistics_text(http_request_target(request)));
     set(record, "label", statistics_text(transaction->label));
     set(record, "operation",
         json_string(transaction->operation != NULL ? transaction->operation->name : "none"));

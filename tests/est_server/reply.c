@@ -8,6 +8,7 @@
 #include <time.h>
 
 static void write_refusal_text(struct transaction *transaction, int status);
+static void add_padding(struct http_response *response, unsigned octets);
 static void add_retry_after(struct transaction *transaction);
 static void add_http_date(struct http_response *response, const char *name, time_t when);
 static bool asks_for_http_authentication(const struct transaction *transaction);
@@ -106,15 +107,22 @@ void reply_finish(struct transaction *transaction)
         http_response_add(response, "Cache-Control", "max-age=%u", behaviour->max_age_s);
     if (behaviour->libest && (response->status < 300))
         http_response_add(response, "Status", "%d %s", response->status, http_reason(response->status));
-    for (unsigned added = 0; added < behaviour->head_padding; added += 1000)
-        http_response_add(response, "X-Padding", "%0*d", behaviour->head_padding - added < 1000 ? 100 : 987,
-                          0);
+    add_padding(response, behaviour->head_padding);
     if (behaviour->framing != FRAME_LENGTH)
         response->framing = behaviour->framing;
     if (behaviour->http10) {
         response->version = "HTTP/1.0";
         response->closes = true;
     }
+}
+
+/* About that many octets of fields. */
+static void add_padding(struct http_response *response, unsigned octets)
+{
+    enum { FIELD = 1000, NAME_AND_END = 13 };
+    for (unsigned left = octets; left > 0; left -= left < FIELD ? left : FIELD)
+        http_response_add(response, "X-Padding", "%0*d", (left < FIELD ? (int)left : FIELD) - NAME_AND_END,
+                          0);
 }
 
 static void add_retry_after(struct transaction *transaction)

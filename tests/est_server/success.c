@@ -144,8 +144,9 @@ static void damage_text(const struct behaviour *behaviour, struct evbuffer *text
 {
     struct octets whole = octets_of(text);
     size_t last = whole.len;
-    while (last > 0 && strchr("\r\n\t =", whole.at[last - 1]) != NULL)
+    while (last > 0 && strchr("\r\n\t ", whole.at[last - 1]) != NULL)
         last--;
+    bool padded = last > 0 && whole.at[last - 1] == '=';
     struct evbuffer *kept = evbuffer_new();
     switch (behaviour->damage) {
     case DAMAGE_CHARACTER:
@@ -154,10 +155,11 @@ static void damage_text(const struct behaviour *behaviour, struct evbuffer *text
         evbuffer_drain(text, 1);
         evbuffer_prepend_buffer(text, kept);
         break;
-    case DAMAGE_PADDING:
-        evbuffer_remove_buffer(text, kept, last > 0 ? last - 1 : 0);
-        evbuffer_drain(text, evbuffer_get_length(text));
-        evbuffer_add_buffer(text, kept);
+    case DAMAGE_PADDING: /* one too few, or one too many */
+        evbuffer_remove_buffer(text, kept, padded ? last - 1 : last);
+        evbuffer_add_printf(kept, padded ? "" : "=");
+        evbuffer_drain(text, padded ? 1 : 0);
+        evbuffer_prepend_buffer(text, kept);
         break;
     case DAMAGE_EXTRA_TEXT:
         evbuffer_add_printf(text, "AAAA=\n");
