@@ -16,9 +16,9 @@ struct link {
 void link_format_append(struct buffer *out, const struct link *link);
 
 /* Whether a Uri-Query option ("rt=ace.est*", already percent-decoded by CoAP) selects the link: an exact
- * value or a prefix with
- * "*", each blank-separated value matched separately (RFC 6690 section 4.1). href=… selects by target in the
- * same way; a parameter that the link does not have selects nothing. */
+ * value or a prefix with "*", each blank-separated value matched separately (RFC 6690 section 4.1). href=…
+ * selects by target in the same way; a parameter that the link does not have selects nothing, an empty query
+ * everything. */
 bool link_format_matches(const struct link *link, struct bytes query);
 
 #endif
