@@ -9,9 +9,9 @@
 /* Whether the request addresses /.well-known/core. */
 bool discovery_is_addressed(const struct coap_message *request);
 
-/* Appends the links that the request's queries select, perhaps none. authority is "" for relative links (the
- * query came over coaps on the same port) or
- * "[addr]:port" for absolute coaps:// ones (DISC-3). */
+/* Appends the links that all of the request's queries select, perhaps none (DISC-1, DISC-2). authority is ""
+ * for relative links (the query came over coaps on the same port) or "[addr]:port" for absolute coaps:// ones
+ * (DISC-3). */
 enum status discovery_links(const struct est_settings *settings, const struct coap_message *request,
                             const char *authority, struct buffer *payload);
 
