@@ -1,5 +1,6 @@
 /* UDP sockets, over the real loopback interface, and over a link of our own for link-local addresses. */
 #include "common/udp_socket.h"
+#include "tests/unit/veth_link.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +13,6 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,13 +24,6 @@
 #define GROUP_V4       "224.0.1.187"
 #define OTHER_GROUP_V4 "224.0.1.188"
 #define GROUP_V6       "ff02::fd"
-/* Carrier and routes come up some time after the command that asks for them. */
-#define LINK_SCRIPT                                                                                          \
-    "set -e; ip link set lo up; ip link add name near type veth peer name far; "                             \
-    "for i in near far; do ip link set $i addrgenmode none; ip link set $i up; done; "                       \
-    "ip addr add fe80::1/64 dev near nodad; ip addr add fe80::2/64 dev far nodad; n=0; "                     \
-    "until [ $(ip -br link show type veth | grep -c ' UP ') = 2 ]; do "                                      \
-    "n=$((n+1)); [ $n -lt 100 ]; sleep 0.05; done"
 
 /* What take saw; payloads are copied, because views end with the next receive. */
 struct taken {
@@ -368,17 +361,11 @@ static void the_source_for_a_peer_is_found(void **state)
     assert_int_equal(udp_source_for(&peer, &source), STATUS_SYSTEM);
 }
 
-/* A pair of interfaces, near and far, in a network namespace of this process's own; false: not permitted. */
-static bool make_link(void)
-{
-    return unshare(CLONE_NEWNET) == 0 && system(LINK_SCRIPT) == 0;
-}
-
 /* Runs last: it leaves the network namespace of the others. */
 static void link_local_flows_keep_their_scope(void **state)
 {
     (void)state;
-    if (!make_link()) {
+    if (!veth_link_make()) {
         print_message("no network namespace: link-local addresses stay untested\n");
         skip();
     }
