@@ -14,10 +14,18 @@ struct pending_enrolments;
 enum pending_state {
     PENDING_QUEUED,  /* no octet has left; may be forgotten without harm */
     PENDING_SENT,    /* recorded before the first octet leaves; the EST server may act */
-    PENDING_WAITING, /* the EST server said 202: come back after Retry-After */
+    PENDING_WAITING, /* the EST server said when to come back: 202, or overloaded */
     PENDING_READY,   /* the EST server's answer is here for its device */
-    PENDING_IN_DOUBT /* sent, outcome unknown: reset, timeout after sending */
+    PENDING_IN_DOUBT /* sent, outcome unknown: reset, timeout after sending, an answer of no use */
 };
+
+/* How long an outcome waits for its device: a READY or IN_DOUBT entry since it became that, a WAITING one
+ * since Retry-After has elapsed. */
+#define PENDING_KEPT_MS UINT64_C(86400000)
+
+/* A full table forgets delivered results this long after delivery instead of after grace_s: MAX_TRANSMIT_WAIT
+ * (RFC 7252 section 4.8.2), when the device that did not get its answer has long noticed. */
+#define PENDING_LOST_ANSWER_MS UINT64_C(93000)
 
 /* SHA-256 over client fingerprint, operation, label and the digest of the CSR (certificate_request_digest).
  */
@@ -25,13 +33,14 @@ struct pending_key {
     uint8_t octets[32];
 };
 
-/* Builds the key. */
-void pending_key_make(struct bytes client_fingerprint, struct bytes operation, struct bytes label,
-                      const uint8_t csr_digest[static 32], struct pending_key *key);
+/* Builds the key. STATUS_CRYPTO, STATUS_NO_MEMORY. */
+enum status pending_key_make(struct bytes client_fingerprint, struct bytes operation, struct bytes label,
+                             const uint8_t csr_digest[static 32], struct pending_key *key);
 
 enum pending_verdict {
     PENDING_ASK,    /* ask the EST server; the entry is now QUEUED and the caller's until it is settled */
-    PENDING_LATER,  /* answer 5.03 with Max-Age: asked already, or Retry-After has not elapsed */
+    PENDING_LATER,  /* answer 5.03 with Max-Age: asked already, Retry-After has not elapsed, or in doubt and
+                       held */
     PENDING_ANSWER, /* the result is in hand */
     PENDING_FULL    /* no room: 5.03 with Max-Age */
 };
@@ -41,38 +50,48 @@ struct pending_outcome {
     bool repeats_in_doubt;  /* with PENDING_ASK: the caller audits that it may be a second issue */
 };
 
-/* Gives; NULL: no memory. metrics is borrowed. */
+/* max_bytes bounds the results together. Gives; NULL: no memory. Borrows settings and metrics. */
 struct pending_enrolments *pending_enrolments_create(const struct est_settings *settings, size_t max_bytes,
                                                      struct metrics *metrics);
 void pending_enrolments_free(struct pending_enrolments *pending); /* wipes results */
 
-/* A device asks. With PENDING_ANSWER the validated DER of the EST server's answer is appended to result, and
- * the entry stays for grace_s for an answer that gets lost. */
+/* A device asks. With PENDING_ANSWER the validated DER of the EST server's answer is appended to result; the
+ * caller says with pending_enrolments_delivered when the device was handed it. */
 enum pending_verdict pending_enrolments_ask(struct pending_enrolments *pending, const struct pending_key *key,
                                             uint64_t now_ms, struct pending_outcome *outcome,
                                             struct buffer *result);
 
 /* The first octet of the request is about to leave. Call it before it does. */
-void pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key,
-                             uint64_t now_ms);
+void pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key);
 
 /* The four ways in which a caller that got PENDING_ASK settles the entry: */
-void pending_enrolments_ready(
-    struct pending_enrolments *pending, const struct pending_key *key, uint64_t now_ms,
-    struct bytes result); /* copied; kept until fetched and grace_s later, or at most a day */
+
+/* The result is here; it is copied, and kept until delivered and grace_s longer, or a day at most. Not
+ * STATUS_OK: there was no room for it, and the entry is IN_DOUBT, for a repetition cannot be answered. */
+enum status pending_enrolments_ready(struct pending_enrolments *pending, const struct pending_key *key,
+                                     uint64_t now_ms, struct bytes result);
+
+/* The EST server is to be asked again, but not before retry_after_s. */
 void pending_enrolments_wait(struct pending_enrolments *pending, const struct pending_key *key,
                              uint64_t now_ms, uint32_t retry_after_s);
-void pending_enrolments_refused(struct pending_enrolments *pending,
-                                const struct pending_key *key); /* outcome known, nothing issued */
+
+/* Nothing was issued: a repetition may ask at once. (What was in doubt before stays so.) */
+void pending_enrolments_refused(struct pending_enrolments *pending, const struct pending_key *key,
+                                uint64_t now_ms);
+
+/* The EST server may have issued a certificate that did not arrive here. */
 void pending_enrolments_in_doubt(struct pending_enrolments *pending, const struct pending_key *key,
                                  uint64_t now_ms);
 
-/* The device has its answer (it was handed the result outside pending_enrolments_ask): the grace time begins.
- */
+/* The device was handed the result: the time of grace for an answer that gets lost begins (again). */
 void pending_enrolments_delivered(struct pending_enrolments *pending, const struct pending_key *key,
                                   uint64_t now_ms);
 
 /* Drops what has expired. Returns how many entries are left. */
 size_t pending_enrolments_expire(struct pending_enrolments *pending, uint64_t now_ms);
+
+/* How long a device is told to wait for a request that has been running for running_ms: as long again, at
+ * least 1 s, at most max_s. */
+uint32_t pending_retry_after_s(uint64_t running_ms, uint32_t max_s);
 
 #endif

@@ -1,0 +1,387 @@
+#include "registrar/exchange/pending_enrolments.h"
+
+#include "registrar/counters.h"
+
+#include <openssl/evp.h>
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The keys are SHA-256 already: any part of them is a good hash. Without memory an entry is not added. */
+#define HASH_NONFATAL_OOM           1
+#define HASH_FUNCTION(at, len, out) memcpy(&(out), (at), sizeof(out))
+#define uthash_nonfatal_oom(entry)  ((entry)->is_unlisted = true)
+#include <uthash.h>
+
+/* While nothing can be evicted, a full table is not searched for it more often than this. */
+#define SWEEP_INTERVAL_MS 1000
+
+struct entry {
+    struct pending_key key;
+    enum pending_state state;
+    uint64_t asked_ms;   /* QUEUED, SENT: since when */
+    uint64_t due_ms;     /* WAITING: until when */
+    uint64_t settled_ms; /* READY, IN_DOUBT: since when */
+    uint64_t expires_ms; /* WAITING, READY, IN_DOUBT */
+    bool delivered;      /* READY, at delivered_ms for the last time */
+    uint64_t delivered_ms;
+    bool doubtful;        /* an earlier request may have had a certificate issued */
+    struct buffer result; /* READY */
+    bool is_unlisted;     /* no memory to list it */
+    UT_hash_handle hh;
+};
+
+struct pending_enrolments {
+    pthread_mutex_t mutex; /* guards all below */
+    const struct est_settings *settings;
+    struct metrics *metrics;
+    struct entry *entries; /* by key */
+    size_t bytes, max_bytes;
+    uint64_t next_sweep_ms;
+};
+
+static enum pending_verdict ask(struct pending_enrolments *pending, const struct pending_key *key,
+                                uint64_t now_ms, struct pending_outcome *outcome, struct buffer *result);
+static enum pending_verdict ask_entry(struct pending_enrolments *pending, struct entry *entry,
+                                      uint64_t now_ms, struct pending_outcome *outcome,
+                                      struct buffer *result);
+static enum pending_verdict later(const struct pending_enrolments *pending, uint64_t wait_ms,
+                                  struct pending_outcome *outcome);
+static enum pending_verdict give(struct pending_enrolments *pending, const struct entry *entry,
+                                 struct pending_outcome *outcome, struct buffer *result);
+static enum pending_verdict begin(struct entry *entry, uint64_t now_ms, struct pending_outcome *outcome);
+static struct entry *find(struct pending_enrolments *pending, const struct pending_key *key);
+static struct entry *find_running(struct pending_enrolments *pending, const struct pending_key *key);
+static bool is_full(const struct pending_enrolments *pending);
+static struct entry *add(struct pending_enrolments *pending, const struct pending_key *key, uint64_t now_ms);
+static void drop(struct pending_enrolments *pending, struct entry *entry);
+static void drop_result(struct pending_enrolments *pending, struct entry *entry);
+static void sweep(struct pending_enrolments *pending, uint64_t now_ms, bool make_room);
+static bool is_expired(const struct entry *entry, uint64_t now_ms);
+static bool may_be_evicted(const struct pending_enrolments *pending, const struct entry *entry,
+                           uint64_t now_ms);
+static enum status keep_result(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
+                               struct bytes result);
+static void doubt(struct entry *entry, uint64_t now_ms);
+
+enum status pending_key_make(struct bytes client_fingerprint, struct bytes operation, struct bytes label,
+                             const uint8_t csr_digest[static 32], struct pending_key *key)
+{
+    /* Every part stands behind its length, so that no two lists of parts look the same. */
+    const struct bytes parts[] = {client_fingerprint, operation, label, {csr_digest, 32}};
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    if (context == NULL)
+        return STATUS_NO_MEMORY;
+    bool good = EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        uint64_t len = parts[i].len;
+        good = good && EVP_DigestUpdate(context, &len, sizeof(len)) == 1 &&
+               EVP_DigestUpdate(context, parts[i].at, parts[i].len) == 1;
+    }
+    good = good && EVP_DigestFinal_ex(context, key->octets, NULL) == 1;
+    EVP_MD_CTX_free(context);
+    return good ? STATUS_OK : STATUS_CRYPTO;
+}
+
+uint32_t pending_retry_after_s(uint64_t running_ms, uint32_t max_s)
+{
+    uint64_t seconds = running_ms / 1000 + (running_ms % 1000 > 0 ? 1 : 0);
+    if (seconds > max_s)
+        return max_s;
+    return seconds < 1 ? 1 : (uint32_t)seconds;
+}
+
+struct pending_enrolments *pending_enrolments_create(const struct est_settings *settings, size_t max_bytes,
+                                                     struct metrics *metrics)
+{
+    struct pending_enrolments *pending = calloc(1, sizeof(*pending));
+    if (pending == NULL)
+        return NULL;
+    pthread_mutex_init(&pending->mutex, NULL);
+    pending->settings = settings;
+    pending->metrics = metrics;
+    pending->max_bytes = max_bytes;
+    return pending;
+}
+
+void pending_enrolments_free(struct pending_enrolments *pending)
+{
+    if (pending == NULL)
+        return;
+    while (pending->entries != NULL)
+        drop(pending, pending->entries);
+    pthread_mutex_destroy(&pending->mutex);
+    free(pending);
+}
+
+enum pending_verdict pending_enrolments_ask(struct pending_enrolments *pending, const struct pending_key *key,
+                                            uint64_t now_ms, struct pending_outcome *outcome,
+                                            struct buffer *result)
+{
+    *outcome = (struct pending_outcome){0};
+    pthread_mutex_lock(&pending->mutex);
+    enum pending_verdict verdict = ask(pending, key, now_ms, outcome, result);
+    pthread_mutex_unlock(&pending->mutex);
+    return verdict;
+}
+
+static enum pending_verdict ask(struct pending_enrolments *pending, const struct pending_key *key,
+                                uint64_t now_ms, struct pending_outcome *outcome, struct buffer *result)
+{
+    struct entry *entry = find(pending, key);
+    if (entry != NULL && is_expired(entry, now_ms)) {
+        drop(pending, entry);
+        entry = NULL;
+    }
+    if (entry != NULL)
+        return ask_entry(pending, entry, now_ms, outcome, result);
+    if (is_full(pending) && now_ms >= pending->next_sweep_ms) {
+        pending->next_sweep_ms = now_ms + SWEEP_INTERVAL_MS;
+        sweep(pending, now_ms, true);
+    }
+    entry = add(pending, key, now_ms);
+    if (entry != NULL)
+        return PENDING_ASK;
+    later(pending, (uint64_t)pending->settings->retry_after_s * 1000, outcome);
+    return PENDING_FULL;
+}
+
+static enum pending_verdict ask_entry(struct pending_enrolments *pending, struct entry *entry,
+                                      uint64_t now_ms, struct pending_outcome *outcome, struct buffer *result)
+{
+    switch (entry->state) {
+    case PENDING_WAITING:
+        return now_ms < entry->due_ms ? later(pending, entry->due_ms - now_ms, outcome)
+                                      : begin(entry, now_ms, outcome);
+    case PENDING_READY:
+        return give(pending, entry, outcome, result);
+    case PENDING_IN_DOUBT:
+        return pending->settings->in_doubt == IN_DOUBT_HOLD
+                   ? later(pending, entry->expires_ms - now_ms, outcome)
+                   : begin(entry, now_ms, outcome);
+    case PENDING_QUEUED:
+    case PENDING_SENT:
+        break;
+    }
+    return later(pending, now_ms - entry->asked_ms, outcome);
+}
+
+static enum pending_verdict later(const struct pending_enrolments *pending, uint64_t wait_ms,
+                                  struct pending_outcome *outcome)
+{
+    outcome->retry_after_s = pending_retry_after_s(wait_ms, pending->settings->retry_after_max_s);
+    return PENDING_LATER;
+}
+
+static enum pending_verdict give(struct pending_enrolments *pending, const struct entry *entry,
+                                 struct pending_outcome *outcome, struct buffer *result)
+{
+    buffer_append(result, buffer_view(&entry->result));
+    if (result->status != STATUS_OK)
+        return later(pending, 0, outcome);
+    metrics_add(pending->metrics, COUNTER_PENDING_REPEATED, 1);
+    return PENDING_ANSWER;
+}
+
+static enum pending_verdict begin(struct entry *entry, uint64_t now_ms, struct pending_outcome *outcome)
+{
+    outcome->repeats_in_doubt = entry->doubtful;
+    entry->state = PENDING_QUEUED;
+    entry->asked_ms = now_ms;
+    return PENDING_ASK;
+}
+
+static struct entry *find(struct pending_enrolments *pending, const struct pending_key *key)
+{
+    struct entry *entry;
+    HASH_FIND(hh, pending->entries, key, sizeof(*key), entry);
+    return entry;
+}
+
+static struct entry *find_running(struct pending_enrolments *pending, const struct pending_key *key)
+{
+    struct entry *entry = find(pending, key);
+    bool running = entry != NULL && (entry->state == PENDING_QUEUED || entry->state == PENDING_SENT);
+    return running ? entry : NULL;
+}
+
+/* The last eighth of the bytes is for the results of those who were let in before. */
+static bool is_full(const struct pending_enrolments *pending)
+{
+    return HASH_COUNT(pending->entries) >= pending->settings->max_pending ||
+           pending->bytes > pending->max_bytes - pending->max_bytes / 8;
+}
+
+static struct entry *add(struct pending_enrolments *pending, const struct pending_key *key, uint64_t now_ms)
+{
+    if (is_full(pending))
+        return NULL;
+    struct entry *entry = calloc(1, sizeof(*entry));
+    if (entry == NULL)
+        return NULL;
+    entry->key = *key;
+    entry->state = PENDING_QUEUED;
+    entry->asked_ms = now_ms;
+    buffer_init(&entry->result, pending->max_bytes);
+    HASH_ADD(hh, pending->entries, key, sizeof(entry->key), entry);
+    if (entry->is_unlisted) {
+        free(entry);
+        return NULL;
+    }
+    metrics_add(pending->metrics, COUNTER_PENDING_ENTRIES, 1);
+    return entry;
+}
+
+static void drop(struct pending_enrolments *pending, struct entry *entry)
+{
+    drop_result(pending, entry);
+    HASH_DEL(pending->entries, entry);
+    free(entry);
+    metrics_subtract(pending->metrics, COUNTER_PENDING_ENTRIES, 1);
+}
+
+static void drop_result(struct pending_enrolments *pending, struct entry *entry)
+{
+    pending->bytes -= entry->result.len;
+    buffer_wipe(&entry->result);
+}
+
+size_t pending_enrolments_expire(struct pending_enrolments *pending, uint64_t now_ms)
+{
+    pthread_mutex_lock(&pending->mutex);
+    sweep(pending, now_ms, false);
+    size_t left = HASH_COUNT(pending->entries);
+    pthread_mutex_unlock(&pending->mutex);
+    return left;
+}
+
+/* Drops what has expired, and to make room also what may be evicted. */
+static void sweep(struct pending_enrolments *pending, uint64_t now_ms, bool make_room)
+{
+    struct entry *entry, *next;
+    HASH_ITER(hh, pending->entries, entry, next)
+    {
+        if (is_expired(entry, now_ms) || (make_room && may_be_evicted(pending, entry, now_ms)))
+            drop(pending, entry);
+    }
+}
+
+static bool is_expired(const struct entry *entry, uint64_t now_ms)
+{
+    return entry->state != PENDING_QUEUED && entry->state != PENDING_SENT && now_ms >= entry->expires_ms;
+}
+
+/* Without breaking the promise: a result whose device has had it for long enough to notice if it had not, and
+ * a doubt that would not keep anybody from asking again. */
+static bool may_be_evicted(const struct pending_enrolments *pending, const struct entry *entry,
+                           uint64_t now_ms)
+{
+    if (entry->state == PENDING_READY)
+        return entry->delivered && now_ms - entry->delivered_ms >= PENDING_LOST_ANSWER_MS;
+    return entry->state == PENDING_IN_DOUBT && pending->settings->in_doubt == IN_DOUBT_RETRY;
+}
+
+void pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key)
+{
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry = find_running(pending, key);
+    if (entry != NULL)
+        entry->state = PENDING_SENT;
+    pthread_mutex_unlock(&pending->mutex);
+}
+
+enum status pending_enrolments_ready(struct pending_enrolments *pending, const struct pending_key *key,
+                                     uint64_t now_ms, struct bytes result)
+{
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry = find_running(pending, key);
+    enum status status = entry == NULL ? STATUS_NOT_FOUND : keep_result(pending, entry, now_ms, result);
+    pthread_mutex_unlock(&pending->mutex);
+    return status;
+}
+
+static enum status keep_result(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
+                               struct bytes result)
+{
+    if (result.len > pending->max_bytes - pending->bytes)
+        sweep(pending, now_ms, true);
+    enum status status = STATUS_BUSY;
+    if (result.len <= pending->max_bytes - pending->bytes) {
+        buffer_append(&entry->result, result);
+        status = entry->result.status;
+    }
+    if (status != STATUS_OK) {
+        buffer_reset(&entry->result);
+        metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
+        doubt(entry, now_ms);
+        return status;
+    }
+    pending->bytes += result.len;
+    entry->state = PENDING_READY;
+    entry->doubtful = false;
+    entry->delivered = false;
+    entry->settled_ms = now_ms;
+    entry->expires_ms = now_ms + PENDING_KEPT_MS;
+    return STATUS_OK;
+}
+
+void pending_enrolments_wait(struct pending_enrolments *pending, const struct pending_key *key,
+                             uint64_t now_ms, uint32_t retry_after_s)
+{
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry = find_running(pending, key);
+    if (entry != NULL) {
+        entry->state = PENDING_WAITING;
+        entry->due_ms = now_ms + (uint64_t)retry_after_s * 1000;
+        entry->expires_ms = entry->due_ms + PENDING_KEPT_MS;
+    }
+    pthread_mutex_unlock(&pending->mutex);
+}
+
+void pending_enrolments_refused(struct pending_enrolments *pending, const struct pending_key *key,
+                                uint64_t now_ms)
+{
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry = find_running(pending, key);
+    if (entry != NULL && entry->doubtful)
+        doubt(entry, now_ms);
+    else if (entry != NULL)
+        drop(pending, entry);
+    pthread_mutex_unlock(&pending->mutex);
+}
+
+void pending_enrolments_in_doubt(struct pending_enrolments *pending, const struct pending_key *key,
+                                 uint64_t now_ms)
+{
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry = find_running(pending, key);
+    if (entry != NULL) {
+        metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
+        doubt(entry, now_ms);
+    }
+    pthread_mutex_unlock(&pending->mutex);
+}
+
+static void doubt(struct entry *entry, uint64_t now_ms)
+{
+    entry->doubtful = true;
+    entry->state = PENDING_IN_DOUBT;
+    entry->settled_ms = now_ms;
+    entry->expires_ms = now_ms + PENDING_KEPT_MS;
+}
+
+void pending_enrolments_delivered(struct pending_enrolments *pending, const struct pending_key *key,
+                                  uint64_t now_ms)
+{
+    uint64_t grace_ms = (uint64_t)pending->settings->grace_s * 1000;
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry = find(pending, key);
+    if (entry != NULL && entry->state == PENDING_READY) {
+        uint64_t last_ms = entry->settled_ms + PENDING_KEPT_MS;
+        entry->delivered = true;
+        entry->delivered_ms = now_ms;
+        entry->expires_ms = now_ms + grace_ms < last_ms ? now_ms + grace_ms : last_ms;
+    }
+    pthread_mutex_unlock(&pending->mutex);
+}

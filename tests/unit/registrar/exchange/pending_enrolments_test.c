@@ -1,0 +1,456 @@
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include "registrar/counters.h"
+#include "registrar/exchange/pending_enrolments.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#define START_MS  UINT64_C(1000000)
+#define MAX_BYTES 8000
+
+struct fixture {
+    struct est_settings settings;
+    struct metrics *metrics;
+    struct pending_enrolments *pending;
+};
+
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+    fixture.settings = (struct est_settings){.in_doubt = IN_DOUBT_RETRY,
+                                             .grace_s = 300,
+                                             .max_pending = 4,
+                                             .retry_after_s = 60,
+                                             .retry_after_max_s = 3600};
+    fixture.metrics = counters_create();
+    fixture.pending = pending_enrolments_create(&fixture.settings, MAX_BYTES, fixture.metrics);
+    assert_non_null(fixture.pending);
+    *state = &fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    pending_enrolments_free(fixture->pending);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 0);
+    metrics_free(fixture->metrics);
+    return 0;
+}
+
+static struct pending_key make_pending_key(uint8_t number)
+{
+    struct pending_key key = {{number}};
+    return key;
+}
+
+static const struct bytes result = {(const uint8_t *)"certificate", 11};
+
+static enum pending_verdict ask(struct fixture *fixture, uint8_t number, uint64_t now_ms,
+                                struct pending_outcome *outcome)
+{
+    struct pending_key key = make_pending_key(number);
+    struct buffer got;
+    buffer_init(&got, MAX_BYTES);
+    enum pending_verdict verdict = pending_enrolments_ask(fixture->pending, &key, now_ms, outcome, &got);
+    if (verdict == PENDING_ANSWER)
+        assert_true(bytes_equal(buffer_view(&got), result));
+    else
+        assert_int_equal(got.len, 0);
+    buffer_free(&got);
+    return verdict;
+}
+
+static void assert_asked(struct fixture *fixture, uint8_t number, uint64_t now_ms, bool repeats_in_doubt)
+{
+    struct pending_outcome outcome;
+    assert_int_equal(ask(fixture, number, now_ms, &outcome), PENDING_ASK);
+    assert_int_equal(outcome.repeats_in_doubt, repeats_in_doubt);
+}
+
+static void assert_later(struct fixture *fixture, uint8_t number, uint64_t now_ms, uint32_t retry_after_s)
+{
+    struct pending_outcome outcome;
+    assert_int_equal(ask(fixture, number, now_ms, &outcome), PENDING_LATER);
+    assert_int_equal(outcome.retry_after_s, retry_after_s);
+}
+
+static void assert_full(struct fixture *fixture, uint8_t number, uint64_t now_ms)
+{
+    struct pending_outcome outcome;
+    assert_int_equal(ask(fixture, number, now_ms, &outcome), PENDING_FULL);
+    assert_int_equal(outcome.retry_after_s, 60);
+}
+
+static void assert_answered(struct fixture *fixture, uint8_t number, uint64_t now_ms)
+{
+    struct pending_outcome outcome;
+    assert_int_equal(ask(fixture, number, now_ms, &outcome), PENDING_ANSWER);
+}
+
+static void sent(struct fixture *fixture, uint8_t number)
+{
+    struct pending_key key = make_pending_key(number);
+    pending_enrolments_sent(fixture->pending, &key);
+}
+
+static void ready(struct fixture *fixture, uint8_t number, uint64_t now_ms)
+{
+    struct pending_key key = make_pending_key(number);
+    assert_int_equal(pending_enrolments_ready(fixture->pending, &key, now_ms, result), STATUS_OK);
+}
+
+static void delivered(struct fixture *fixture, uint8_t number, uint64_t now_ms)
+{
+    struct pending_key key = make_pending_key(number);
+    pending_enrolments_delivered(fixture->pending, &key, now_ms);
+}
+
+static void wait_for(struct fixture *fixture, uint8_t number, uint64_t now_ms, uint32_t retry_after_s)
+{
+    struct pending_key key = make_pending_key(number);
+    pending_enrolments_wait(fixture->pending, &key, now_ms, retry_after_s);
+}
+
+static void refused(struct fixture *fixture, uint8_t number, uint64_t now_ms)
+{
+    struct pending_key key = make_pending_key(number);
+    pending_enrolments_refused(fixture->pending, &key, now_ms);
+}
+
+static void in_doubt(struct fixture *fixture, uint8_t number, uint64_t now_ms)
+{
+    struct pending_key key = make_pending_key(number);
+    pending_enrolments_in_doubt(fixture->pending, &key, now_ms);
+}
+
+/* DLY-4, DLY-6: every part counts, and parts do not run into each other. */
+static void every_part_of_the_key_counts(void **state)
+{
+    (void)state;
+    const uint8_t digest_a[32] = {1}, digest_b[32] = {2};
+    const struct {
+        const char *fingerprint, *operation, *label;
+        const uint8_t *digest;
+    } parts[] = {
+        {"client1", "sen", "", digest_a},  {"client2", "sen", "", digest_a},
+        {"client1", "sren", "", digest_a}, {"client1", "sen", "p1", digest_a},
+        {"client1", "sen", "", digest_b},  {"client1", "senp1", "", digest_a},
+        {"client1s", "en", "", digest_a},  {"client1", "s", "en", digest_a},
+    };
+    enum { COUNT = sizeof(parts) / sizeof(parts[0]) };
+    struct pending_key keys[COUNT], again;
+    for (size_t i = 0; i < COUNT; i++) {
+        struct bytes fingerprint = bytes_from_string(parts[i].fingerprint);
+        struct bytes operation = bytes_from_string(parts[i].operation);
+        struct bytes label = bytes_from_string(parts[i].label);
+        assert_int_equal(pending_key_make(fingerprint, operation, label, parts[i].digest, &keys[i]),
+                         STATUS_OK);
+        assert_int_equal(pending_key_make(fingerprint, operation, label, parts[i].digest, &again), STATUS_OK);
+        assert_memory_equal(&keys[i], &again, sizeof(again));
+        for (size_t j = 0; j < i; j++)
+            assert_memory_not_equal(&keys[i], &keys[j], sizeof(again));
+    }
+}
+
+/* DLY-3: as long again, at least 1 s, at most what the settings say. */
+static void the_wait_is_as_long_again(void **state)
+{
+    (void)state;
+    assert_int_equal(pending_retry_after_s(0, 3600), 1);
+    assert_int_equal(pending_retry_after_s(1, 3600), 1);
+    assert_int_equal(pending_retry_after_s(1000, 3600), 1);
+    assert_int_equal(pending_retry_after_s(1001, 3600), 2);
+    assert_int_equal(pending_retry_after_s(20000, 3600), 20);
+    assert_int_equal(pending_retry_after_s(UINT64_MAX, 3600), 3600);
+}
+
+/* DLY-4: whoever comes while the EST server works waits; the result is given again and again. */
+static void a_result_is_given_to_whoever_repeats(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    assert_later(fixture, 1, START_MS, 1);
+    assert_later(fixture, 1, START_MS + 4500, 5);
+    sent(fixture, 1);
+    assert_later(fixture, 1, START_MS + 20000, 20);
+    assert_later(fixture, 1, START_MS + 5000000, 3600);
+    ready(fixture, 1, START_MS + 30000);
+    assert_answered(fixture, 1, START_MS + 40000);
+    assert_answered(fixture, 1, START_MS + 41000);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_REPEATED), 2);
+    assert_asked(fixture, 2, START_MS, false); /* another key is another transaction */
+}
+
+/* DLY-4: the grace for lost answers runs from the last delivery. */
+static void a_delivered_result_is_kept_for_the_time_of_grace(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    ready(fixture, 1, START_MS);
+    delivered(fixture, 1, START_MS + 1000);
+    assert_answered(fixture, 1, START_MS + 300999);
+    delivered(fixture, 1, START_MS + 300999);
+    assert_answered(fixture, 1, START_MS + 600998);
+    assert_asked(fixture, 1, START_MS + 600999, false);
+}
+
+/* "at most a day", however often it is fetched */
+static void no_result_is_older_than_a_day(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    ready(fixture, 1, START_MS);
+    assert_answered(fixture, 1, START_MS + PENDING_KEPT_MS - 1);
+    delivered(fixture, 1, START_MS + PENDING_KEPT_MS - 1);
+    assert_answered(fixture, 1, START_MS + PENDING_KEPT_MS - 1);
+    assert_asked(fixture, 1, START_MS + PENDING_KEPT_MS, false);
+}
+
+/* Life of an exchange: the device was gone, so its result waits for it. */
+static void an_undelivered_result_outlives_the_time_of_grace(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    sent(fixture, 1);
+    ready(fixture, 1, START_MS);
+    assert_int_equal(pending_enrolments_expire(fixture->pending, START_MS + 4000000), 1);
+    assert_answered(fixture, 1, START_MS + 4000000);
+}
+
+/* DLY-4: upstream 202 with Retry-After: 120; at 10 s the device hears 110, after 120 it asks again. */
+static void retry_after_is_held(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    sent(fixture, 1);
+    wait_for(fixture, 1, START_MS, 120);
+    assert_later(fixture, 1, START_MS + 10000, 110);
+    assert_later(fixture, 1, START_MS + 10001, 110);
+    assert_later(fixture, 1, START_MS + 119999, 1);
+    assert_asked(fixture, 1, START_MS + 120000, false);
+    assert_later(fixture, 1, START_MS + 120000, 1); /* one asks, not two */
+    sent(fixture, 1);
+    ready(fixture, 1, START_MS + 121000);
+    assert_answered(fixture, 1, START_MS + 122000);
+}
+
+/* An outcome that is known and no certificate frees the key. */
+static void a_refusal_is_forgotten(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    sent(fixture, 1);
+    refused(fixture, 1, START_MS);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 0);
+    assert_asked(fixture, 1, START_MS, false);
+    refused(fixture, 1, START_MS); /* never sent: the same */
+    assert_asked(fixture, 1, START_MS, false);
+}
+
+/* in_doubt: retry: the next one asks again, and is told that it may be the second issue. */
+static void a_doubt_is_retried(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    sent(fixture, 1);
+    in_doubt(fixture, 1, START_MS);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+    assert_asked(fixture, 1, START_MS + 1, true);
+    assert_later(fixture, 1, START_MS + 1, 1);
+    in_doubt(fixture, 1, START_MS + 2);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 2);
+    assert_asked(fixture, 1, START_MS + 3, true);
+    refused(fixture, 1, START_MS + 4); /* says nothing about the first two */
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 2);
+    assert_asked(fixture, 1, START_MS + 5, true);
+    wait_for(fixture, 1, START_MS + 5, 1);
+    assert_asked(fixture, 1, START_MS + 1005, true);
+    ready(fixture, 1, START_MS + 1006);
+    assert_answered(fixture, 1, START_MS + 1007);
+}
+
+/* in_doubt: hold: nobody asks again until the entry expires. */
+static void a_doubt_is_held(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.in_doubt = IN_DOUBT_HOLD;
+    assert_asked(fixture, 1, START_MS, false);
+    sent(fixture, 1);
+    in_doubt(fixture, 1, START_MS);
+    assert_later(fixture, 1, START_MS + 1, 3600);
+    assert_later(fixture, 1, START_MS + PENDING_KEPT_MS - 5000, 5);
+    assert_int_equal(pending_enrolments_expire(fixture->pending, START_MS + PENDING_KEPT_MS - 1), 1);
+    assert_asked(fixture, 1, START_MS + PENDING_KEPT_MS, false);
+}
+
+/* SEC-3: the table is bounded, and what would break the promise is not evicted. */
+static void a_full_table_forgets_nothing_that_matters(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.in_doubt = IN_DOUBT_HOLD;
+    for (uint8_t i = 1; i <= 4; i++)
+        assert_asked(fixture, i, START_MS, false);
+    sent(fixture, 1);
+    wait_for(fixture, 2, START_MS, 10);
+    ready(fixture, 3, START_MS);
+    in_doubt(fixture, 4, START_MS);
+    assert_full(fixture, 5, START_MS);
+    assert_full(fixture, 5, START_MS + 10000);
+    assert_later(fixture, 1, START_MS, 1);
+    assert_later(fixture, 2, START_MS, 10);
+    assert_answered(fixture, 3, START_MS);
+    assert_later(fixture, 4, START_MS, 3600);
+    refused(fixture, 1, START_MS);
+    assert_asked(fixture, 5, START_MS, false);
+    assert_full(fixture, 1, START_MS);
+}
+
+/* Decision: MAX_TRANSMIT_WAIT after delivery a result may make room, before that it may not. */
+static void a_full_table_forgets_what_was_delivered_long_ago(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint8_t i = 1; i <= 4; i++) {
+        assert_asked(fixture, i, START_MS, false);
+        ready(fixture, i, START_MS);
+    }
+    delivered(fixture, 1, START_MS);
+    delivered(fixture, 2, START_MS + 1);
+    assert_full(fixture, 5, START_MS + PENDING_LOST_ANSWER_MS - 1001);
+    assert_asked(fixture, 5, START_MS + PENDING_LOST_ANSWER_MS, false);
+    assert_answered(fixture, 2, START_MS + PENDING_LOST_ANSWER_MS);
+    assert_answered(fixture, 3, START_MS + PENDING_LOST_ANSWER_MS);
+    assert_full(fixture, 6, START_MS + PENDING_LOST_ANSWER_MS);
+}
+
+/* Doubts that would be retried anyway do not keep others out. */
+static void a_full_table_forgets_doubts_to_be_retried(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint8_t i = 1; i <= 4; i++) {
+        assert_asked(fixture, i, START_MS, false);
+        sent(fixture, i);
+        in_doubt(fixture, i, START_MS);
+    }
+    assert_asked(fixture, 5, START_MS, false);
+}
+
+/* SEC-3: results are bounded in octets; near the bound nobody new is let in. */
+static void the_results_are_bounded_in_octets(void **state)
+{
+    struct fixture *fixture = *state;
+    static const uint8_t large[MAX_BYTES / 2];
+    struct pending_key keys[] = {make_pending_key(1), make_pending_key(2), make_pending_key(3)};
+    for (uint8_t i = 1; i <= 3; i++)
+        assert_asked(fixture, i, START_MS, false);
+    const struct bytes half = {large, sizeof(large)}, less = {large, sizeof(large) - 10}, more = {large, 11};
+    assert_int_equal(pending_enrolments_ready(fixture->pending, &keys[0], START_MS, half), STATUS_OK);
+    assert_int_equal(pending_enrolments_ready(fixture->pending, &keys[1], START_MS, less), STATUS_OK);
+    assert_full(fixture, 4, START_MS);
+    assert_int_equal(pending_enrolments_ready(fixture->pending, &keys[2], START_MS, more), STATUS_BUSY);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+    assert_asked(fixture, 3, START_MS, true);
+
+    delivered(fixture, 1, START_MS); /* makes room once it is old enough */
+    uint64_t later_ms = START_MS + PENDING_LOST_ANSWER_MS;
+    assert_int_equal(pending_enrolments_ready(fixture->pending, &keys[2], later_ms, more), STATUS_OK);
+    assert_asked(fixture, 4, later_ms, false);
+}
+
+/* Requests that run are never dropped by time: their exchange settles them. */
+static void running_requests_do_not_expire(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    assert_asked(fixture, 2, START_MS, false);
+    sent(fixture, 2);
+    assert_int_equal(pending_enrolments_expire(fixture->pending, START_MS + 10 * PENDING_KEPT_MS), 2);
+    assert_asked(fixture, 3, START_MS, false);
+    wait_for(fixture, 3, START_MS, 10);
+    assert_int_equal(pending_enrolments_expire(fixture->pending, START_MS + 9999 + PENDING_KEPT_MS), 3);
+    assert_int_equal(pending_enrolments_expire(fixture->pending, START_MS + 10000 + PENDING_KEPT_MS), 2);
+}
+
+/* Whoever settles what is not theirs changes nothing. */
+static void only_running_requests_are_settled(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pending_key key = make_pending_key(1);
+    assert_int_equal(pending_enrolments_ready(fixture->pending, &key, START_MS, result), STATUS_NOT_FOUND);
+    wait_for(fixture, 1, START_MS, 10);
+    in_doubt(fixture, 1, START_MS);
+    refused(fixture, 1, START_MS);
+    delivered(fixture, 1, START_MS);
+    sent(fixture, 1);
+    assert_asked(fixture, 1, START_MS, false);
+    ready(fixture, 1, START_MS);
+    in_doubt(fixture, 1, START_MS);
+    refused(fixture, 1, START_MS);
+    wait_for(fixture, 1, START_MS, 10);
+    sent(fixture, 1);
+    assert_answered(fixture, 1, START_MS);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 0);
+}
+
+/* Two workers: of all who come at once with one key, one asks. */
+static void *ask_in_a_thread(void *user)
+{
+    struct fixture *fixture = user;
+    struct pending_outcome outcome;
+    uintptr_t asked = 0;
+    for (int i = 0; i < 1000; i++) {
+        struct pending_key key = make_pending_key(1);
+        struct buffer got;
+        buffer_init(&got, MAX_BYTES);
+        if (pending_enrolments_ask(fixture->pending, &key, START_MS, &outcome, &got) == PENDING_ASK)
+            asked++;
+        buffer_free(&got);
+    }
+    return (void *)asked;
+}
+
+static void one_of_many_threads_asks(void **state)
+{
+    pthread_t threads[4];
+    uintptr_t asked = 0;
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_in_a_thread, *state), 0);
+    for (size_t i = 0; i < 4; i++) {
+        void *count;
+        assert_int_equal(pthread_join(threads[i], &count), 0);
+        asked += (uintptr_t)count;
+    }
+    assert_int_equal(asked, 1);
+}
+
+#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_part_of_the_key_counts),
+        cmocka_unit_test(the_wait_is_as_long_again),
+        TEST(a_result_is_given_to_whoever_repeats),
+        TEST(a_delivered_result_is_kept_for_the_time_of_grace),
+        TEST(no_result_is_older_than_a_day),
+        TEST(an_undelivered_result_outlives_the_time_of_grace),
+        TEST(retry_after_is_held),
+        TEST(a_refusal_is_forgotten),
+        TEST(a_doubt_is_retried),
+        TEST(a_doubt_is_held),
+        TEST(a_full_table_forgets_nothing_that_matters),
+        TEST(a_full_table_forgets_what_was_delivered_long_ago),
+        TEST(a_full_table_forgets_doubts_to_be_retried),
+        TEST(the_results_are_bounded_in_octets),
+        TEST(running_requests_do_not_expire),
+        TEST(only_running_requests_are_settled),
+        TEST(one_of_many_threads_asks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
