@@ -364,8 +364,9 @@ static curl_socket_t open_socket(const struct https_connection *connection, CURL
 
 static enum est_result classify(const struct https_connection *connection, CURLcode code)
 {
-    /* With any other status than 200 the header says it all, and the outcome is known. */
-    if (code == CURLE_OK || (connection->headers_complete && http_status(connection) != 200))
+    /* libcurl takes a header that is cut off for a complete one. With any other status than 200 the header
+     * says it all, and the outcome is known. */
+    if (connection->headers_complete && (code == CURLE_OK || http_status(connection) != 200))
         return EST_ANSWERED;
     if (nothing_was_sent(connection))
         return is_about_trust(code) ? EST_UNTRUSTED : EST_NOT_SENT;
@@ -393,6 +394,8 @@ static const char *explain(const struct https_connection *connection, CURLcode c
 {
     if (connection->complaint != NULL)
         return connection->complaint;
+    if (code == CURLE_OK && !connection->headers_complete)
+        return "the header of the answer is cut off";
     return connection->error[0] != '\0' ? connection->error : curl_easy_strerror(code);
 }
 
