@@ -1,5 +1,6 @@
 #include "certificate_request.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ enum { REQUEST_LIMIT = 16384, BINDING_LIMIT = 64 };
 static bool fill(X509_REQ *built, const struct certificate_request *request, struct explanation *why);
 static bool add_binding(X509_REQ *built, struct view binding, struct explanation *why);
 static bool add_name_part(X509_NAME *name, const char *part, struct explanation *why);
+static X509_EXTENSION *make_extension(int nid, const char *value);
 static bool join_alternative_name(STACK_OF(X509_EXTENSION) * asks, X509_EXTENSION *more);
 
 bool certificate_request_encode(const struct certificate_request *request, struct octets *der,
@@ -115,7 +117,7 @@ bool extension_read(STACK_OF(X509_EXTENSION) * *asks, const char *text, struct e
         size_t length = strlen(kinds[i].prefix);
         if (strncmp(text, kinds[i].prefix, length) != 0)
             continue;
-        extension = X509V3_EXT_conf_nid(NULL, NULL, kinds[i].nid, text + length);
+        extension = make_extension(kinds[i].nid, text + length);
         if (extension == NULL)
             return explain_openssl(why, text);
     }
@@ -128,6 +130,26 @@ bool extension_read(STACK_OF(X509_EXTENSION) * *asks, const char *text, struct e
         return true;
     }
     return sk_X509_EXTENSION_push(*asks, extension) > 0;
+}
+
+/* OpenSSL knows DNS:, IP: and URI: in capitals only. */
+static X509_EXTENSION *make_extension(int nid, const char *value)
+{
+    char *capital = strdup(value);
+    if (capital == NULL)
+        return NULL;
+    bool at_kind = nid == NID_subject_alt_name && strncmp(value, "email:", 6) != 0;
+    for (char *at = capital; *at != '\0'; at++) {
+        if (*at == ':')
+            at_kind = false;
+        else if (*at == ',')
+            at_kind = nid == NID_subject_alt_name && strncmp(at + 1, "email:", 6) != 0;
+        else if (at_kind)
+            *at = (char)toupper((unsigned char)*at);
+    }
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, nid, capital);
+    free(capital);
+    return extension;
 }
 
 /* A certificate has one subjectAltName: a second san= goes into the first. True when more was merged. */

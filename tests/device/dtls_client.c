@@ -98,6 +98,7 @@ void dtls_client_adopt_none(void)
 /* OpenSSL calls this for every new SSL. It may be half built, but its SSL_CTX is there: the information
  * callback set on that is called at the start of the handshake, when the SSL is whole and its ClientHello not
  * yet made. */
+/* NOLINTNEXTLINE(readability-function-size): OpenSSL's signature */
 static void on_new_ssl(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long argument,
                        void *other)
 {
@@ -188,6 +189,7 @@ static unsigned first_timeout(SSL *ssl, unsigned previous_us)
 
 /* Newer OpenSSL rates CCM_8 below its default security level. Lowering the level would let weak certificates
  * in as well, so this one suite is let past instead. */
+/* NOLINTNEXTLINE(readability-function-size): OpenSSL's signature */
 static int on_security(const SSL *ssl, const SSL_CTX *context, int operation, int bits, int nid, void *other,
                        void *extra)
 {

@@ -28,6 +28,12 @@ struct exchange {
     struct explanation fault;
 };
 
+struct block { /* a Block1 or Block2 option (RFC 7959 section 2.2) */
+    unsigned number;
+    bool more;
+    unsigned szx;
+};
+
 static unsigned szx_of(unsigned block_size);
 static size_t block_octets(unsigned szx);
 static bool add_options(struct exchange *exchange, coap_pdu_t *message);
@@ -46,9 +52,10 @@ static void read_head(struct exchange *exchange, const coap_pdu_t *response);
 static void on_answer_block(struct exchange *exchange, const coap_pdu_t *response);
 static bool same_representation(struct exchange *exchange, const coap_pdu_t *response);
 static void take_payload(struct exchange *exchange, const coap_pdu_t *response);
-static bool take_block(struct exchange *exchange, struct view payload, const coap_block_t *block);
+static bool take_block(struct exchange *exchange, struct view payload, const struct block *block);
 static void finish(struct exchange *exchange);
 static int64_t read_number(const coap_pdu_t *response, coap_option_num_t option, int64_t absent);
+static bool read_block(const coap_pdu_t *response, coap_option_num_t option, struct block *block);
 static struct view read_option(const coap_pdu_t *response, coap_option_num_t option);
 static struct view payload_of(const coap_pdu_t *response);
 static void remark(struct exchange *exchange, const char *what);
@@ -250,15 +257,15 @@ static void on_upload_response(struct exchange *exchange, const coap_pdu_t *resp
 /* RFC 7959 section 2.3: the server names the block it confirms, and may ask for smaller ones from here on. */
 static void on_continue(struct exchange *exchange, const coap_pdu_t *response)
 {
-    coap_block_t block;
-    if (!coap_get_block(response, COAP_OPTION_BLOCK1, &block)) {
+    struct block block;
+    if (!read_block(response, COAP_OPTION_BLOCK1, &block)) {
         remark(exchange, "2.31 without a Block1 option");
-        block = (coap_block_t){.szx = exchange->szx1 & 7u, .m = 1};
-    } else if (block.num != exchange->uploaded / block_octets(exchange->szx1)) {
+        block = (struct block){.szx = exchange->szx1, .more = true};
+    } else if (block.number != exchange->uploaded / block_octets(exchange->szx1)) {
         broken(exchange, "2.31 confirms another block than the one sent");
         return;
     }
-    if (block.m == 0)
+    if (!block.more)
         remark(exchange, "2.31 whose Block1 option says that no more blocks are awaited");
     if (read_option(response, COAP_OPTION_BLOCK2).at != NULL)
         remark(exchange, "2.31 with a Block2 option");
@@ -274,8 +281,8 @@ static void on_continue(struct exchange *exchange, const coap_pdu_t *response)
  * names them. */
 static bool restart_upload(struct exchange *exchange, const coap_pdu_t *response)
 {
-    coap_block_t block;
-    bool smaller = coap_get_block(response, COAP_OPTION_BLOCK1, &block) && block.szx < exchange->szx1;
+    struct block block;
+    bool smaller = read_block(response, COAP_OPTION_BLOCK1, &block) && block.szx < exchange->szx1;
     if (exchange->restarts == RESTARTS || (exchange->answer.code == COAP_RESPONSE_CODE(413) && !smaller))
         return false;
     exchange->restarts++;
@@ -289,13 +296,13 @@ static bool restart_upload(struct exchange *exchange, const coap_pdu_t *response
 /* RFC 7959 section 2.3: the final response carries the Block1 option of the last block. */
 static void check_final_block1(struct exchange *exchange, const coap_pdu_t *response)
 {
-    coap_block_t block;
+    struct block block;
     size_t last = exchange->uploaded / block_octets(exchange->szx1);
     if (exchange->answer.code == COAP_RESPONSE_CODE(231))
         broken(exchange, "2.31 in answer to the last block");
-    else if (!coap_get_block(response, COAP_OPTION_BLOCK1, &block))
+    else if (!read_block(response, COAP_OPTION_BLOCK1, &block))
         remark(exchange, "the final response has no Block1 option");
-    else if (block.num != last || block.m != 0)
+    else if (block.number != last || block.more)
         remark(exchange, "the final response's Block1 option is not that of the last block");
 }
 
@@ -353,9 +360,9 @@ static bool same_representation(struct exchange *exchange, const coap_pdu_t *res
 
 static void take_payload(struct exchange *exchange, const coap_pdu_t *response)
 {
-    coap_block_t block;
+    struct block block;
     struct view payload = payload_of(response);
-    bool in_blocks = coap_get_block(response, COAP_OPTION_BLOCK2, &block) != 0;
+    bool in_blocks = read_block(response, COAP_OPTION_BLOCK2, &block);
     if (payload.len > 0)
         exchange->answer.blocks_received++;
     if (in_blocks && !take_block(exchange, payload, &block))
@@ -366,7 +373,7 @@ static void take_payload(struct exchange *exchange, const coap_pdu_t *response)
         broken(exchange, "the answer is larger than this client accepts");
         return;
     }
-    if (!in_blocks || block.m == 0) {
+    if (!in_blocks || !block.more) {
         finish(exchange);
         return;
     }
@@ -375,13 +382,13 @@ static void take_payload(struct exchange *exchange, const coap_pdu_t *response)
     exchange->state = EXCHANGE_SEND;
 }
 
-static bool take_block(struct exchange *exchange, struct view payload, const coap_block_t *block)
+static bool take_block(struct exchange *exchange, struct view payload, const struct block *block)
 {
     size_t octets = block_octets(block->szx);
     exchange->answer.block2_size = (unsigned)octets;
-    if (block->szx > LARGEST_SZX || block->num * octets != exchange->answer.payload.len)
+    if (block->szx > LARGEST_SZX || block->number * octets != exchange->answer.payload.len)
         broken(exchange, "another block of the answer came than the one asked for");
-    else if (block->m != 0 ? payload.len != octets : payload.len > octets)
+    else if (block->more ? payload.len != octets : payload.len > octets)
         broken(exchange, "a block of the answer does not have the length that its Block2 option says");
     else if (block->szx > exchange->szx2 && (exchange->following || exchange->request.block_size != 0))
         remark(exchange, "a block of the answer is larger than was asked for");
@@ -401,6 +408,14 @@ static int64_t read_number(const coap_pdu_t *response, coap_option_num_t option,
 {
     struct view value = read_option(response, option);
     return value.at == NULL ? absent : (int64_t)coap_decode_var_bytes(value.at, value.len);
+}
+
+/* libcoap's own reader takes the reserved size 7 for no option at all. */
+static bool read_block(const coap_pdu_t *response, coap_option_num_t option, struct block *block)
+{
+    int64_t value = read_number(response, option, -1);
+    *block = (struct block){(unsigned)(value >> 4), (value & 8) != 0, (unsigned)(value & 7)};
+    return value >= 0;
 }
 
 static struct view read_option(const coap_pdu_t *response, coap_option_num_t option)

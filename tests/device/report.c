@@ -287,14 +287,14 @@ static void add_text(json_t *object, const char *key, const char *text)
 /* Text from the network need not be UTF-8; what is not becomes a question mark. */
 static json_t *text_value(const void *octets, size_t length)
 {
-    char plain[1024];
+    uint8_t plain[1024];
     json_t *value = length == 0 ? json_string("") : json_stringn(octets, length);
     if (value != NULL)
         return value;
     size_t kept = length < sizeof(plain) ? length : sizeof(plain);
     for (size_t i = 0; i < kept; i++) {
         uint8_t octet = ((const uint8_t *)octets)[i];
-        plain[i] = octet >= 0x20 && octet < 0x7f ? (char)octet : '?';
+        plain[i] = octet >= 0x20 && octet < 0x7f ? octet : '?';
     }
-    return json_stringn(plain, kept);
+    return json_stringn((const char *)plain, kept);
 }
