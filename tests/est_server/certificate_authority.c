@@ -22,7 +22,9 @@ struct certificate_authority {
 static X509 *read_certificate(const char *file);
 static EVP_PKEY *read_key(const char *file);
 static bool fill_in(const struct certificate_authority *authority, X509 *certificate,
-                    const X509_NAME *subject, EVP_PKEY *key);
+                    const X509_NAME *subject);
+static bool copy_key(const X509_PUBKEY *from, X509_PUBKEY *to);
+static void *copy_parameters(int type, const void *value);
 static bool set_random_serial(X509 *certificate);
 static bool add_extensions(const struct certificate_authority *authority, X509 *certificate,
                            X509_REQ *request);
@@ -55,7 +57,8 @@ struct certificate_authority *certificate_authority_create_root(const char *comm
     authority->key = EVP_EC_gen("P-256");
     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)common_name, -1, -1, 0);
     X509_set_subject_name(authority->certificate, name);
-    if (!fill_in(authority, authority->certificate, name, authority->key) ||
+    if (!fill_in(authority, authority->certificate, name) ||
+        X509_set_pubkey(authority->certificate, authority->key) != 1 ||
         !add_extension(authority, authority->certificate, NID_basic_constraints, "critical,CA:TRUE") ||
         !add_extension(authority, authority->certificate, NID_key_usage, "critical,keyCertSign,cRLSign") ||
         X509_sign(authority->certificate, authority->key, EVP_sha256()) <= 0) {
@@ -81,11 +84,11 @@ X509 *certificate_authority_certificate(const struct certificate_authority *auth
 }
 
 X509 *certificate_authority_issue(const struct certificate_authority *authority, X509_REQ *request,
-                                  EVP_PKEY *key)
+                                  const X509_PUBKEY *key)
 {
     X509 *certificate = X509_new();
-    if (certificate != NULL && fill_in(authority, certificate, X509_REQ_get_subject_name(request), key) &&
-        add_extensions(authority, certificate, request) &&
+    if (certificate != NULL && fill_in(authority, certificate, X509_REQ_get_subject_name(request)) &&
+        copy_key(key, X509_get_X509_PUBKEY(certificate)) && add_extensions(authority, certificate, request) &&
         X509_sign(certificate, authority->key, EVP_sha256()) > 0)
         return certificate;
     X509_free(certificate);
@@ -108,16 +111,43 @@ static EVP_PKEY *read_key(const char *file)
     return key;
 }
 
-/* Everything but the extensions: RFC 5280 section 4.1. */
+/* Everything but key and extensions: RFC 5280 section 4.1. */
 static bool fill_in(const struct certificate_authority *authority, X509 *certificate,
-                    const X509_NAME *subject, EVP_PKEY *key)
+                    const X509_NAME *subject)
 {
     return X509_set_version(certificate, X509_VERSION_3) == 1 && set_random_serial(certificate) &&
            X509_set_issuer_name(certificate, X509_get_subject_name(authority->certificate)) == 1 &&
            X509_set_subject_name(certificate, subject) == 1 &&
            X509_gmtime_adj(X509_getm_notBefore(certificate), -CLOCK_SKEW_S) != NULL &&
-           X509_gmtime_adj(X509_getm_notAfter(certificate), authority->validity_s) != NULL &&
-           X509_set_pubkey(certificate, key) == 1;
+           X509_gmtime_adj(X509_getm_notAfter(certificate), authority->validity_s) != NULL;
+}
+
+/* X509_set_pubkey would encode the key and decode it again, which takes longer than to sign. */
+static bool copy_key(const X509_PUBKEY *from, X509_PUBKEY *to)
+{
+    ASN1_OBJECT *algorithm;
+    X509_ALGOR *identifier;
+    const unsigned char *bits;
+    const void *parameters;
+    int type, len;
+    if (X509_PUBKEY_get0_param(&algorithm, &bits, &len, &identifier, from) != 1)
+        return false;
+    X509_ALGOR_get0(NULL, &type, &parameters, identifier);
+    unsigned char *copied_bits = OPENSSL_memdup(bits, (size_t)len);
+    ASN1_OBJECT *copied_algorithm = OBJ_dup(algorithm);
+    void *copied_parameters = copy_parameters(type, parameters);
+    return copied_bits != NULL && copied_algorithm != NULL &&
+           X509_PUBKEY_set0_param(to, copied_algorithm, type, copied_parameters, copied_bits, len) == 1;
+}
+
+/* Gives the value of an ASN.1 ANY. */
+static void *copy_parameters(int type, const void *value)
+{
+    if (type == V_ASN1_UNDEF || type == V_ASN1_NULL)
+        return NULL;
+    if (type == V_ASN1_OBJECT)
+        return OBJ_dup(value);
+    return ASN1_STRING_dup(value);
 }
 
 /* Positive and at most 20 octets: RFC 5280 section 4.1.2.2. */

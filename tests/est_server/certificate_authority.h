@@ -20,6 +20,6 @@ X509 *certificate_authority_certificate(const struct certificate_authority *auth
 /* Gives a certificate for key with the subject and all extensions that request asks for; where it asks for no
    keyUsage, digitalSignature. NULL if OpenSSL can not. */
 X509 *certificate_authority_issue(const struct certificate_authority *authority, X509_REQ *request,
-                                  EVP_PKEY *key);
+                                  const X509_PUBKEY *key);
 
 #endif

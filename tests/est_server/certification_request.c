@@ -12,7 +12,7 @@ bool certification_request_read(struct octets der, struct certification_request 
     result->request = request;
     result->key = key;
     result->fingerprint = fingerprint_of(der);
-    result->key_fingerprint = fingerprint_of_key(key);
+    result->key_fingerprint = fingerprint_of_key(X509_REQ_get_X509_PUBKEY(request));
     return true;
 }
 

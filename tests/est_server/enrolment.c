@@ -139,10 +139,16 @@ int enrolment_generate_key(struct transaction *transaction)
 
 int enrolment_issue(struct transaction *transaction)
 {
-    EVP_PKEY *key = transaction->generated != NULL ? transaction->generated : transaction->csr.key;
     EVP_PKEY *other = transaction->behaviour.wrong_key ? EVP_EC_gen("P-256") : NULL;
-    transaction->issued = certificate_authority_issue(transaction->service->authority,
-                                                      transaction->csr.request, other != NULL ? other : key);
+    EVP_PKEY *key = other != NULL ? other : transaction->generated;
+    X509_REQ *request = transaction->csr.request;
+    X509_PUBKEY *encoded = NULL;
+    if (key != NULL)
+        X509_PUBKEY_set(&encoded, key);
+    transaction->issued =
+        certificate_authority_issue(transaction->service->authority, request,
+                                    encoded != NULL ? encoded : X509_REQ_get_X509_PUBKEY(request));
+    X509_PUBKEY_free(encoded);
     EVP_PKEY_free(other);
     if (transaction->issued == NULL)
         return transaction_refuse(transaction, 500, "the certificate could not be made");

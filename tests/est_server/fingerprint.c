@@ -19,10 +19,10 @@ struct fingerprint fingerprint_of_certificate(const X509 *certificate)
     return in_hex(digest);
 }
 
-struct fingerprint fingerprint_of_key(EVP_PKEY *key)
+struct fingerprint fingerprint_of_key(const X509_PUBKEY *key)
 {
     unsigned char *der = NULL;
-    int len = i2d_PUBKEY(key, &der);
+    int len = i2d_X509_PUBKEY(key, &der);
     struct fingerprint result = fingerprint_of((struct octets){der, len > 0 ? (size_t)len : 0});
     OPENSSL_free(der);
     return result;

@@ -13,6 +13,6 @@ struct fingerprint {
 struct fingerprint fingerprint_of(struct octets octets);
 struct fingerprint fingerprint_of_certificate(const X509 *certificate);
 /* Of the DER SubjectPublicKeyInfo. */
-struct fingerprint fingerprint_of_key(EVP_PKEY *key);
+struct fingerprint fingerprint_of_key(const X509_PUBKEY *key);
 
 #endif

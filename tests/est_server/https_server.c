@@ -84,7 +84,7 @@ static bool listen_at(struct https_server *server, const char *address, uint16_t
 
 static bool read_port(struct https_server *server, const char *address)
 {
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t len = sizeof(bound);
     if (getsockname(evconnlistener_get_fd(server->listener), (struct sockaddr *)&bound, &len) != 0)
         return false;

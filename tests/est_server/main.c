@@ -94,6 +94,8 @@ static bool prepare_service(struct program *program, const struct options *optio
     struct evbuffer *password = evbuffer_new();
     long validity_s = (long)options->validity_days * 24 * 60 * 60;
     program->log = options->log != NULL ? fopen(options->log, "a") : stderr;
+    if (program->log != NULL)
+        setvbuf(program->log, NULL, _IOLBF, BUFSIZ); /* one write a line */
     program->csrattrs = evbuffer_new();
     service->authority = certificate_authority_create(options->ca, options->ca_key, validity_s);
     service->next_authority = certificate_authority_create_root("EST CA of the next generation", validity_s);

@@ -63,7 +63,7 @@ json_t *record_of_issued(const struct transaction *transaction)
     set(record, "serial", serial_of(certificate));
     set(record, "subject", subject_of(certificate));
     set(record, "sha256", json_string(fingerprint_of_certificate(certificate).hex));
-    set(record, "public_key_sha256", json_string(fingerprint_of_key(X509_get0_pubkey(certificate)).hex));
+    set(record, "public_key_sha256", json_string(fingerprint_of_key(X509_get_X509_PUBKEY(certificate)).hex));
     set(record, "csr_sha256", json_string(transaction->csr.fingerprint.hex));
     set(record, "ca", json_boolean(X509_check_ca(certificate) == 1));
     set(record, "extensions", extensions_of(certificate));

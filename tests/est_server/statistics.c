@@ -158,7 +158,6 @@ static void write_line(FILE *log, const char *what, const json_t *description)
         json_dumpf(value, log, JSON_ENCODE_ANY | JSON_COMPACT);
     }
     fputc('\n', log);
-    fflush(log);
 }
 
 void statistics_add_issued(struct statistics *statistics, json_t *certificate)
