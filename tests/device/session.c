@@ -199,9 +199,10 @@ static coap_response_t on_response(coap_session_t *libcoap, const coap_pdu_t *se
 static void on_nack(coap_session_t *libcoap, const coap_pdu_t *sent, const coap_nack_reason_t reason,
                     const coap_mid_t id)
 {
+    struct session *session = session_of(libcoap);
     (void)sent;
     (void)id;
-    fail(session_of(libcoap), nack_in_words(reason));
+    fail(session, reason == COAP_NACK_TLS_FAILED ? end_in_words(session) : nack_in_words(reason));
 }
 
 static const char *nack_in_words(coap_nack_reason_t reason)
@@ -210,8 +211,7 @@ static const char *nack_in_words(coap_nack_reason_t reason)
         [COAP_NACK_TOO_MANY_RETRIES] = "no acknowledgement: the message was sent MAX_RETRANSMIT + 1 times",
         [COAP_NACK_NOT_DELIVERABLE] = "the message could not be delivered",
         [COAP_NACK_RST] = "the server answered with a Reset message",
-        [COAP_NACK_TLS_FAILED] = "the DTLS association ended before the message was answered",
-        [COAP_NACK_ICMP_ISSUE] = "port unreachable: nothing listens there (ICMP)",
+        [COAP_NACK_ICMP_ISSUE] = "the port is unreachable, nothing listens there (ICMP)",
     };
     if ((size_t)reason < sizeof(words) / sizeof(words[0]) && words[reason] != NULL)
         return words[reason];
