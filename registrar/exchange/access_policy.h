@@ -10,8 +10,14 @@
 #include "registrar/settings.h"
 
 /* Decides about a CSR. STATUS_OK, or STATUS_FORBIDDEN with the reason in diagnostic (at most 128 octets of
- * UTF-8, fit for the device and for the log): it asks for CA or RA powers (RE-7), it does not name the device
- * that sends it (RE-8). */
+ * ASCII, fit for the device and for the log): it asks for CA or RA powers (RE-7), or it does not name the
+ * device that sends it (RE-8):
+ * - same-serial: where the client certificate has exactly one serialNumber in its subject, the CSR's subject
+ *   has exactly that one. Otherwise as same-subject.
+ * - same-subject: the subjects are equal, attribute by attribute. An empty one names nobody: then the CSR
+ *   has a subjectAltName.
+ * - with both, every subjectAltName of the CSR is one of the client certificate's.
+ * - any: whatever it likes to call itself. */
 enum status access_policy_check(const struct access_settings *settings, const struct client_identity *client,
                                 const struct certificate_request *request, struct buffer *diagnostic);
 

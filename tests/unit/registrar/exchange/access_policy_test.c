@@ -1,0 +1,212 @@
+#include "registrar/exchange/access_policy.h"
+
+#include "tests/unit/registrar/credentials.h"
+
+#define SERIAL  "the CSR's serialNumber is not that of the client certificate"
+#define SUBJECT "the CSR's subject is not that of the client certificate"
+#define SAN     "the CSR has a subjectAltName that the client certificate has not"
+#define NOBODY  "the CSR names nobody"
+
+static EVP_PKEY *key;
+
+/* Checks one CSR of one client. reason is NULL when it is to pass. */
+static void assert_checked(enum csr_identity rule, const struct made_certificate *made_client,
+                           const struct made_request *made, const char *reason)
+{
+    struct access_settings settings = {.csr_identity = rule};
+    X509 *certificate = make_certificate(made_client);
+    struct client_identity *client = client_identity_create(certificate, TRUST_MANUFACTURER);
+    struct buffer der = make_request(made), diagnostic;
+    struct certificate_request *request = NULL;
+    assert_int_equal(certificate_request_parse(buffer_view(&der), &request), STATUS_OK);
+    buffer_init(&diagnostic, 128);
+    enum status status = access_policy_check(&settings, client, request, &diagnostic);
+    if (status != (reason == NULL ? STATUS_OK : STATUS_FORBIDDEN))
+        fail_msg("\"%s\" by \"%s\": %s, %s", made->subject, made_client->subject, status_text(status),
+                 buffer_string(&diagnostic));
+    assert_string_equal(buffer_string(&diagnostic), reason == NULL ? "" : reason);
+    assert_int_equal(diagnostic.status, STATUS_OK);
+    buffer_free(&diagnostic);
+    buffer_free(&der);
+    certificate_request_free(request);
+    client_identity_release(client);
+    X509_free(certificate);
+}
+
+struct subject_row {
+    enum csr_identity rule;
+    const char *client, *request, *reason;
+};
+
+/* RE-8 */
+static void the_csr_names_its_sender(void **state)
+{
+    (void)state;
+    static const struct subject_row rows[] = {
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "O=Maker/serialNumber=42", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "CN=Pump/serialNumber=42", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "serialNumber=42", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "O=Maker/serialNumber=43", SERIAL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "O=Maker/serialNumber=042", SERIAL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=a1", "O=Maker/serialNumber=A1", SERIAL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "O=Maker/CN=42", SERIAL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "O=Maker", SERIAL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "", SERIAL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "serialNumber=42/serialNumber=43", SERIAL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "serialNumber=42/serialNumber=42", SERIAL},
+        /* without one serialNumber the whole subject counts */
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/CN=Pump", "O=Maker/CN=Pump", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/CN=Pump", "O=Maker/CN=Fan", SUBJECT},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/CN=Pump", "O=Maker/CN=pump", SUBJECT},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/CN=Pump", "O=Maker/CN=Pump/serialNumber=1", SUBJECT},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/CN=Pump", "O=Maker", SUBJECT},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/CN=Pump", "", SUBJECT},
+        {CSR_IDENTITY_SAME_SERIAL, "serialNumber=1/serialNumber=2", "serialNumber=1/serialNumber=2", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "serialNumber=1/serialNumber=2", "serialNumber=1", SUBJECT},
+        /* the stricter rule */
+        {CSR_IDENTITY_SAME_SUBJECT, "O=Maker/serialNumber=42", "O=Maker/serialNumber=42", NULL},
+        {CSR_IDENTITY_SAME_SUBJECT, "O=Maker/serialNumber=42", "CN=Pump/serialNumber=42", SUBJECT},
+        {CSR_IDENTITY_SAME_SUBJECT, "O=Maker/CN=Pump", "CN=Pump/O=Maker", SUBJECT},
+        {CSR_IDENTITY_SAME_SUBJECT, "O=Maker/CN=Pump", "O=Maker/OU=Pump", SUBJECT},
+        {CSR_IDENTITY_SAME_SUBJECT, "CN=Pum\xc3\xa4", "CN=Pum\xc3\xa4", NULL},
+        /* nobody */
+        {CSR_IDENTITY_SAME_SERIAL, "", "", NOBODY},
+        {CSR_IDENTITY_SAME_SUBJECT, "", "", NOBODY},
+        {CSR_IDENTITY_SAME_SERIAL, "", "CN=Pump", SUBJECT},
+        /* and no rule */
+        {CSR_IDENTITY_ANY, "O=Maker/serialNumber=42", "CN=anybody/serialNumber=43", NULL},
+        {CSR_IDENTITY_ANY, "O=Maker/serialNumber=42", "", NULL},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        assert_checked(rows[i].rule, &(struct made_certificate){.key = key, .subject = rows[i].client},
+                       &(struct made_request){.key = key, .subject = rows[i].request}, rows[i].reason);
+}
+
+struct san_row {
+    enum csr_identity rule;
+    const char *client, *request, *reason;
+};
+
+/* RE-8: alternative names are compared by their encoding. */
+static void alternative_names_are_those_of_the_client(void **state)
+{
+    (void)state;
+    static const struct san_row rows[] = {
+        {CSR_IDENTITY_SAME_SERIAL, "DNS:a.example", "DNS:a.example", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "DNS:a.example,IP:192.0.2.1", "IP:192.0.2.1", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "DNS:a.example,IP:192.0.2.1", NULL, NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "DNS:a.example", "DNS:b.example", SAN},
+        {CSR_IDENTITY_SAME_SERIAL, "DNS:a.example", "DNS:a.example,DNS:b.example", SAN},
+        {CSR_IDENTITY_SAME_SERIAL, "DNS:a.example", "email:a.example", SAN},
+        {CSR_IDENTITY_SAME_SERIAL, "DNS:a.example", "DNS:A.example", SAN},
+        {CSR_IDENTITY_SAME_SERIAL, NULL, "DNS:a.example", SAN},
+        {CSR_IDENTITY_SAME_SERIAL, "otherName:1.2.3;UTF8:x", "otherName:1.2.3;UTF8:x", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "otherName:1.2.3;UTF8:x", "otherName:1.2.3;UTF8:y", SAN},
+        {CSR_IDENTITY_SAME_SUBJECT, "DNS:a.example", "DNS:b.example", SAN},
+        {CSR_IDENTITY_ANY, "DNS:a.example", "DNS:b.example", NULL},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct made_certificate client = {.key = key, .subject = "serialNumber=42"};
+        struct made_request request = {.key = key, .subject = "serialNumber=42"};
+        if (rows[i].client != NULL)
+            client.extensions[0] = (struct made_extension){"subjectAltName", rows[i].client};
+        if (rows[i].request != NULL)
+            request.extensions[0] = (struct made_extension){"subjectAltName", rows[i].request};
+        assert_checked(rows[i].rule, &client, &request, rows[i].reason);
+    }
+}
+
+/* RE-8: a device that is only known by its alternative names must repeat one. */
+static void an_empty_subject_needs_an_alternative_name(void **state)
+{
+    (void)state;
+    struct made_certificate client = {
+        .key = key, .subject = "", .extensions = {{"subjectAltName", "DNS:a.example,DNS:b.example"}}};
+    struct made_request request = {
+        .key = key, .subject = "", .extensions = {{"subjectAltName", "DNS:b.example"}}};
+    assert_checked(CSR_IDENTITY_SAME_SERIAL, &client, &request, NULL);
+    request.extensions[0].name = NULL;
+    assert_checked(CSR_IDENTITY_SAME_SERIAL, &client, &request, NOBODY);
+    request.extensions[0] = (struct made_extension){"subjectAltName", "DER:3000"};
+    assert_checked(CSR_IDENTITY_SAME_SERIAL, &client, &request, NOBODY);
+}
+
+/* A PrintableString and a UTF8String of the same letters are the same name. */
+static void string_types_do_not_matter(void **state)
+{
+    (void)state;
+    X509_NAME *name = X509_NAME_new();
+    X509_NAME_add_entry_by_txt(name, "CN", V_ASN1_PRINTABLESTRING, (const unsigned char *)"Pump", -1, -1, 0);
+    X509_REQ *unsigned_request =
+        make_unsigned_request(&(struct made_request){.key = key, .subject = "CN=other"});
+    X509_REQ_set_subject_name(unsigned_request, name);
+    X509_NAME_free(name);
+    struct buffer der = sign_request(unsigned_request, key), diagnostic;
+    struct certificate_request *request = NULL;
+    assert_int_equal(certificate_request_parse(buffer_view(&der), &request), STATUS_OK);
+    X509 *certificate = make_certificate(&(struct made_certificate){.key = key, .subject = "CN=Pump"});
+    assert_int_equal(
+        X509_NAME_ENTRY_get_data(X509_NAME_get_entry(X509_get_subject_name(certificate), 0))->type,
+        V_ASN1_UTF8STRING);
+    struct client_identity *client = client_identity_create(certificate, TRUST_DOMAIN);
+    struct access_settings settings = {.csr_identity = CSR_IDENTITY_SAME_SUBJECT};
+    buffer_init(&diagnostic, 128);
+    assert_int_equal(access_policy_check(&settings, client, request, &diagnostic), STATUS_OK);
+    buffer_free(&diagnostic);
+    client_identity_release(client);
+    X509_free(certificate);
+    certificate_request_free(request);
+    buffer_free(&der);
+}
+
+/* RE-7: "whatever the access rules say". */
+static void powers_are_refused_under_every_rule(void **state)
+{
+    (void)state;
+    static const enum csr_identity rules[] = {CSR_IDENTITY_SAME_SERIAL, CSR_IDENTITY_SAME_SUBJECT,
+                                              CSR_IDENTITY_ANY};
+    static const struct {
+        struct made_extension extension;
+        const char *reason;
+    } rows[] = {
+        {{"basicConstraints", "CA:TRUE"}, "the CSR may not ask for this: basicConstraints CA:TRUE"},
+        {{"keyUsage", "keyCertSign"}, "the CSR may not ask for this: keyUsage keyCertSign"},
+        {{"keyUsage", "cRLSign"}, "the CSR may not ask for this: keyUsage cRLSign"},
+        {{"extendedKeyUsage", "1.3.6.1.5.5.7.3.28"}, "the CSR may not ask for this: extendedKeyUsage cmcRA"},
+        {{"extendedKeyUsage", "1.3.6.1.5.5.7.3.27"}, "the CSR may not ask for this: extendedKeyUsage cmcCA"},
+        {{"extendedKeyUsage", "2.5.29.37.0"}, "the CSR may not ask for this: extendedKeyUsage any"},
+        {{"subjectAltName", "DER:ff"}, "the CSR may not ask for this: undecodable extension"},
+    };
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+        for (size_t j = 0; j < sizeof(rows) / sizeof(rows[0]); j++)
+            assert_checked(rules[i], &(struct made_certificate){.key = key, .subject = "serialNumber=1"},
+                           &(struct made_request){
+                               .key = key, .subject = "serialNumber=1", .extensions = {rows[j].extension}},
+                           rows[j].reason);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    key = make_key();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    EVP_PKEY_free(key);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_csr_names_its_sender),
+        cmocka_unit_test(alternative_names_are_those_of_the_client),
+        cmocka_unit_test(an_empty_subject_needs_an_alternative_name),
+        cmocka_unit_test(string_types_do_not_matter),
+        cmocka_unit_test(powers_are_refused_under_every_rule),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
