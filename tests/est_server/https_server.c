@@ -11,6 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+union address {
+    struct sockaddr any;
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
+};
+
 struct https_server {
     struct event_base *base;
     SSL_CTX *tls;
@@ -84,13 +90,12 @@ static bool listen_at(struct https_server *server, const char *address, uint16_t
 
 static bool read_port(struct https_server *server, const char *address)
 {
-    struct sockaddr_storage bound = {0};
+    union address bound = {.six = {0}};
     socklen_t len = sizeof(bound);
-    if (getsockname(evconnlistener_get_fd(server->listener), (struct sockaddr *)&bound, &len) != 0)
+    if (getsockname(evconnlistener_get_fd(server->listener), &bound.any, &len) != 0)
         return false;
-    bool six = bound.ss_family == AF_INET6;
-    server->port =
-        ntohs(six ? ((struct sockaddr_in6 *)&bound)->sin6_port : ((struct sockaddr_in *)&bound)->sin_port);
+    bool six = bound.any.sa_family == AF_INET6;
+    server->port = ntohs(six ? bound.six.sin6_port : bound.four.sin_port);
     snprintf(server->url, sizeof(server->url), six ? "https://[%s]:%u" : "https://%s:%u", address,
              server->port);
     return true;
