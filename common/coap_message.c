@@ -251,9 +251,9 @@ static void write_header(const struct coap_message *message, struct buffer *out)
 /* Options stand in the order of their numbers. */
 static void write_options(const struct coap_message *message, struct option_writer *writer)
 {
-    for (uint16_t number = 0; number < RULES_COUNT; number++)
+    for (size_t number = 0; number < RULES_COUNT; number++)
         if (rules[number].use != OPTION_UNRECOGNISED)
-            write_option(message, number, writer);
+            write_option(message, (uint16_t)number, writer);
 }
 
 static void write_option(const struct coap_message *message, uint16_t number, struct option_writer *writer)
