@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#define CONNECTIONS_MAX 512 /* in the life of a server */
+#define CONNECTIONS_MAX 1024 /* in the life of a server */
 
 struct connection {
     struct scripted_server *server;

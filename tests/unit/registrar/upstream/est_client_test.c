@@ -1,0 +1,514 @@
+/* Many requests at one EST server: where they go (RA-3, URI-4), how many connections they may have (RA-4,
+ * RA-5), and that each is answered once. */
+#include "registrar/upstream/est_client.h"
+
+#include "common/mailbox.h"
+#include "common/monotonic.h"
+#include "registrar/counters.h"
+#include "registrar/upstream/permit_pool.h"
+#include "upstream_fixture.h"
+
+#include <event2/event.h>
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#define CSR BYTES_LITERAL("TUlJQg==\r\n")
+
+struct test_client {
+    struct metrics *metrics;
+    struct permit_pool *permits;
+    struct mailbox *mailbox;
+    struct est_client *client;
+};
+
+static void start_client(struct upstream_fixture *fixture, struct test_client *test)
+{
+    const struct upstream_settings *settings = &fixture->settings;
+    struct buffer errors;
+    buffer_init(&errors, 4096);
+    test->metrics = counters_create();
+    test->permits = permit_pool_create(settings->max_connections, settings->queue, test->metrics);
+    test->mailbox = mailbox_create(fixture->base);
+    test->client =
+        est_client_create(settings, fixture->base, test->mailbox, test->permits, test->metrics, &errors);
+    if (test->client == NULL)
+        fail_msg("%s", buffer_string(&errors));
+    buffer_free(&errors);
+}
+
+static void end_client(struct test_client *test)
+{
+    est_client_free(test->client);
+    mailbox_free(test->mailbox);
+    permit_pool_free(test->permits);
+    metrics_free(test->metrics);
+}
+
+static void ask(struct upstream_fixture *fixture, struct test_client *test, enum est_operation_id operation,
+                struct bytes label, struct outcome *outcome)
+{
+    outcome_init(outcome, fixture->base);
+    const struct est_call_settings call = {
+        .operation = est_operation(operation),
+        .label = label,
+        .body = operation == EST_SEN || operation == EST_SREN ? CSR : bytes_from_string(NULL),
+        .sending = outcome_sending,
+        .done = outcome_answered,
+        .user = outcome,
+    };
+    assert_int_equal(est_client_ask(test->client, &call), STATUS_OK);
+    assert_false(outcome->answered);
+}
+
+#define NO_LABEL ((struct bytes){NULL, 0})
+
+static enum server_verdict answer_well(const struct server_request *request)
+{
+    server_respond(request, "200 OK", "application/pkcs7-mime", "TUlJ\n");
+    return SERVER_KEEP;
+}
+
+static void assert_request_line(struct upstream_fixture *fixture, struct scripted_server *server,
+                                enum est_operation_id operation, struct bytes label, const char *line)
+{
+    struct test_client test;
+    struct outcome outcome;
+    struct server_counts counts;
+    start_client(fixture, &test);
+    ask(fixture, &test, operation, label, &outcome);
+    outcome_await(&outcome);
+    assert_int_equal(outcome.result, EST_ANSWERED);
+    scripted_server_count(server, &counts);
+    if (strncmp(counts.head, line, strlen(line)) != 0)
+        fail_msg("instead of %s:\n%s", line, counts.head);
+    outcome_free(&outcome);
+    end_client(&test);
+}
+
+/* URI-1, URI-4, RA-3. */
+static void requests_go_to_the_long_paths(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+    static char default_label[] = "factory 7";
+
+    assert_request_line(fixture, server, EST_CRTS, NO_LABEL, "GET /.well-known/est/cacerts HTTP/1.1\r\n");
+    assert_request_line(fixture, server, EST_ATT, NO_LABEL, "GET /.well-known/est/csrattrs HTTP/1.1\r\n");
+    assert_request_line(fixture, server, EST_SEN, NO_LABEL,
+                        "POST /.well-known/est/simpleenroll HTTP/1.1\r\n");
+    assert_request_line(fixture, server, EST_SREN, NO_LABEL,
+                        "POST /.well-known/est/simplereenroll HTTP/1.1\r\n");
+    assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("p1"),
+                        "GET /.well-known/est/p1/cacerts HTTP/1.1\r\n");
+    assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("a b?c#d~\xc3\xa9:@"),
+                        "GET /.well-known/est/a%20b%3Fc%23d~%C3%A9%3A%40/cacerts HTTP/1.1\r\n");
+    fixture->settings.default_label = default_label;
+    assert_request_line(fixture, server, EST_CRTS, NO_LABEL,
+                        "GET /.well-known/est/factory%207/cacerts HTTP/1.1\r\n");
+    assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("p1"),
+                        "GET /.well-known/est/p1/cacerts HTTP/1.1\r\n");
+
+    snprintf(fixture->url + strlen(fixture->url), 16, "/behind/");
+    assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("p1"),
+                        "GET /behind/.well-known/est/p1/cacerts HTTP/1.1\r\n");
+    scripted_server_stop(server);
+}
+
+static void accept_suits_the_operation(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+    struct server_counts counts;
+    assert_request_line(fixture, server, EST_ATT, NO_LABEL, "GET ");
+    scripted_server_count(server, &counts);
+    assert_non_null(strstr(counts.head, "\r\nAccept: application/csrattrs\r\n"));
+    assert_request_line(fixture, server, EST_CRTS, NO_LABEL, "GET ");
+    scripted_server_count(server, &counts);
+    assert_non_null(strstr(counts.head, "\r\nAccept: application/pkcs7-mime\r\n"));
+    scripted_server_stop(server);
+}
+
+static void what_is_no_request_is_refused(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct test_client test;
+    struct outcome outcome;
+    upstream_fixture_point_at(fixture, "localhost", 1);
+    start_client(fixture, &test);
+    outcome_init(&outcome, fixture->base);
+    struct est_call_settings call = {
+        .operation = est_operation(EST_CRTS), .done = outcome_answered, .user = &outcome};
+
+    call.label = BYTES_LITERAL("..");
+    assert_int_equal(est_client_ask(test.client, &call), STATUS_MALFORMED);
+    call.label = BYTES_LITERAL("a/b");
+    assert_int_equal(est_client_ask(test.client, &call), STATUS_MALFORMED);
+    call.label = NO_LABEL;
+    call.body = CSR; /* of a GET */
+    assert_int_equal(est_client_ask(test.client, &call), STATUS_MALFORMED);
+    call.operation = est_operation(EST_SEN);
+    call.body = NO_LABEL;
+    assert_int_equal(est_client_ask(test.client, &call), STATUS_MALFORMED);
+    turn_for(fixture->base, 50);
+    assert_false(outcome.answered);
+    end_client(&test);
+}
+
+static void bad_settings_are_named(void **state)
+{
+    static const char *const urls[] = {"http://localhost:1",
+                                       "localhost",
+                                       "https://",
+                                       "https://user@localhost",
+                                       "https://localhost?query",
+                                       "https://localhost#part",
+                                       "https://local host",
+                                       ""};
+    struct upstream_fixture *fixture = *state;
+    struct metrics *metrics = counters_create();
+    struct permit_pool *permits = permit_pool_create(2, 2, metrics);
+    struct mailbox *mailbox = mailbox_create(fixture->base);
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        struct buffer errors, warnings;
+        buffer_init(&errors, 4096);
+        buffer_init(&warnings, 4096);
+        snprintf(fixture->url, sizeof fixture->url, "%s", urls[i]);
+        fixture->settings.servers.items[0] = fixture->url;
+        fixture->settings.servers.count = 1;
+        assert_int_equal(est_client_check(&fixture->settings, &errors, &warnings), STATUS_MALFORMED);
+        assert_non_null(strstr(buffer_string(&errors), "upstream.servers[0]: \""));
+        buffer_reset(&errors);
+        assert_null(est_client_create(&fixture->settings, fixture->base, mailbox, permits, metrics, &errors));
+        assert_non_null(strstr(buffer_string(&errors), "upstream.servers[0]: \""));
+        buffer_free(&errors);
+        buffer_free(&warnings);
+    }
+    mailbox_free(mailbox);
+    permit_pool_free(permits);
+    metrics_free(metrics);
+}
+
+/* RA-4: how often connections are made. */
+static void connections_are_reused_only_if_allowed(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    for (int reuse = 0; reuse <= 1; reuse++) {
+        struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+        struct server_counts counts;
+        struct test_client test;
+        fixture->settings.reuse_connections = reuse;
+        start_client(fixture, &test);
+        for (int i = 0; i < 10; i++) {
+            struct outcome outcome;
+            ask(fixture, &test, i % 2 == 0 ? EST_SEN : EST_CRTS, NO_LABEL, &outcome);
+            outcome_await(&outcome);
+            assert_int_equal(outcome.result, EST_ANSWERED);
+            outcome_free(&outcome);
+        }
+        scripted_server_count(server, &counts);
+        assert_int_equal(counts.posts, 5);
+        assert_int_equal(counts.gets, 5);
+        assert_int_equal(counts.connections, reuse ? 1 : 10);
+        assert_int_equal(counts.connections_peak, 1);
+        assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_REQUESTS), 10);
+        assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_FAILURES), 0);
+        end_client(&test);
+        scripted_server_stop(server);
+    }
+}
+
+static enum server_verdict answer_gets_only(const struct server_request *request)
+{
+    if (!request->is_post)
+        return answer_well(request);
+    server_pause(request, 60000);
+    return SERVER_RESET;
+}
+
+/* A black hole takes the POSTs; /crts and /att are served all the same, and the queue is bounded. */
+static void black_holed_posts_delay_no_get(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_gets_only);
+    struct server_counts counts;
+    struct test_client test;
+    struct outcome posts[6], refused, get;
+
+    fixture->settings.max_connections = 4;
+    fixture->settings.queue = 3;
+    fixture->settings.timeout_ms = 3000;
+    start_client(fixture, &test);
+    for (size_t i = 0; i < 6; i++) /* three are under way, three wait */
+        ask(fixture, &test, EST_SEN, NO_LABEL, &posts[i]);
+    ask(fixture, &test, EST_SEN, NO_LABEL, &refused);
+    outcome_await(&refused);
+    assert_int_equal(refused.result, EST_QUEUE_FULL);
+    assert_int_equal(refused.sending, 0);
+    assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_REFUSED), 1);
+
+    for (int i = 0; i < 5; i++) {
+        uint64_t start = monotonic_ms();
+        ask(fixture, &test, EST_CRTS, NO_LABEL, &get);
+        outcome_await(&get);
+        assert_int_equal(get.result, EST_ANSWERED);
+        assert_in_range(monotonic_ms() - start, 0, 1000);
+        outcome_free(&get);
+    }
+    for (size_t i = 0; i < 6; i++)
+        outcome_await(&posts[i]);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(posts[i].result, EST_TIMEOUT);
+        /* They waited as long as the first three were under way: not sent, so not in doubt; or sent after
+         * all. */
+        assert_true(posts[i + 3].result == EST_QUEUE_FULL || posts[i + 3].result == EST_TIMEOUT);
+        assert_int_equal(posts[i + 3].sending, posts[i + 3].result == EST_TIMEOUT);
+    }
+    scripted_server_count(server, &counts);
+    assert_true(counts.connections_peak <= 4);
+    for (size_t i = 0; i < 6; i++)
+        outcome_free(&posts[i]);
+    outcome_free(&refused);
+    end_client(&test);
+    scripted_server_stop(server);
+}
+
+static enum server_verdict take_two_seconds(const struct server_request *request)
+{
+    server_pause(request, 2000);
+    return answer_well(request);
+}
+
+static void waiting_for_a_permit_is_bounded(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, take_two_seconds);
+    struct test_client test;
+    struct permit_request taken = {0};
+    struct permit_holder *other;
+    struct outcome waiting;
+
+    fixture->settings.max_connections = 2;
+    fixture->settings.timeout_ms = 400;
+    start_client(fixture, &test);
+    other = permit_holder_create(test.permits, test.mailbox, &(struct permit_events){NULL, NULL}, NULL);
+    assert_int_equal(permit_ask(other, &taken), STATUS_OK); /* the one that POSTs may have */
+    ask(fixture, &test, EST_SEN, NO_LABEL, &waiting);
+    outcome_await(&waiting);
+    assert_int_equal(waiting.result, EST_QUEUE_FULL);
+    assert_int_equal(waiting.sending, 0);
+    assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_QUEUED), 0);
+    outcome_free(&waiting);
+    permit_end(&taken);
+    permit_holder_free(other);
+    end_client(&test);
+    scripted_server_stop(server);
+}
+
+/* A crowd of requests, so many at once, so many in all. */
+struct crowd {
+    struct event_base *base;
+    struct est_client *client;
+    unsigned started, total, answered, failed;
+};
+
+static void start_next(struct crowd *crowd);
+
+static void on_crowd_done(void *user, const struct est_response *response)
+{
+    struct crowd *crowd = user;
+    crowd->answered++;
+    crowd->failed += response->result != EST_ANSWERED;
+    start_next(crowd); /* from within the callback */
+    if (crowd->answered == crowd->total)
+        event_base_loopbreak(crowd->base);
+}
+
+static void start_next(struct crowd *crowd)
+{
+    if (crowd->started == crowd->total)
+        return;
+    bool is_get = crowd->started++ % 5 == 0;
+    const struct est_call_settings call = {
+        .operation = est_operation(is_get ? EST_ATT : EST_SEN),
+        .body = is_get ? NO_LABEL : CSR,
+        .done = on_crowd_done,
+        .user = crowd,
+    };
+    if (est_client_ask(crowd->client, &call) != STATUS_OK)
+        abort();
+}
+
+static void run_crowd(struct crowd *crowd, unsigned at_once)
+{
+    uint64_t limit = monotonic_ms() + 40000;
+    for (unsigned i = 0; i < at_once; i++)
+        start_next(crowd);
+    while (crowd->answered < crowd->total && monotonic_ms() < limit)
+        turn_for(crowd->base, 100);
+}
+
+/* RA-5. */
+static void two_hundred_parallel_requests_are_all_served(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    for (int reuse = 0; reuse <= 1; reuse++) {
+        struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+        struct server_counts counts;
+        struct test_client test;
+        fixture->settings.reuse_connections = reuse;
+        fixture->settings.queue = 200;
+        start_client(fixture, &test);
+        struct crowd crowd = {.base = fixture->base, .client = test.client, .total = 200};
+        run_crowd(&crowd, 200);
+        scripted_server_count(server, &counts);
+        assert_int_equal(crowd.answered, 200);
+        assert_int_equal(crowd.failed, 0);
+        assert_int_equal(counts.posts, 160);
+        assert_int_equal(counts.gets, 40);
+        assert_int_equal(counts.connections_peak, fixture->settings.max_connections);
+        assert_int_equal(counts.connections, reuse ? 4 : 200);
+        end_client(&test);
+        scripted_server_stop(server);
+    }
+}
+
+static enum server_verdict break_every_third(const struct server_request *request)
+{
+    return request->connection % 3 == 0 ? SERVER_RESET : answer_well(request);
+}
+
+static void requests_do_not_suffer_from_each_other(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, break_every_third);
+    struct server_counts counts;
+    struct test_client test;
+    fixture->settings.reuse_connections = false;
+    start_client(fixture, &test);
+    struct crowd crowd = {.base = fixture->base, .client = test.client, .total = 60};
+    run_crowd(&crowd, 10);
+    scripted_server_count(server, &counts);
+    assert_int_equal(crowd.answered, 60);
+    assert_int_equal(crowd.failed, 20);
+    assert_int_equal(counts.gets + counts.posts, 60); /* none was repeated */
+    assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_FAILURES), 20);
+    end_client(&test);
+    scripted_server_stop(server);
+}
+
+/* Two workers, each with its own loop in its own thread, share the permits; connections that are kept open
+ * count as well. */
+struct worker {
+    const struct upstream_settings *settings;
+    struct permit_pool *permits;
+    struct metrics *metrics;
+    struct crowd crowd;
+    bool pauses; /* lets its connections lie idle, half of the time */
+};
+
+static void *run_worker(void *user)
+{
+    struct worker *worker = user;
+    struct buffer errors;
+    buffer_init(&errors, 4096);
+    struct event_base *base = event_base_new();
+    struct mailbox *mailbox = mailbox_create(base);
+    struct est_client *client =
+        est_client_create(worker->settings, base, mailbox, worker->permits, worker->metrics, &errors);
+    if (client == NULL)
+        abort();
+    for (int i = 0; i < 5; i++) {
+        worker->crowd.base = base;
+        worker->crowd.client = client;
+        worker->crowd.total += 40;
+        run_crowd(&worker->crowd, 10);
+        if (worker->pauses)
+            turn_for(base, 100);
+    }
+    est_client_free(client);
+    mailbox_free(mailbox);
+    event_base_free(base);
+    return NULL;
+}
+
+static void workers_share_one_bound_on_connections(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+    struct server_counts counts;
+    struct metrics *metrics = counters_create();
+    struct permit_pool *permits = permit_pool_create(fixture->settings.max_connections, 100, metrics);
+    struct worker workers[2] = {{.pauses = true}, {.pauses = false}};
+    pthread_t threads[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        workers[i].settings = &fixture->settings;
+        workers[i].permits = permits;
+        workers[i].metrics = metrics;
+        assert_int_equal(pthread_create(&threads[i], NULL, run_worker, &workers[i]), 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(workers[i].crowd.answered, 200);
+        assert_int_equal(workers[i].crowd.failed, 0);
+    }
+    scripted_server_count(server, &counts);
+    assert_int_equal(counts.connections_peak, fixture->settings.max_connections);
+    assert_int_equal(counts.gets + counts.posts, 400);
+    assert_int_equal(metrics_get(metrics, COUNTER_UPSTREAM_QUEUED), 0);
+    permit_pool_free(permits);
+    metrics_free(metrics);
+    scripted_server_stop(server);
+}
+
+/* Whatever runs, waits or has just been granted a permit. */
+static void client_may_end_at_any_moment(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+    for (unsigned ms = 0; ms < 30; ms += 3) {
+        struct test_client test;
+        struct outcome outcomes[12];
+        start_client(fixture, &test);
+        for (size_t i = 0; i < 12; i++)
+            ask(fixture, &test, i % 4 == 0 ? EST_CRTS : EST_SEN, NO_LABEL, &outcomes[i]);
+        turn_for(fixture->base, ms);
+        est_client_free(test.client);
+        test.client = NULL;
+        bool answered[12];
+        for (size_t i = 0; i < 12; i++)
+            answered[i] = outcomes[i].answered;
+        turn_for(fixture->base, 1);
+        for (size_t i = 0; i < 12; i++) {
+            assert_int_equal(outcomes[i].answered, answered[i]);
+            outcome_free(&outcomes[i]);
+        }
+        assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_QUEUED), 0);
+        end_client(&test);
+    }
+    scripted_server_stop(server);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, upstream_fixture_set_up, upstream_fixture_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(requests_go_to_the_long_paths),          TEST(accept_suits_the_operation),
+        TEST(what_is_no_request_is_refused),          TEST(bad_settings_are_named),
+        TEST(connections_are_reused_only_if_allowed), TEST(black_holed_posts_delay_no_get),
+        TEST(waiting_for_a_permit_is_bounded),        TEST(two_hundred_parallel_requests_are_all_served),
+        TEST(requests_do_not_suffer_from_each_other), TEST(workers_share_one_bound_on_connections),
+        TEST(client_may_end_at_any_moment),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
