@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import ssl
-import threading
 import time
 
 import pytest
@@ -524,26 +523,29 @@ def test_slow_answers(server, text):
     body = curl(server, est(server, "cacerts")).body
     begin = time.monotonic()
     dripped = curl(server, est(server, "cacerts", "drip-1000"))
-    assert dripped.body == body and len(body) / 1000 - 0.2 < time.monotonic() - begin < 3
+    assert dripped.body == body and time.monotonic() - begin > len(body) / 1000 - 0.2
 
 
-def test_delays_delay_nobody_else(server):
-    slow = threading.Thread(target=curl, args=(server, est(server, "cacerts", "delay-1000")))
-    slow.start()
-    begin = time.monotonic()
-    assert curl(server, est(server, "cacerts")).status == 200
-    assert time.monotonic() - begin < 0.8
-    slow.join()
+@pytest.mark.parametrize("label, outcome", [("hang", "hang"), ("delay-60000", "200"), ("drip-1", "200")])
+def test_slow_answers_delay_nobody_else(server, text, label, outcome):
+    with connection(server, "ra") as tls:
+        tls.sendall(request(f"/.well-known/est/{label}/simpleenroll", text))
+        deadline = time.monotonic() + 10
+        while not server.stats()["issued"]:
+            assert time.monotonic() < deadline
+        assert enrol(server, text).status == 200
+        tls.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            read_answer(tls)
+    assert server.stats()["requests"][label] == {"simpleenroll": {outcome: 1}}
 
 
 @pytest.mark.parametrize("label, exit_code, outcome, issued", [
     ("close", 52, "closed", 0), ("close-after-post", 52, "closed", 1), ("reset", 56, "reset", 1), ("cut-off", 18, "cut-off", 1),
-    ("hang", 28, "hang", 1), ("not-http", 1, "not-http", 1)])
+    ("not-http", 1, "not-http", 1)])
 def test_endings(server, text, label, exit_code, outcome, issued):
-    """curl's exit codes: 1 no HTTP, 18 partial file, 28 timeout, 52 nothing, 56 receiving failed. TLS 1.2, where no session ticket
-    comes late."""
-    options = ("--max-time", "0.5") if label == "hang" else ()
-    answer = enrol(server, text, label, "--tls-max", "1.2", *options)
+    """curl's exit codes: 1 no HTTP, 18 partial file, 52 nothing, 56 receiving failed."""
+    answer = enrol(server, text, label, "--tls-max", "1.2")
     assert answer.exit_code in (exit_code, 56) and (answer.status is None) == (label != "cut-off")
     assert server.stats()["requests"] == {label: {"simpleenroll": {outcome: 1}}}
     assert server.stats()["issued_count"] == issued
@@ -582,7 +584,8 @@ def test_approval_by_somebody(server, text):
 
 def test_approval_by_itself(server, text):
     assert [enrol(server, text, "approve-attempts-3").status for _ in range(4)] == [202, 202, 200, 202]
-    assert [enrol(server, text, "approve-wait-300").status for _ in range(2)] == [202, 202]
+    assert [enrol(server, text, "approve-wait-3600000").status for _ in range(2)] == [202, 202]
+    assert enrol(server, text, "approve-wait-300").status == 202
     time.sleep(0.3)
     assert enrol(server, text, "approve-wait-300").status == 200
 
@@ -630,15 +633,14 @@ def test_libest_is_wedged_by_idle_connections(pki):
             for tls in (first, *idle):
                 tls.sendall(cacerts)
                 assert b"Status: 200 OK" in tls.recv(4096)
-            time.sleep(0.5)
-            begin = time.monotonic()
+            for tls in (first, *idle):
+                while tls.recv(4096):  # until the server's close_notify, after the idle timeout
+                    pass
             assert curl(server, est(server, "cacerts"), "--max-time", "0.7").exit_code == 28
             assert server.stats()["connections"]["max_open"] == 5
             idle[0].close()
-            idle[1].close()
-            time.sleep(0.1)  # the silent one takes the first place, and never gives it back
+            idle[1].close()  # the silent one takes the first place, and never gives it back
             assert curl(server, est(server, "cacerts")).status == 200
-            assert time.monotonic() - begin < 5
             for tls in idle:
                 tls.close()
             silent.close()
