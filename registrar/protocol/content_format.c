@@ -1,5 +1,7 @@
 #include "registrar/protocol/content_format.h"
 
+#include "registrar/protocol/http_field.h"
+
 struct media_type {
     enum content_format format;
     const char *name;
@@ -21,16 +23,13 @@ static const struct media_type media_types[] = {
 
 static const struct media_type *find_media_type(enum content_format format);
 static bool smime_type_fits(const struct media_type *type, struct bytes parameters);
-static bool next_part(struct bytes *rest, struct bytes *part);
-static bool split_parameter(struct bytes part, struct bytes *name, struct bytes *value);
 static bool value_equals(struct bytes value, struct bytes wanted);
-static struct bytes trim(struct bytes text);
 
 bool content_format_matches_media_type(enum content_format format, struct bytes content_type)
 {
     const struct media_type *type = find_media_type(format);
     struct bytes rest = content_type, name;
-    if (type == NULL || !next_part(&rest, &name))
+    if (type == NULL || !http_field_next(&rest, ';', &name))
         return false;
     return bytes_equal_ignoring_case(name, bytes_from_string(type->name)) && smime_type_fits(type, rest);
 }
@@ -48,11 +47,12 @@ static bool smime_type_fits(const struct media_type *type, struct bytes paramete
     struct bytes part, name, value;
     bool seen = false;
     while (parameters.len > 0) {
-        if (!next_part(&parameters, &part))
+        if (!http_field_next(&parameters, ';', &part))
             return false;
         if (part.len == 0)
             continue; /* ";;" or a semicolon at the end */
-        if (!split_parameter(part, &name, &value))
+        http_field_split(part, &name, &value);
+        if (name.len == 0 || name.len == part.len)
             return false;
         if (type->smime_type == NULL || !bytes_equal_ignoring_case(name, BYTES_LITERAL("smime-type")))
             continue;
@@ -61,32 +61,6 @@ static bool smime_type_fits(const struct media_type *type, struct bytes paramete
         seen = true;
     }
     return seen || !type->smime_type_required;
-}
-
-/* Cuts off what stands before the next semicolon outside quotes. False: a quote is never closed. */
-static bool next_part(struct bytes *rest, struct bytes *part)
-{
-    bool quoted = false;
-    size_t end = 0;
-    for (; end < rest->len && (quoted || rest->at[end] != ';'); end++) {
-        if (quoted && rest->at[end] == '\\' && end + 1 < rest->len)
-            end++;
-        else if (rest->at[end] == '"')
-            quoted = !quoted;
-    }
-    *part = trim(bytes_slice(*rest, 0, end));
-    *rest = bytes_slice(*rest, end + 1, rest->len);
-    return !quoted;
-}
-
-static bool split_parameter(struct bytes part, struct bytes *name, struct bytes *value)
-{
-    size_t equals = 0;
-    while (equals < part.len && part.at[equals] != '=')
-        equals++;
-    *name = trim(bytes_slice(part, 0, equals));
-    *value = trim(bytes_slice(part, equals + 1, part.len));
-    return equals < part.len && name->len > 0;
 }
 
 /* value is a token or a quoted-string (RFC 9110 section 5.6.4), in which "\" stands before a literal octet.
@@ -107,13 +81,4 @@ static bool value_equals(struct bytes value, struct bytes wanted)
         at++;
     }
     return at == text.len;
-}
-
-static struct bytes trim(struct bytes text)
-{
-    while (text.len > 0 && (text.at[0] == ' ' || text.at[0] == '\t'))
-        text = bytes_slice(text, 1, text.len);
-    while (text.len > 0 && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
-        text.len--;
-    return text;
 }

@@ -1,6 +1,7 @@
 #include "registrar/translate/response_code.h"
 
 #include "common/coap_message.h"
+#include "registrar/protocol/http_field.h"
 
 #include <string.h>
 #include <time.h>
@@ -134,46 +135,29 @@ unsigned response_code_to_http(uint8_t coap_code, bool has_payload)
 
 /* Retry-After (RFC 9110 section 10.2.3). */
 
-static struct bytes trim(struct bytes text);
-static bool read_seconds(struct bytes text, uint64_t *seconds);
+static uint32_t limited_difference(int64_t then, int64_t base);
 static bool read_http_date(struct bytes text, int64_t *unix_time);
 
 uint32_t retry_after_seconds(struct bytes retry_after, struct bytes date, int64_t now_unix, uint32_t fallback,
                              uint32_t max)
 {
-    uint64_t seconds = fallback;
+    uint32_t seconds = fallback;
     int64_t then, base = now_unix;
-    if (!read_seconds(trim(retry_after), &seconds) && read_http_date(trim(retry_after), &then)) {
-        read_http_date(trim(date), &base);
-        seconds = then > base ? (uint64_t)(then - base) : 0;
+    struct bytes value = http_field_trim(retry_after);
+    if (!http_field_seconds(value, &seconds) && read_http_date(value, &then)) {
+        read_http_date(http_field_trim(date), &base);
+        seconds = limited_difference(then, base);
     }
     if (seconds > max)
         return max;
-    return seconds < 1 ? 1 : (uint32_t)seconds;
+    return seconds < 1 ? 1 : seconds;
 }
 
-static struct bytes trim(struct bytes text)
+static uint32_t limited_difference(int64_t then, int64_t base)
 {
-    while (text.len > 0 && (text.at[0] == ' ' || text.at[0] == '\t'))
-        text = bytes_slice(text, 1, text.len);
-    while (text.len > 0 && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
-        text.len--;
-    return text;
-}
-
-/* delta-seconds: digits only; any number of them is a long time, not garbage. */
-static bool read_seconds(struct bytes text, uint64_t *seconds)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.at[i] < '0' || text.at[i] > '9')
-            return false;
-        if (value <= UINT32_MAX)
-            value = value * 10 + (uint64_t)(text.at[i] - '0');
-    }
-    if (text.len > 0)
-        *seconds = value;
-    return text.len > 0;
+    if (then <= base)
+        return 0;
+    return then - base > UINT32_MAX ? UINT32_MAX : (uint32_t)(then - base);
 }
 
 /* The three forms of RFC 9110 section 5.6.7. Leaves unix_time alone when it is none of them. */
@@ -221,10 +205,8 @@ void response_diagnostic(struct bytes content_type, struct bytes body, struct bu
 /* text/plain, or without a type: then what begins like HTML or XML is not plain. */
 static bool is_plain_text(struct bytes content_type, struct bytes body)
 {
-    struct bytes type = trim(content_type);
-    for (size_t i = 0; i < type.len; i++)
-        if (type.at[i] == ';')
-            type = trim(bytes_slice(type, 0, i));
+    struct bytes type;
+    http_field_next(&content_type, ';', &type);
     if (type.len > 0)
         return bytes_equal_ignoring_case(type, BYTES_LITERAL("text/plain"));
     while (body.len > 0 && body.at[0] <= ' ')
