@@ -10,6 +10,11 @@ struct client_identity;
 struct metrics;
 struct dtls_association;
 
+/* What is kept of a stranger is bounded before OpenSSL sees it: it would set aside 18 kB for each message
+ * that a fragment announces, and 17 kB for each record of an epoch to come. */
+#define DTLS_MESSAGE_SEQ_MAX   7 /* a client's Finished has 5 */
+#define DTLS_EARLY_RECORDS_MAX 2 /* kept before their ChangeCipherSpec: a Finished that overtook it */
+
 enum dtls_state {
     DTLS_HANDSHAKING,
     DTLS_ESTABLISHED,
@@ -24,21 +29,29 @@ struct dtls_events {
     void *user;
 };
 
-struct dtls_association_settings {
+/* What all associations of one worker share. Everything is borrowed for the life of each association. */
+struct dtls_association_context {
+    struct dtls_credentials *credentials;
+    BIO_METHOD *bio_method; /* of dtls_association_bio_method */
+    struct metrics *metrics;
     uint32_t handshake_mtu;         /* largest datagram of a handshake flight, octets of UDP payload */
     uint32_t retransmit_timeout_ms; /* doubles up to 60 s (RFC 6347 section 4.2.4.1) */
 };
 
-/* Borrows credentials, settings, metrics and the user of events. Gives; NULL: no memory. */
-struct dtls_association *dtls_association_create(struct dtls_credentials *credentials,
-                                                 const struct dtls_association_settings *settings,
-                                                 struct metrics *metrics, const struct dtls_events *events);
+/* How the SSLs of associations read and write. Gives; free with BIO_meth_free after the last association.
+ * NULL: no memory. */
+BIO_METHOD *dtls_association_bio_method(void);
+
+/* Copies events, borrows their user. Gives; NULL: no memory. */
+struct dtls_association *dtls_association_create(const struct dtls_association_context *context,
+                                                 const struct dtls_events *events, uint64_t now_ms);
 void dtls_association_free(struct dtls_association *association);
 
 /* One datagram. The first must be the ClientHello whose cookie dtls_cookie_judge found good. */
 void dtls_association_receive(struct dtls_association *association, uint64_t now_ms, struct bytes datagram);
 
-/* Sends one application record; at most dtls_association_record_limit octets. */
+/* Sends one application record of at least 1 and at most dtls_association_record_limit octets.
+ * STATUS_TOO_LARGE, STATUS_CLOSED when not established. */
 enum status dtls_association_send(struct dtls_association *association, struct bytes record);
 
 /* Sends close_notify when established. */
@@ -51,6 +64,9 @@ uint64_t
 dtls_association_deadline(const struct dtls_association *association); /* MONOTONIC_NEVER: nothing due */
 
 enum dtls_state dtls_association_state(const struct dtls_association *association);
+
+/* Whether it is closed for a failure, and appends the reason, fit for a log. */
+bool dtls_association_failed(const struct dtls_association *association, struct buffer *reason);
 
 /* Once established. Borrows. */
 struct client_identity *dtls_association_client(const struct dtls_association *association);

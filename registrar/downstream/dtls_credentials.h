@@ -4,9 +4,17 @@
 #define ESTUARY_REGISTRAR_DOWNSTREAM_DTLS_CREDENTIALS_H
 
 #include "common/bytes.h"
+#include "registrar/protocol/client_identity.h"
 #include "registrar/settings.h"
 
 #include <openssl/ssl.h>
+
+/* Octets of a client's certificate message. RFC 7925 section 4.4.4 wants chains short; OpenSSL would take 100
+ * kB, and buffer several such messages of a stranger. */
+#define DTLS_CERTIFICATE_MESSAGE_MAX 8192
+
+/* Intermediate certificates between a client's and the one that is trusted. */
+#define DTLS_CHAIN_DEPTH_MAX 3
 
 struct dtls_credentials;
 
@@ -17,11 +25,18 @@ struct dtls_credentials *dtls_credentials_load(const struct dtls_settings *setti
                                                struct buffer *warnings);
 void dtls_credentials_free(struct dtls_credentials *credentials);
 
-/* Borrows. SSLs made from it carry, after the handshake, who the client is: dtls_credentials_client. */
-SSL_CTX *dtls_credentials_context(struct dtls_credentials *credentials);
+/* What a handshake has found out about its client. Zeroed at first. */
+struct dtls_client_proof {
+    bool validated;
+    enum trust_store trust; /* the store that vouched for it */
+};
 
-/* The client that the finished handshake of ssl proved, with the trust store that validated it. Gives a
- * reference; NULL: none. */
+/* Gives an SSL of a server before its handshake, which fills proof. Borrows credentials and proof for the
+ * life of the SSL. NULL: no memory. */
+SSL *dtls_credentials_open(struct dtls_credentials *credentials, struct dtls_client_proof *proof);
+
+/* The client that the finished handshake of an SSL of ours proved. Gives a reference; NULL: none, or no
+ * memory. */
 struct client_identity *dtls_credentials_client(const SSL *ssl);
 
 #endif

@@ -25,7 +25,7 @@ struct test_certificate_wish {
     const char *extended_key_usage;        /* NULL: no such extension */
     const char *key_usage;                 /* NULL: digitalSignature, or keyCertSign of a CA */
     bool ca;
-    long from_s, to_s;   /* validity in seconds from now; both 0: a day each way */
+    long from_s, to_s;   /* validity in seconds from now; both 0: from a day ago to a year ahead */
     long serial;         /* 0: 1 */
     const char *padding; /* of a comment extension, to make a certificate large */
 };
@@ -79,12 +79,12 @@ static inline struct test_certificate test_certificate(const struct test_certifi
     assert_non_null(certificate);
     X509 *issuer = wish->issuer != NULL ? wish->issuer->certificate : certificate;
     EVP_PKEY *signer = wish->issuer != NULL ? wish->issuer->key : made.key;
-    bool day = wish->from_s == 0 && wish->to_s == 0;
+    bool ordinary = wish->from_s == 0 && wish->to_s == 0;
 
     X509_set_version(certificate, X509_VERSION_3);
     ASN1_INTEGER_set(X509_get_serialNumber(certificate), wish->serial != 0 ? wish->serial : 1);
-    X509_gmtime_adj(X509_getm_notBefore(certificate), day ? -86400 : wish->from_s);
-    X509_gmtime_adj(X509_getm_notAfter(certificate), day ? 86400 : wish->to_s);
+    X509_gmtime_adj(X509_getm_notBefore(certificate), ordinary ? -86400 : wish->from_s);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), ordinary ? 365 * 86400L : wish->to_s);
     X509_set_pubkey(certificate, made.key);
     X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_UTF8,
                                (const unsigned char *)wish->common_name, -1, -1, 0);

@@ -7,7 +7,7 @@
 
 #include "registrar/protocol/client_identity.h"
 
-#include "../test_pki.h"
+#include "tests/unit/registrar/test_pki.h"
 
 #include <pthread.h>
 

@@ -1,0 +1,408 @@
+#include "registrar/downstream/dtls_association.h"
+
+#include "common/monotonic.h"
+#include "registrar/counters.h"
+#include "registrar/downstream/dtls_flight.h"
+#include "registrar/downstream/dtls_record.h"
+
+#include <openssl/err.h>
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RECORD_OCTETS_MAX 16384 /* RFC 6347 section 4.1 */
+#define READ_OCTETS_MAX   2048  /* of one datagram, and so of one record; what udp_socket hands out */
+#define IP_UDP_OVERHEAD   28    /* octets; OpenSSL wants it to be less than its least MTU, and no more */
+
+struct dtls_association {
+    const struct dtls_association_context *context; /* borrowed */
+    struct dtls_events events;
+    SSL *ssl; /* owned */
+    struct dtls_client_proof proof;
+    struct client_identity *client; /* a reference */
+    enum dtls_state state;
+    bool listening; /* DTLSv1_listen comes before SSL_accept */
+    bool receiving; /* within dtls_association_receive: OpenSSL has its buffers */
+    bool failed, timed_out;
+    bool too_large; /* a message was, and is ignored */
+    unsigned early_records;
+    unsigned long error; /* why it failed, of OpenSSL's queue; 0: unknown */
+    struct bytes input;  /* what OpenSSL has not yet read of the datagram being received */
+    struct dtls_flight flight;
+};
+
+static bool prepare(struct dtls_association *association);
+static unsigned never_expire(SSL *ssl, unsigned timer_us);
+static void shake_hands(struct dtls_association *association, uint64_t now_ms);
+static bool listen_for_hello(struct dtls_association *association);
+static void answer_repetition(struct dtls_association *association, uint64_t now_ms);
+static void send_flight(struct dtls_association *association);
+static bool made_progress(const struct dtls_association *association, size_t unread);
+static void establish(struct dtls_association *association);
+static void drop_intermediates(SSL *ssl);
+static void read_records(struct dtls_association *association);
+static void end_reading(struct dtls_association *association, int result);
+static void fail(struct dtls_association *association);
+static int bio_create(BIO *bio);
+static long bio_control(BIO *bio, int command, long number, void *pointer);
+static int bio_write(BIO *bio, const char *data, int len);
+static int bio_read(BIO *bio, char *data, int size);
+static bool admit(struct dtls_association *association, const struct dtls_record *record);
+static bool admit_messages(struct dtls_association *association, struct bytes fragment);
+
+BIO_METHOD *dtls_association_bio_method(void)
+{
+    BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "datagrams");
+    if (method == NULL)
+        return NULL;
+    BIO_meth_set_create(method, bio_create);
+    BIO_meth_set_ctrl(method, bio_control);
+    BIO_meth_set_write(method, bio_write);
+    BIO_meth_set_read(method, bio_read);
+    return method;
+}
+
+struct dtls_association *dtls_association_create(const struct dtls_association_context *context,
+                                                 const struct dtls_events *events, uint64_t now_ms)
+{
+    struct dtls_association *association = calloc(1, sizeof *association);
+    if (association == NULL)
+        return NULL;
+    association->context = context;
+    association->events = *events;
+    association->listening = true;
+    dtls_flight_init(&association->flight, context->retransmit_timeout_ms, now_ms);
+    if (!prepare(association)) {
+        dtls_association_free(association);
+        return NULL;
+    }
+    return association;
+}
+
+static bool prepare(struct dtls_association *association)
+{
+    const struct dtls_association_context *context = association->context;
+    BIO *bio = BIO_new(context->bio_method);
+    association->ssl = dtls_credentials_open(context->credentials, &association->proof);
+    if (bio == NULL || association->ssl == NULL) {
+        BIO_free(bio);
+        return false;
+    }
+    BIO_set_data(bio, association);
+    SSL_set_bio(association->ssl, bio, bio);
+    SSL_set_mtu(association->ssl, (long)context->handshake_mtu);
+    DTLS_set_timer_cb(association->ssl, never_expire);
+    return true;
+}
+
+/* Flights are repeated by dtls_association_tick, verbatim; OpenSSL's own timer must not cut in. Over an hour:
+ * no handshake lasts as long. */
+static unsigned never_expire(SSL *ssl, unsigned timer_us)
+{
+    (void)ssl, (void)timer_us;
+    return UINT_MAX;
+}
+
+void dtls_association_free(struct dtls_association *association)
+{
+    if (association == NULL)
+        return;
+    SSL_free(association->ssl);
+    client_identity_release(association->client);
+    dtls_flight_free(&association->flight);
+    free(association);
+}
+
+/* libcurl shares OpenSSL's queue of errors, so that it is cleared before each call that may look at it. */
+void dtls_association_receive(struct dtls_association *association, uint64_t now_ms, struct bytes datagram)
+{
+    if (datagram.len > READ_OCTETS_MAX)
+        return;
+    association->receiving = true;
+    association->input = datagram;
+    if (association->state == DTLS_HANDSHAKING)
+        shake_hands(association, now_ms);
+    if (association->state == DTLS_ESTABLISHED)
+        read_records(association);
+    association->input = (struct bytes){NULL, 0};
+    association->receiving = false;
+    if (association->state == DTLS_ESTABLISHED)
+        (void)SSL_free_buffers(association->ssl); /* 33 kB that an idle association does without */
+}
+
+static void shake_hands(struct dtls_association *association, uint64_t now_ms)
+{
+    answer_repetition(association, now_ms);
+    if (association->listening && !listen_for_hello(association)) {
+        fail(association);
+        return;
+    }
+    size_t unread;
+    do {
+        unread = association->input.len;
+        ERR_clear_error();
+        int result = SSL_accept(association->ssl);
+        if (result == 1)
+            establish(association);
+        else if (SSL_get_error(association->ssl, result) != SSL_ERROR_WANT_READ)
+            fail(association);
+    } while (association->state == DTLS_HANDSHAKING && made_progress(association, unread));
+    if (association->state == DTLS_HANDSHAKING)
+        dtls_flight_end(&association->flight, association->context->retransmit_timeout_ms, now_ms);
+}
+
+/* Sets the state that follows a HelloVerifyRequest: a fresh SSL would take message_seq 1 for out of order. */
+static bool listen_for_hello(struct dtls_association *association)
+{
+    BIO_ADDR *peer = BIO_ADDR_new(); /* OpenSSL wants to fill it in, with nothing */
+    if (peer == NULL)
+        return false;
+    ERR_clear_error();
+    bool heard = DTLSv1_listen(association->ssl, peer) == 1;
+    BIO_ADDR_free(peer);
+    association->listening = false;
+    return heard;
+}
+
+/* RFC 6347 section 4.2.4: a repeated flight of the peer is answered by ours. OpenSSL does so for the last
+ * flight alone, which fits one datagram; here it is the ClientHello. */
+static void answer_repetition(struct dtls_association *association, uint64_t now_ms)
+{
+    struct dtls_client_hello hello;
+    if (!association->listening && dtls_client_hello_read(association->input, &hello) &&
+        dtls_flight_repeat(&association->flight, now_ms))
+        send_flight(association);
+}
+
+static void send_flight(struct dtls_association *association)
+{
+    struct bytes rest = buffer_view(&association->flight.datagrams), datagram;
+    if (rest.len > 0)
+        metrics_add(association->context->metrics, COUNTER_FLIGHTS_RETRANSMITTED, 1);
+    while (dtls_flight_next(&rest, &datagram))
+        association->events.send(association->events.user, datagram);
+}
+
+static void establish(struct dtls_association *association)
+{
+    association->client = dtls_credentials_client(association->ssl);
+    if (association->client == NULL) {
+        fail(association);
+        return;
+    }
+    association->state = DTLS_ESTABLISHED;
+    dtls_flight_free(&association->flight);
+    drop_intermediates(association->ssl);
+    association->events.established(association->events.user);
+}
+
+/* They have served: each parsed certificate takes 4 kB for as long as the session lives, which nobody shares.
+ */
+static void drop_intermediates(SSL *ssl)
+{
+    STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
+    while (sk_X509_num(chain) > 0)
+        X509_free(sk_X509_pop(chain));
+}
+
+/* OpenSSL may stop for a record that it drops, although there are more. */
+static bool made_progress(const struct dtls_association *association, size_t unread)
+{
+    return association->input.len > 0 && association->input.len < unread;
+}
+
+static void read_records(struct dtls_association *association)
+{
+    uint8_t record[READ_OCTETS_MAX];
+    size_t unread;
+    int result;
+    do {
+        unread = association->input.len;
+        ERR_clear_error();
+        result = SSL_read(association->ssl, record, sizeof record);
+        if (result > 0)
+            association->events.receive(association->events.user, (struct bytes){record, (size_t)result});
+        else
+            end_reading(association, result);
+    } while (association->state == DTLS_ESTABLISHED && (result > 0 || made_progress(association, unread)));
+}
+
+static void end_reading(struct dtls_association *association, int result)
+{
+    switch (SSL_get_error(association->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+        return;
+    case SSL_ERROR_ZERO_RETURN: /* the client's close_notify is answered by ours */
+        dtls_association_close(association);
+        return;
+    default:
+        fail(association);
+    }
+}
+
+/* The first error is the cause; OpenSSL has sent an alert. */
+static void fail(struct dtls_association *association)
+{
+    association->failed = true;
+    association->error = ERR_peek_error();
+    association->state = DTLS_CLOSED;
+    dtls_flight_free(&association->flight);
+    ERR_clear_error();
+}
+
+enum status dtls_association_send(struct dtls_association *association, struct bytes record)
+{
+    if (association->state != DTLS_ESTABLISHED)
+        return STATUS_CLOSED;
+    if (record.len == 0 || record.len > dtls_association_record_limit(association))
+        return STATUS_TOO_LARGE;
+    ERR_clear_error();
+    bool sent = SSL_alloc_buffers(association->ssl) == 1 &&
+                SSL_write(association->ssl, record.at, (int)record.len) == (int)record.len;
+    if (!sent) {
+        fail(association);
+        return STATUS_CRYPTO;
+    }
+    if (!association->receiving)
+        (void)SSL_free_buffers(association->ssl);
+    return STATUS_OK;
+}
+
+void dtls_association_close(struct dtls_association *association)
+{
+    bool established = association->state == DTLS_ESTABLISHED;
+    association->state = DTLS_CLOSED;
+    dtls_flight_free(&association->flight);
+    ERR_clear_error();
+    if (established && SSL_alloc_buffers(association->ssl) == 1)
+        (void)SSL_shutdown(association->ssl);
+}
+
+void dtls_association_tick(struct dtls_association *association, uint64_t now_ms)
+{
+    switch (dtls_flight_tick(&association->flight, now_ms)) {
+    case FLIGHT_NOT_DUE:
+        return;
+    case FLIGHT_DUE:
+        send_flight(association);
+        return;
+    case FLIGHT_ABANDONED:
+        association->failed = association->timed_out = true;
+        dtls_association_close(association);
+    }
+}
+
+uint64_t dtls_association_deadline(const struct dtls_association *association)
+{
+    return association->flight.deadline_ms;
+}
+
+enum dtls_state dtls_association_state(const struct dtls_association *association)
+{
+    return association->state;
+}
+
+bool dtls_association_failed(const struct dtls_association *association, struct buffer *reason)
+{
+    if (!association->failed)
+        return false;
+    const char *text = association->timed_out ? "timed out" : ERR_reason_error_string(association->error);
+    buffer_append_string(reason, text != NULL ? text : "no reason given");
+    if (ERR_GET_REASON(association->error) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+        buffer_printf(reason, ": %s", X509_verify_cert_error_string(SSL_get_verify_result(association->ssl)));
+    if (association->timed_out && association->too_large)
+        buffer_printf(reason, ": the client's certificates take more than %d octets",
+                      DTLS_CERTIFICATE_MESSAGE_MAX);
+    return true;
+}
+
+struct client_identity *dtls_association_client(const struct dtls_association *association)
+{
+    return association->client;
+}
+
+size_t dtls_association_record_limit(const struct dtls_association *association)
+{
+    const SSL_SESSION *session = SSL_get_session(association->ssl);
+    uint8_t code = session != NULL ? SSL_SESSION_get_max_fragment_length(session) : 0;
+    return code == 0 ? RECORD_OCTETS_MAX : (size_t)256 << code; /* 1: 2^9 ... 4: 2^12 */
+}
+
+static int bio_create(BIO *bio)
+{
+    BIO_set_init(bio, 1);
+    return 1;
+}
+
+static long bio_control(BIO *bio, int command, long number, void *pointer)
+{
+    (void)bio, (void)number, (void)pointer;
+    switch (command) {
+    case BIO_CTRL_FLUSH:
+    case BIO_CTRL_DGRAM_SET_NEXT_TIMEOUT:
+        return 1;
+    case BIO_CTRL_DGRAM_GET_MTU_OVERHEAD:
+        return IP_UDP_OVERHEAD;
+    default:
+        return 0;
+    }
+}
+
+/* OpenSSL gathers the records of a flight and writes a datagram of them at a time. It is never told of a
+ * failure: a network may lose any datagram. */
+static int bio_write(BIO *bio, const char *data, int len)
+{
+    struct dtls_association *association = BIO_get_data(bio);
+    struct bytes datagram = {(const uint8_t *)data, (size_t)len};
+    if (association->state == DTLS_HANDSHAKING)
+        dtls_flight_add(&association->flight, datagram);
+    association->events.send(association->events.user, datagram);
+    return len;
+}
+
+/* Hands out record by record: DTLSv1_listen would lose what stands behind the first one. */
+static int bio_read(BIO *bio, char *data, int size)
+{
+    struct dtls_association *association = BIO_get_data(bio);
+    struct dtls_record record;
+    BIO_clear_retry_flags(bio);
+    while (dtls_record_take(&association->input, &record)) {
+        if (record.whole.len > (size_t)size || !admit(association, &record))
+            continue;
+        memcpy(data, record.whole.at, record.whole.len);
+        return (int)record.whole.len;
+    }
+    association->input = (struct bytes){NULL, 0};
+    BIO_set_retry_read(bio);
+    return -1;
+}
+
+/* Before the handshake has finished, only what has a place in it. In TLS_ST_SR_CHANGE the ChangeCipherSpec
+ * has been read, and records of its epoch are worked off at once. */
+static bool admit(struct dtls_association *association, const struct dtls_record *record)
+{
+    if (association->state != DTLS_HANDSHAKING)
+        return true;
+    if (record->type == DTLS_APPLICATION_DATA)
+        return false;
+    if (record->epoch == 0)
+        return record->type != DTLS_HANDSHAKE || admit_messages(association, record->fragment);
+    if (SSL_get_state(association->ssl) == TLS_ST_SR_CHANGE)
+        return true;
+    return association->early_records++ < DTLS_EARLY_RECORDS_MAX;
+}
+
+static bool admit_messages(struct dtls_association *association, struct bytes fragment)
+{
+    struct dtls_handshake handshake;
+    while (fragment.len > 0) {
+        if (!dtls_handshake_take(&fragment, &handshake) || handshake.message_seq > DTLS_MESSAGE_SEQ_MAX)
+            return false;
+        if (handshake.length > DTLS_CERTIFICATE_MESSAGE_MAX) {
+            association->too_large = true;
+            return false;
+        }
+    }
+    return true;
+}
