@@ -251,6 +251,25 @@ static void gap_is_incomplete(void **state)
     upload_from(fixture, 1, 2, BODY_OCTETS);
 }
 
+/* A last block must follow what is there, even where it repeats octets of it; it may be empty. */
+static void last_block_ends_the_body(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint32_t num = 0; num < 3; num++) {
+        const struct coap_message request = block_of(fixture, num, 2, BODY_OCTETS);
+        ask(fixture, &request);
+    }
+    const struct coap_message early = block_of(fixture, 1, 2, 128);
+    assert_int_equal(ask(fixture, &early), BLOCK_RESPOND);
+    assert_response(fixture, CM_REQUEST_ENTITY_INCOMPLETE);
+
+    struct coap_message empty = block_of(fixture, 3, 2, BODY_OCTETS);
+    empty.block1.more = false;
+    empty.payload = (struct bytes){NULL, 0};
+    assert_int_equal(ask(fixture, &empty), BLOCK_DELIVER);
+    assert_int_equal(fixture->delivery.body.len, 192);
+}
+
 /* BLK-7: nothing is known of this transfer, of this path, of this query. */
 static void unknown_transfer_is_incomplete(void **state)
 {
@@ -269,8 +288,13 @@ static void unknown_transfer_is_incomplete(void **state)
     ask(fixture, &request);
     assert_response(fixture, CM_REQUEST_ENTITY_INCOMPLETE);
     request = block_of(fixture, 1, 2, BODY_OCTETS);
-    request.uri_path_count = 1;
-    request.uri_path[0] = BYTES_LITERAL("estsen");
+    request.uri_path[0] = BYTES_LITERAL("ests");
+    request.uri_path[1] = BYTES_LITERAL("en");
+    ask(fixture, &request);
+    assert_response(fixture, CM_REQUEST_ENTITY_INCOMPLETE);
+    request = block_of(fixture, 1, 2, BODY_OCTETS);
+    request.uri_path_count = request.uri_query_count = 1;
+    request.uri_query[0] = BYTES_LITERAL("sen");
     ask(fixture, &request);
     assert_response(fixture, CM_REQUEST_ENTITY_INCOMPLETE);
     upload_from(fixture, 1, 2, BODY_OCTETS);
@@ -585,6 +609,10 @@ static void representation_is_of_one_request(void **state)
         follow_up(fixture, others[i], 1, 5);
         assert_response(fixture, CM_REQUEST_ENTITY_INCOMPLETE);
     }
+    struct coap_message other_method = request;
+    other_method.code = CM_GET;
+    other_method.block2 = block_option(1, false, 5);
+    assert_int_equal(ask(fixture, &other_method), BLOCK_DELIVER);
     struct coap_message same = request;
     same.content_format.present = false; /* without a payload, some clients leave it out */
     follow_up(fixture, same, 1, 5);
@@ -804,6 +832,7 @@ int main(void)
         TEST(larger_blocks_than_asked_for_are_taken),
         TEST(block1_size_may_change_where_the_offset_fits),
         TEST(gap_is_incomplete),
+        TEST(last_block_ends_the_body),
         TEST(unknown_transfer_is_incomplete),
         TEST(changed_content_format_is_incomplete),
         TEST(repeated_block_is_acknowledged_again),

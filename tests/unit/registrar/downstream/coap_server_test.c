@@ -444,6 +444,11 @@ static void strange_segments_are_not_found(void **state)
                      "crts\x01x\x01x\x01x\x01x\x01x\x01x";
     receive(fixture, (struct bytes){nine, sizeof nine - 1});
     assert_code(fixture, CM_NOT_FOUND);
+    uint8_t nine_queries[] = "\x40\x01\x12\x35\xb3"
+                             "est\x04"
+                             "crts\x41x\x01x\x01x\x01x\x01x\x01x\x01x\x01x\x01x";
+    receive(fixture, (struct bytes){nine_queries, sizeof nine_queries - 1});
+    assert_code(fixture, CM_NOT_FOUND);
     assert_int_equal(fixture->started, 0);
 }
 
