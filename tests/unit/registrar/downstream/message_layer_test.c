@@ -512,8 +512,8 @@ static void ring_forgets_what_had_no_effect(void **state)
     fixture->answers_at_once = fixture->had_effect = true;
     receive(fixture, CM_CON, CM_POST, 2);
     fixture->had_effect = false;
-    for (uint16_t id = 3; id < 3 + 10 * MESSAGE_RING; id++) {
-        receive(fixture, CM_CON, CM_GET, id);
+    for (size_t id = 3; id < 3 + 10 * MESSAGE_RING; id++) {
+        receive(fixture, CM_CON, CM_GET, (uint16_t)id);
         wait_ms(fixture, 1000);
     }
     const size_t requests = fixture->requests;
