@@ -148,17 +148,20 @@ class EstServer:
 class Registrar:
     """est-registrar with a configuration that a test changes where it matters: changes={"coap": {"block_size": 64}}."""
 
-    def __init__(self, pki, upstream_url, folder, changes=None, wait=True, environment=None):
+    def __init__(self, pki, upstream_url, folder, changes=None, wait=True, environment=None, under=()):
         self.folder = pathlib.Path(folder)
         self.config = self.folder / "registrar.json"
         self.settings = merge(default_settings(pki, upstream_url), changes or {})
         self.config.write_text(json.dumps(self.settings, indent=2))
-        self.program = Program([REGISTRAR, "--config", self.config], environment=environment)
+        self.program = Program([*under, REGISTRAR, "--config", self.config], environment=environment)
         self.pid = self.program.process.pid
         if wait:
-            self.program.wait_for(r"ready:")
-            self.coaps = self._addresses("coaps")
-            self.coap = self._addresses("coap")
+            self.await_ready()
+
+    def await_ready(self):
+        self.program.wait_for(r"ready:")
+        self.coaps = self._addresses("coaps")
+        self.coap = self._addresses("coap")
 
     def _addresses(self, scheme):
         found = []
