@@ -39,7 +39,8 @@ struct server_settings {
 
 /* What has been seen so far. */
 struct server_counts {
-    unsigned connections, connections_peak; /* accepted; open at the same time, idle ones included */
+    unsigned connections,
+        connections_peak; /* accepted; open at the client at the same time, idle ones included */
     unsigned handshakes, gets, posts;
     char head[4096];   /* of the last request */
     char body[4096];   /* of the last request */
@@ -52,7 +53,8 @@ struct scripted_server *scripted_server_start(const struct server_settings *sett
 uint16_t scripted_server_port(const struct scripted_server *server);
 void scripted_server_count(struct scripted_server *server, struct server_counts *counts);
 
-/* Closes its end of every open connection by RST; it goes on to accept new ones. */
+/* Ends every open connection by RST, and returns when that is done; it goes on to accept new ones. Not while
+ * answer runs. */
 void scripted_server_drop_all(struct scripted_server *server);
 
 /* Ends all connections and threads. */
