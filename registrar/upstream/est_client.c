@@ -68,19 +68,18 @@ static void on_lost(void *user, struct https_connection *connection);
 static void count_and_log(const struct est_call *call, const struct est_response *response);
 static const char *result_text(enum est_result result);
 
-struct est_client *est_client_create(const struct upstream_settings *settings, struct event_base *base,
-                                     struct mailbox *mailbox, struct permit_pool *permits,
-                                     struct metrics *metrics, struct buffer *errors)
+struct est_client *est_client_create(const struct upstream_settings *settings,
+                                     const struct est_client_services *services, struct buffer *errors)
 {
     static const struct permit_events events = {on_granted, on_recall};
     struct est_client *client = calloc(1, sizeof *client);
     if (client == NULL)
         return NULL;
     client->settings = settings;
-    client->metrics = metrics;
+    client->metrics = services->metrics;
     buffer_init(&client->url, URL_OCTETS_MAX);
-    client->permits = permit_holder_create(permits, mailbox, &events, client);
-    if (client->permits == NULL || set_up(client, base, errors) != STATUS_OK) {
+    client->permits = permit_holder_create(services->permits, services->mailbox, &events, client);
+    if (client->permits == NULL || set_up(client, services->base, errors) != STATUS_OK) {
         est_client_free(client);
         return NULL;
     }
@@ -190,8 +189,10 @@ void est_client_free(struct est_client *client)
 {
     if (client == NULL)
         return;
-    while (client->calls != NULL)
-        call_free(client->calls);
+    for (struct est_call *call = client->calls, *next; call != NULL; call = next) {
+        next = call->next;
+        call_free(call);
+    }
     for (size_t i = 0; i < client->kept_count; i++)
         https_connection_free(client->kept[i]);
     free(client->kept);

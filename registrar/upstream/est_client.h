@@ -24,11 +24,19 @@ struct est_call_settings {
     void *user;
 };
 
-/* Borrows all. Loads the RA credentials and trust anchors: on failure NULL, and errors names file and cure.
- * SIGPIPE is ignored from here on, if it was not handled: TLS on a broken connection would raise it. */
-struct est_client *est_client_create(const struct upstream_settings *settings, struct event_base *base,
-                                     struct mailbox *mailbox, struct permit_pool *permits,
-                                     struct metrics *metrics, struct buffer *errors);
+/* What a client works with: of its worker, but for permits and metrics, which are the process's. Borrowed. */
+struct est_client_services {
+    struct event_base *base;
+    struct mailbox *mailbox; /* of base */
+    struct permit_pool *permits;
+    struct metrics *metrics;
+};
+
+/* Borrows settings, copies services. Loads the RA credentials and trust anchors: on failure NULL, and errors
+ * names file and cure. SIGPIPE is ignored from here on, if it was not handled: TLS on a broken connection
+ * would raise it. */
+struct est_client *est_client_create(const struct upstream_settings *settings,
+                                     const struct est_client_services *services, struct buffer *errors);
 
 /* Ends what still runs; its callbacks are not called any more. Not to be called from one of them. The mailbox
  * is freed later, and the permits after that. */

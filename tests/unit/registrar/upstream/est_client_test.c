@@ -38,8 +38,8 @@ static void start_client(struct upstream_fixture *fixture, struct test_client *t
     test->metrics = counters_create();
     test->permits = permit_pool_create(settings->max_connections, settings->queue, test->metrics);
     test->mailbox = mailbox_create(fixture->base);
-    test->client =
-        est_client_create(settings, fixture->base, test->mailbox, test->permits, test->metrics, &errors);
+    const struct est_client_services services = {fixture->base, test->mailbox, test->permits, test->metrics};
+    test->client = est_client_create(settings, &services, &errors);
     if (test->client == NULL)
         fail_msg("%s", buffer_string(&errors));
     buffer_free(&errors);
@@ -177,6 +177,7 @@ static void bad_settings_are_named(void **state)
     struct metrics *metrics = counters_create();
     struct permit_pool *permits = permit_pool_create(2, 2, metrics);
     struct mailbox *mailbox = mailbox_create(fixture->base);
+    const struct est_client_services services = {fixture->base, mailbox, permits, metrics};
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
         struct buffer errors, warnings;
         buffer_init(&errors, 4096);
@@ -187,7 +188,7 @@ static void bad_settings_are_named(void **state)
         assert_int_equal(est_client_check(&fixture->settings, &errors, &warnings), STATUS_MALFORMED);
         assert_non_null(strstr(buffer_string(&errors), "upstream.servers[0]: \""));
         buffer_reset(&errors);
-        assert_null(est_client_create(&fixture->settings, fixture->base, mailbox, permits, metrics, &errors));
+        assert_null(est_client_create(&fixture->settings, &services, &errors));
         assert_non_null(strstr(buffer_string(&errors), "upstream.servers[0]: \""));
         buffer_free(&errors);
         buffer_free(&warnings);
@@ -429,8 +430,8 @@ static void *run_worker(void *user)
     buffer_init(&errors, 4096);
     struct event_base *base = event_base_new();
     struct mailbox *mailbox = mailbox_create(base);
-    struct est_client *client =
-        est_client_create(worker->settings, base, mailbox, worker->permits, worker->metrics, &errors);
+    const struct est_client_services services = {base, mailbox, worker->permits, worker->metrics};
+    struct est_client *client = est_client_create(worker->settings, &services, &errors);
     if (client == NULL)
         abort();
     for (int i = 0; i < 5; i++) {
