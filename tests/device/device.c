@@ -53,6 +53,7 @@ static bool open_session(struct device *device);
 static bool on_connected(struct device *device);
 static bool start_exchange(struct device *device);
 static struct view channel_binding(const struct device *device);
+static bool on_silence(struct device *device);
 static bool send_message(struct device *device);
 static bool on_answer(struct device *device);
 static bool asks_for_patience(const struct exchange_answer *answer);
@@ -241,6 +242,7 @@ static bool open_session(struct device *device)
         .local_port = settings->local_port,
         .ack_timeout_ms = settings->ack_timeout_ms,
         .max_retransmit = settings->max_retransmit,
+        .handshake_retransmit = settings->handshake_retransmit,
         .on_response = take_response,
         .receiver = device,
     };
@@ -324,8 +326,18 @@ static bool exchange_messages(struct device *device)
         return on_broken_session(device);
     if (monotonic_ms() < device->response_due_ms)
         return false;
+    return on_silence(device);
+}
+
+/* The message may wait unacknowledged for ever: with NSTART 1 (RFC 7252 section 4.7) a new one needs a new
+ * session. */
+static bool on_silence(struct device *device)
+{
     explain(&device->result.trouble, "no response within %u ms", device->settings->response_timeout_ms);
-    return may_try_again(device) ? try_again_after(device, 0) : finish_operation(device, false);
+    if (!may_try_again(device))
+        return finish_operation(device, false);
+    drop_session(device, false);
+    return try_again_after(device, 0);
 }
 
 /* True so that the state of the exchange is looked at again. */

@@ -30,6 +30,7 @@ struct device_settings { /* everything in it is borrowed, for the life of the de
     uint16_t local_port;
     unsigned ack_timeout_ms;
     int max_retransmit;
+    int handshake_retransmit;
     unsigned response_timeout_ms; /* from the last message sent to its response */
     unsigned attempts;            /* of one operation, at least 1 */
     int64_t max_wait_ms;          /* the longest Max-Age that is waited for; -1: any */

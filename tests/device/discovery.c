@@ -66,8 +66,11 @@ static void ask_one(struct search *search, const struct server_address *where)
 
 static bool ask(struct search *search, const struct server_address *where)
 {
-    const struct session_settings settings = {
-        .server = where, .max_retransmit = -1, .on_response = take_response, .receiver = search};
+    const struct session_settings settings = {.server = where,
+                                              .max_retransmit = -1,
+                                              .handshake_retransmit = -1,
+                                              .on_response = take_response,
+                                              .receiver = search};
     const struct exchange_request request = {.method = COAP_REQUEST_CODE_GET,
                                              .path = "/.well-known/core",
                                              .query = search->discovery->query,

@@ -15,7 +15,7 @@
 /* RFC 7252 section 9.1.3.3 demands the first. */
 #define DEFAULT_GROUPS "P-256:X25519:P-384"
 
-enum { CCM_8 = 0xC0AE, GROUPS_LIMIT = 256 };
+enum { CCM_8 = 0xC0AE, GROUPS_LIMIT = 256, MOST_BACK_OFF = 8 };
 
 typedef void info_callback(const SSL *ssl, int where, int value);
 typedef int security_callback(const SSL *ssl, const SSL_CTX *context, int operation, int bits, int nid,
@@ -180,11 +180,14 @@ static void offer_fragment_length(SSL *ssl, unsigned octets)
     SSL_set_tlsext_max_fragment_length(ssl, code);
 }
 
-/* RFC 6347 section 4.2.4.1: doubled with each retransmission. */
+/* RFC 6347 section 4.2.4.1: doubled with each retransmission; not for ever, in a lab that is in a hurry. */
 static unsigned first_timeout(SSL *ssl, unsigned previous_us)
 {
     const struct dtls_client *client = SSL_get_ex_data(ssl, client_index);
-    return previous_us == 0 ? client->offer.timeout_ms * 1000 : previous_us * 2;
+    unsigned first_us = client->offer.timeout_ms * 1000;
+    if (previous_us == 0)
+        return first_us;
+    return previous_us < first_us * MOST_BACK_OFF ? previous_us * 2 : previous_us;
 }
 
 /* Newer OpenSSL rates CCM_8 below its default security level. Lowering the level would let weak certificates

@@ -158,6 +158,7 @@ static void settle(struct device_settings *settings, const struct materials *mat
         .local_port = (uint16_t)options->local_port,
         .ack_timeout_ms = options->ack_timeout_ms,
         .max_retransmit = options->has_max_retransmit ? (int)options->max_retransmit : -1,
+        .handshake_retransmit = options->has_handshake_retransmit ? (int)options->handshake_retransmit : -1,
         .response_timeout_ms = options->response_timeout_ms,
         .attempts = options->attempts,
         .max_wait_ms = options->has_max_wait ? (int64_t)options->max_wait_s * 1000 : -1,

@@ -70,6 +70,8 @@ static const struct entry entries[] = {
      "ACK_TIMEOUT (lab), below 1000 for DTLS flights too; default 2000", 0},
     {"max-retransmit", NUMBER, AT(max_retransmit), "N", 0, 20, "MAX_RETRANSMIT; default 4",
      AT(has_max_retransmit)},
+    {"handshake-retransmit", NUMBER, AT(handshake_retransmit), "N", 0, 11,
+     "of a DTLS flight; default: as --max-retransmit", AT(has_handshake_retransmit)},
     {"local-port", NUMBER, AT(local_port), "P", 1, 65535, "UDP port to send from", 0},
     {"ciphers", TEXT, AT(ciphers), "LIST", 0, 0,
      "DTLS cipher suites in OpenSSL's names; default: CCM_8 first", 0},

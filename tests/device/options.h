@@ -21,6 +21,8 @@ struct options { /* texts are borrowed from argv */
     STACK_OF(X509_EXTENSION) * asks; /* owned */
     unsigned accept, block_size, ack_timeout_ms, max_retransmit, response_timeout_ms;
     unsigned attempts, max_wait_s, timeout_s, discover_s, local_port, max_fragment, mtu;
+    unsigned handshake_retransmit;
+    bool has_handshake_retransmit;
     bool has_max_retransmit, has_max_wait;
     bool pop, pop_wrong, non, ask_size, renew, strict_anchors, no_ems;
     bool quiet, json, verbose, trace, help, version;

@@ -5,6 +5,17 @@
 
 #include "clock.h"
 
+enum { LIBCOAP_TIMEOUT_S = 10 };
+
+/* Retransmission faster than libcoap allows, see hurry_set. */
+struct hurry {
+    unsigned ack_timeout_ms; /* 0: libcoap keeps the time */
+    bool waiting;            /* for the answer to the last message */
+    unsigned first_ms;
+    unsigned retransmissions;
+    int64_t due_ms;
+};
+
 struct session {
     coap_context_t *context;
     coap_session_t *libcoap;
@@ -13,6 +24,8 @@ struct session {
     struct explanation trouble;
     struct server_address server;
     int64_t opened_ms;
+    uint16_t max_retransmit;
+    struct hurry hurry;
     unsigned flight_ms; /* how long the first flight of a handshake waits for an answer */
     void (*on_response)(void *receiver, const coap_pdu_t *response, const coap_address_t *from);
     void *receiver;
@@ -22,7 +35,10 @@ static bool create_context(struct session *session);
 static bool connect_session(struct session *session, const struct session_settings *settings);
 static coap_session_t *connect_dtls(struct session *session, const coap_address_t *local);
 static void local_address(coap_address_t *local, const struct server_address *server, uint16_t port);
-static void set_transmission(coap_session_t *libcoap, const struct session_settings *settings);
+static void set_transmission(struct session *session, const struct session_settings *settings);
+static void hurry_set(struct session *session, unsigned ack_timeout_ms);
+static void hurry_begin(struct hurry *hurry);
+static void hurry_process(struct session *session);
 static coap_response_t on_response(coap_session_t *libcoap, const coap_pdu_t *sent,
                                    const coap_pdu_t *received, const coap_mid_t id);
 static void on_nack(coap_session_t *libcoap, const coap_pdu_t *sent, const coap_nack_reason_t reason,
@@ -83,7 +99,7 @@ static bool connect_session(struct session *session, const struct session_settin
     }
     if (session->libcoap == NULL)
         return false;
-    set_transmission(session->libcoap, settings);
+    set_transmission(session, settings);
     return true;
 }
 
@@ -107,15 +123,61 @@ static void local_address(coap_address_t *local, const struct server_address *se
     coap_address_set_port(local, port);
 }
 
-static void set_transmission(coap_session_t *libcoap, const struct session_settings *settings)
+static void set_transmission(struct session *session, const struct session_settings *settings)
 {
     unsigned ms = settings->ack_timeout_ms;
-    if (ms != 0) {
-        coap_fixed_point_t timeout = {(uint16_t)(ms / 1000), (uint16_t)(ms % 1000)};
-        coap_session_set_ack_timeout(libcoap, timeout);
-    }
-    if (settings->max_retransmit >= 0)
-        coap_session_set_max_retransmit(libcoap, (uint16_t)settings->max_retransmit);
+    coap_fixed_point_t timeout = {(uint16_t)(ms / 1000), (uint16_t)(ms % 1000)};
+    session->max_retransmit =
+        settings->max_retransmit < 0 ? COAP_DEFAULT_MAX_RETRANSMIT : (uint16_t)settings->max_retransmit;
+    bool handshake = session->server.secure && settings->handshake_retransmit >= 0;
+    coap_session_set_max_retransmit(session->libcoap, handshake ? (uint16_t)settings->handshake_retransmit
+                                                                : session->max_retransmit);
+    if (ms >= 1000)
+        coap_session_set_ack_timeout(session->libcoap, timeout);
+    else if (ms > 0)
+        hurry_set(session, ms);
+}
+
+/* libcoap takes no ACK_TIMEOUT below one second. It gets one that never comes to bear, and is told at our own
+ * times that the time has come: coap_io_prepare_epoll retransmits what is due at the moment that it is given.
+ */
+static void hurry_set(struct session *session, unsigned ack_timeout_ms)
+{
+    const coap_fixed_point_t never = {LIBCOAP_TIMEOUT_S, 0};
+    const coap_fixed_point_t exactly = {1, 0};
+    coap_session_set_ack_timeout(session->libcoap, never);
+    coap_session_set_ack_random_factor(session->libcoap, exactly);
+    session->hurry.ack_timeout_ms = ack_timeout_ms;
+}
+
+/* RFC 7252 section 4.2: between ACK_TIMEOUT and that times ACK_RANDOM_FACTOR, 1.5. */
+static void hurry_begin(struct hurry *hurry)
+{
+    uint8_t dice = 0;
+    if (hurry->ack_timeout_ms == 0)
+        return;
+    coap_prng(&dice, sizeof(dice));
+    hurry->waiting = true;
+    hurry->retransmissions = 0;
+    hurry->first_ms = hurry->ack_timeout_ms + hurry->ack_timeout_ms * dice / 510;
+    hurry->due_ms = monotonic_ms() + hurry->first_ms;
+}
+
+/* libcoap's n-th retransmission is due LIBCOAP_TIMEOUT_S * 2^n after the one before; half as much again is
+ * late enough for that one and too early for the next. */
+static void hurry_process(struct session *session)
+{
+    coap_tick_t now;
+    struct hurry *hurry = &session->hurry;
+    if (!hurry->waiting || session->state != SESSION_CONNECTED || monotonic_ms() < hurry->due_ms)
+        return;
+    coap_ticks(&now);
+    coap_tick_t late =
+        ((coap_tick_t)LIBCOAP_TIMEOUT_S << hurry->retransmissions) * COAP_TICKS_PER_SECOND * 3 / 2;
+    hurry->waiting = hurry->retransmissions < session->max_retransmit;
+    hurry->retransmissions++;
+    hurry->due_ms += (int64_t)hurry->first_ms << hurry->retransmissions;
+    coap_io_prepare_epoll(session->context, now + late);
 }
 
 void session_close(struct session *session, bool silently)
@@ -138,6 +200,7 @@ void session_close(struct session *session, bool silently)
 void session_process(struct session *session)
 {
     coap_io_process(session->context, COAP_IO_NO_WAIT);
+    hurry_process(session);
 }
 
 int session_descriptor(const struct session *session)
@@ -150,6 +213,9 @@ int session_due_ms(const struct session *session)
     coap_tick_t now;
     coap_ticks(&now);
     unsigned due = coap_io_prepare_epoll(session->context, now);
+    int64_t left = session->hurry.due_ms - monotonic_ms();
+    if (session->hurry.waiting && (due == 0 || left < due))
+        return left < 0 ? 0 : (int)left;
     return due == 0 ? -1 : (int)due;
 }
 
@@ -173,6 +239,7 @@ bool session_was_refused(const struct session *session)
 
 bool session_send(struct session *session, coap_pdu_t *message)
 {
+    hurry_begin(&session->hurry);
     return coap_send(session->libcoap, message) != COAP_INVALID_MID;
 }
 
@@ -192,6 +259,7 @@ static coap_response_t on_response(coap_session_t *libcoap, const coap_pdu_t *se
     struct session *session = session_of(libcoap);
     (void)sent;
     (void)id;
+    session->hurry.waiting = false;
     session->on_response(session->receiver, received, coap_session_get_addr_remote(libcoap));
     return COAP_RESPONSE_OK;
 }
@@ -226,6 +294,8 @@ static int on_event(coap_session_t *libcoap, const coap_event_t event)
     if (event == COAP_EVENT_DTLS_CONNECTED) {
         dtls_client_connected(session->dtls, coap_session_get_tls(libcoap, NULL));
         session->state = SESSION_CONNECTED;
+        coap_session_set_max_retransmit(libcoap,
+                                        session->max_retransmit); /* it was the handshake's until now */
     } else if (event == COAP_EVENT_DTLS_CLOSED || event == COAP_EVENT_DTLS_ERROR) {
         fail(session, end_in_words(session));
     }

@@ -13,6 +13,7 @@ struct session_settings {
     uint16_t local_port;                 /* 0: any */
     unsigned ack_timeout_ms;             /* RFC 7252 section 4.8; 0: two seconds */
     int max_retransmit;                  /* -1: four */
+    int handshake_retransmit;            /* of a DTLS flight; -1: as max_retransmit */
     void (*on_response)(void *receiver, const coap_pdu_t *response, const coap_address_t *from);
     void *receiver;
 };

@@ -3,10 +3,12 @@
 Environment: EST_DEVICE and FAKE_REGISTRAR name the programs."""
 
 import base64
+import concurrent.futures
 import json
 import os
 import pathlib
 import re
+import selectors
 import shutil
 import socket
 import subprocess
@@ -211,6 +213,44 @@ def test_separate_response(device):
 def test_no_response(device):
     sen = device("--label", "silent", "--response-timeout-ms", 300, "--attempts", 2, "sen").by("sen")
     assert sen["trouble"] == "no response within 300 ms" and sen["attempts"] == 2
+
+
+def test_acknowledgement_timeout_below_a_second(pki):
+    """TX-1 with a lab's clock: 5 transmissions, each wait twice the one before, the first between 100 and 150 ms."""
+    silent = Server([FAKE_REGISTRAR, pki, CSRATTRS])
+    coaps = int(silent.process.stderr.readline().split()[1])
+    heard, ended = relay_until_silent(coaps, lambda port: run(
+        [EST_DEVICE, "--server", f"127.0.0.1:{port}", *identity(pki), "--ack-timeout-ms", "100", "--json", "crts", "att"]))
+    silent.stop()
+    crts, att = (json.loads(line) for line in ended.stdout.splitlines())
+    assert crts["ok"] and "MAX_RETRANSMIT" in att["trouble"]
+    waits = [later - earlier for earlier, later in zip(heard, heard[1:])]
+    assert len(heard) == 5 and 0.09 < waits[0] < 0.25
+    assert all(1.8 < later / earlier < 2.2 for earlier, later in zip(waits, waits[1:]))
+
+
+def relay_until_silent(port, device):
+    """A relay that lets one exchange after the handshake pass, and then only listens: when did what come after it?"""
+    front, back = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    front.bind(("127.0.0.1", 0))
+    back.connect(("127.0.0.1", port))
+    heard, address, application = [], None, 0
+    with front, back, concurrent.futures.ThreadPoolExecutor() as pool, selectors.DefaultSelector() as selector:
+        selector.register(front, selectors.EVENT_READ)
+        selector.register(back, selectors.EVENT_READ)
+        running = pool.submit(device, front.getsockname()[1])
+        while not running.done():
+            for key, _ in selector.select(0.1):
+                if key.fileobj is back:
+                    front.sendto(back.recv(65535), address)
+                    continue
+                datagram, address = front.recvfrom(65535)
+                application += datagram[0] == 23  # application_data (RFC 6347 section 4.1)
+                if application < 2:
+                    back.send(datagram)
+                elif datagram[0] == 23:
+                    heard.append(time.monotonic())
+        return heard, running.result()
 
 
 def test_non_confirmable(device):
