@@ -1,0 +1,420 @@
+#include "registrar/exchange/exchange.h"
+
+#include "common/log.h"
+#include "common/monotonic.h"
+#include "registrar/counters.h"
+#include "registrar/exchange/access_policy.h"
+#include "registrar/exchange/exchange_record.h"
+#include "registrar/exchange/inquiry.h"
+#include "registrar/exchange/pending_enrolments.h"
+#include "registrar/settings.h"
+#include "registrar/translate/request_body.h"
+#include "registrar/translate/response_body.h"
+
+#include <event2/event.h>
+
+#include <stdlib.h>
+
+/* Whoever has waited for /crts or /att for answer_within_ms comes back soon: the answer is shared. */
+#define GET_RETRY_S 5
+
+#define DIAGNOSTIC_OCTETS_MAX 128
+#define RECORD_OCTETS_MAX     1500
+#define SERIAL_DIGITS_MAX     64
+
+enum verdict {
+    NEXT,  /* on to the next stage */
+    WAIT,  /* the exchange will be resumed, at the next stage */
+    ANSWER /* the outcome is settled */
+};
+
+struct exchange {
+    struct exchange *next, *previous;
+    struct exchanges *owner;
+    const struct est_request *request; /* borrowed; NULL once exchange_start has returned */
+    const struct est_operation *operation;
+    struct bytes label; /* borrowed from the settings */
+    struct client_identity *client;
+    struct est_reply reply;
+    size_t stage;
+    uint64_t started_ms;
+    struct event *deadline; /* DLY-3 */
+
+    enum content_format format; /* of the answer */
+    struct certificate_request *csr;
+    struct buffer body; /* for the EST server */
+    struct inquiry *inquiry;
+    struct est_outcome outcome;
+    struct buffer representation; /* of a result, in the format asked for */
+    uint8_t answered;             /* the code that the device got; 0: none yet */
+};
+
+struct exchanges {
+    struct exchange_services services;
+    struct exchange *first;
+    size_t count;
+};
+
+static enum verdict authenticate(struct exchange *exchange);
+static enum verdict decode_request(struct exchange *exchange);
+static enum verdict authorise(struct exchange *exchange);
+static enum verdict translate_request(struct exchange *exchange);
+static enum verdict ask_est_server(struct exchange *exchange);
+static enum verdict translate_response(struct exchange *exchange);
+
+/* The way of every request, one way only. */
+static enum verdict (*const path[])(struct exchange *) = {
+    authenticate,       /* RFC 9148 section 5        */
+    decode_request,     /* section 4.3               */
+    authorise,          /* RFC 7030 section 3.7      */
+    translate_request,  /* section 5                 */
+    ask_est_server,     /* WAITs for HTTPS           */
+    translate_response, /* sections 4.3, 4.5 and 5   */
+};
+
+#define PATH_LENGTH (sizeof(path) / sizeof(path[0]))
+
+static void walk(struct exchange *exchange);
+static void finish(struct exchange *exchange);
+static struct exchange *create(struct exchanges *owner, const struct est_request *request,
+                               const struct est_reply *reply);
+static void destroy(struct exchange *exchange);
+static void answer_overload(struct exchanges *exchanges, const struct est_reply *reply);
+static void answer(struct exchange *exchange);
+static bool reply_with(struct exchange *exchange, const struct est_answer *answer);
+static void log_exchange(const struct exchange *exchange);
+
+void exchange_start(struct exchanges *exchanges, const struct est_request *request,
+                    const struct est_reply *reply)
+{
+    struct exchange *exchange = create(exchanges, request, reply);
+    metrics_add(exchanges->services.metrics, COUNTER_EXCHANGES_STARTED, 1);
+    if (exchange == NULL)
+        answer_overload(exchanges, reply);
+    else
+        walk(exchange);
+}
+
+static void walk(struct exchange *exchange)
+{
+    enum verdict verdict = NEXT;
+    while (verdict == NEXT && exchange->stage < PATH_LENGTH)
+        verdict = path[exchange->stage++](exchange);
+    exchange->request = NULL;
+    if (verdict != WAIT)
+        finish(exchange);
+}
+
+static void finish(struct exchange *exchange)
+{
+    if (exchange->answered == 0)
+        answer(exchange);
+    log_exchange(exchange);
+    destroy(exchange);
+}
+
+/* The stages. */
+
+static enum verdict refuse(struct exchange *exchange, uint8_t code, const char *diagnostic);
+static enum verdict read_csr(struct exchange *exchange);
+static void on_outcome(void *user);
+
+/* DTLS has proved who the client is; nobody gets here without (RFC 9148 section 3). */
+static enum verdict authenticate(struct exchange *exchange)
+{
+    return exchange->client == NULL ? refuse(exchange, CM_UNAUTHORIZED, "") : NEXT;
+}
+
+static enum verdict decode_request(struct exchange *exchange)
+{
+    const struct est_request *request = exchange->request;
+    if (request->method != exchange->operation->method)
+        return refuse(exchange, CM_METHOD_NOT_ALLOWED, "");
+    uint8_t code = est_operation_check_formats(exchange->operation, request->accept, request->content_format);
+    if (code != 0)
+        return refuse(exchange, code, "");
+    exchange->format = request->accept.present ? (enum content_format)request->accept.value
+                                               : exchange->operation->response[0];
+    return request->method == CM_POST ? read_csr(exchange) : NEXT;
+}
+
+/* PAY-10 */
+static enum verdict read_csr(struct exchange *exchange)
+{
+    struct bytes body = exchange->request->body;
+    if (body.len == 0)
+        return refuse(exchange, CM_BAD_REQUEST, "there is no CSR in the request");
+    switch (certificate_request_parse(body, &exchange->csr)) {
+    case STATUS_OK:
+        break;
+    case STATUS_NO_MEMORY:
+        return refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
+    default:
+        return refuse(exchange, CM_BAD_REQUEST, "this is no CSR in DER");
+    }
+    if (certificate_request_verify(exchange->csr) != STATUS_OK)
+        return refuse(exchange, CM_BAD_REQUEST, "the CSR's signature does not verify");
+    return NEXT;
+}
+
+static enum verdict authorise(struct exchange *exchange)
+{
+    if (exchange->csr == NULL)
+        return NEXT;
+    struct buffer reason;
+    buffer_init(&reason, DIAGNOSTIC_OCTETS_MAX);
+    enum status status = access_policy_check(&exchange->owner->services.settings->access, exchange->client,
+                                             exchange->csr, &reason);
+    enum verdict verdict =
+        status == STATUS_OK ? NEXT : refuse(exchange, CM_FORBIDDEN, buffer_string(&reason));
+    buffer_free(&reason);
+    return verdict;
+}
+
+static enum verdict translate_request(struct exchange *exchange)
+{
+    if (exchange->csr == NULL)
+        return NEXT;
+    switch (request_body_encode(&exchange->owner->services.settings->upstream, exchange->request->body,
+                                &exchange->body)) {
+    case STATUS_OK:
+        return NEXT;
+    case STATUS_TOO_LARGE:
+        return refuse(exchange, CM_REQUEST_ENTITY_TOO_LARGE, "");
+    default:
+        return refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
+    }
+}
+
+static enum verdict ask_est_server(struct exchange *exchange)
+{
+    const struct inquiry_subject subject = {
+        .operation = exchange->operation,
+        .label = exchange->label,
+        .client = exchange->client,
+        .csr = exchange->csr,
+        .outcome = &exchange->outcome,
+        .done = on_outcome,
+        .user = exchange,
+    };
+    exchange->inquiry = inquiry_create(&exchange->owner->services, &subject);
+    if (exchange->inquiry == NULL)
+        return refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
+    enum inquiry_verdict verdict = inquiry_ask(exchange->inquiry, buffer_view(&exchange->body));
+    buffer_free(&exchange->body);
+    return verdict == INQUIRY_WAITS ? WAIT : NEXT;
+}
+
+static void on_outcome(void *user)
+{
+    walk(user);
+}
+
+static enum verdict translate_response(struct exchange *exchange)
+{
+    const struct est_settings *settings = &exchange->owner->services.settings->est;
+    struct est_outcome *outcome = &exchange->outcome;
+    if (outcome->kind == OUTCOME_NOTHING)
+        outcome->code = response_body_none(exchange->operation, settings, &exchange->representation);
+    if (outcome->kind != OUTCOME_RESULT)
+        return ANSWER;
+    switch (response_body_present(exchange->operation, settings, exchange->format,
+                                  buffer_view(&outcome->content), exchange->csr, &exchange->representation)) {
+    case STATUS_OK:
+        return ANSWER;
+    case STATUS_UNSUPPORTED:
+        return refuse(exchange, CM_NOT_ACCEPTABLE, ""); /* CF-6 */
+    default:
+        return refuse(exchange, CM_BAD_GATEWAY, "the EST server's answer is of no use");
+    }
+}
+
+static enum verdict refuse(struct exchange *exchange, uint8_t code, const char *diagnostic)
+{
+    const struct exchange_services *services = &exchange->owner->services;
+    est_outcome_refuse(&exchange->outcome, code, diagnostic);
+    if (code == CM_SERVICE_UNAVAILABLE)
+        exchange->outcome.max_age_s = services->settings->est.retry_after_s;
+    if (CM_CODE_CLASS(code) == 4)
+        metrics_add(services->metrics, COUNTER_EXCHANGES_REFUSED, 1);
+    return ANSWER;
+}
+
+/* Answers. */
+
+static void answer(struct exchange *exchange)
+{
+    const struct est_outcome *outcome = &exchange->outcome;
+    bool success = CM_CODE_CLASS(outcome->code) == 2;
+    struct bytes payload = buffer_view(success ? &exchange->representation : &outcome->content);
+    size_t der_max = request_body_der_max(&exchange->owner->services.settings->upstream);
+    const struct est_answer full = {
+        .code = outcome->code,
+        .content_format = success && payload.len > 0 ? exchange->format : CONTENT_FORMAT_NONE,
+        .max_age = {outcome->code == CM_SERVICE_UNAVAILABLE || outcome->code == CM_CONTENT,
+                    outcome->max_age_s}, /* RSP-2, RSP-4 */
+        .size1 = {outcome->code == CM_REQUEST_ENTITY_TOO_LARGE && der_max <= UINT32_MAX, (uint32_t)der_max},
+        .payload = payload,
+        .had_effect = exchange->inquiry != NULL && inquiry_report(exchange->inquiry).reached,
+    };
+    if (reply_with(exchange, &full) && success)
+        inquiry_delivered(exchange->inquiry);
+}
+
+/* DLY-3: the EST server is silent for too long. An enrolment runs on, and so does a fetch that others wait
+ * for. */
+static void on_deadline(evutil_socket_t fd, short what, void *user)
+{
+    (void)fd, (void)what;
+    struct exchange *exchange = user;
+    bool is_post = exchange->operation->method == CM_POST;
+    uint32_t max_s = exchange->owner->services.settings->est.retry_after_max_s;
+    uint64_t running_ms = monotonic_ms() - exchange->started_ms;
+    const struct est_answer early = {
+        .code = CM_SERVICE_UNAVAILABLE,
+        .content_format = CONTENT_FORMAT_NONE,
+        .max_age = {true, is_post ? pending_retry_after_s(running_ms, max_s) : GET_RETRY_S},
+        .had_effect = is_post,
+    };
+    reply_with(exchange, &early);
+    if (inquiry_leave(exchange->inquiry)) {
+        est_outcome_refuse(&exchange->outcome, early.code, "");
+        finish(exchange);
+    }
+}
+
+static void answer_overload(struct exchanges *exchanges, const struct est_reply *reply)
+{
+    const struct est_answer overload = {
+        .code = CM_SERVICE_UNAVAILABLE,
+        .content_format = CONTENT_FORMAT_NONE,
+        .max_age = {true, exchanges->services.settings->est.retry_after_s},
+    };
+    metrics_add(exchanges->services.metrics, COUNTER_EXCHANGES_ANSWERED, 1);
+    reply->answer(reply->user, reply->association, reply->request, &overload);
+}
+
+static bool reply_with(struct exchange *exchange, const struct est_answer *answer)
+{
+    const struct est_reply *reply = &exchange->reply;
+    exchange->answered = answer->code;
+    metrics_add(exchange->owner->services.metrics, COUNTER_EXCHANGES_ANSWERED, 1);
+    return reply->answer(reply->user, reply->association, reply->request, answer);
+}
+
+/* SEC-2 */
+static void log_exchange(const struct exchange *exchange)
+{
+    const struct est_outcome *outcome = &exchange->outcome;
+    struct inquiry_report report = {.source = "registrar"};
+    struct buffer line, serial;
+    buffer_init(&line, RECORD_OCTETS_MAX);
+    buffer_init(&serial, SERIAL_DIGITS_MAX);
+    if (exchange->inquiry != NULL)
+        report = inquiry_report(exchange->inquiry);
+    if (outcome->kind == OUTCOME_RESULT && exchange->csr != NULL)
+        response_body_serial(buffer_view(&outcome->content), exchange->csr, &serial);
+    const struct exchange_record record = {
+        .client = exchange->client,
+        .operation = exchange->operation,
+        .label = exchange->label,
+        .source = report.source,
+        .http_status = report.http_status,
+        .code = exchange->answered,
+        .outcome = exchange->answered == outcome->code ? 0 : outcome->code,
+        .elapsed_ms = (uint32_t)(monotonic_ms() - exchange->started_ms),
+        .serial = buffer_view(&serial),
+        .diagnostic =
+            outcome->kind == OUTCOME_RESULT ? (struct bytes){NULL, 0} : buffer_view(&outcome->content),
+    };
+    exchange_record_write(&record, &line);
+    log_info("exchange", "%s", buffer_string(&line));
+    buffer_free(&line);
+    buffer_free(&serial);
+}
+
+/* From beginning to end. */
+
+static enum status set_deadline(struct exchange *exchange);
+
+struct exchanges *exchanges_create(const struct exchange_services *services)
+{
+    struct exchanges *exchanges = calloc(1, sizeof(*exchanges));
+    if (exchanges != NULL)
+        exchanges->services = *services;
+    return exchanges;
+}
+
+void exchanges_free(struct exchanges *exchanges)
+{
+    if (exchanges == NULL)
+        return;
+    while (exchanges->first != NULL)
+        destroy(exchanges->first);
+    free(exchanges);
+}
+
+size_t exchanges_running(const struct exchanges *exchanges)
+{
+    return exchanges->count;
+}
+
+static struct exchange *create(struct exchanges *owner, const struct est_request *request,
+                               const struct est_reply *reply)
+{
+    size_t limit = owner->services.settings->upstream.max_response_bytes;
+    struct exchange *exchange = calloc(1, sizeof(*exchange));
+    if (exchange == NULL)
+        return NULL;
+    exchange->owner = owner;
+    exchange->request = request;
+    exchange->operation = request->route.operation;
+    exchange->label = request->route.label;
+    exchange->client = request->client == NULL ? NULL : client_identity_hold(request->client);
+    exchange->reply = *reply;
+    exchange->started_ms = monotonic_ms();
+    buffer_init(&exchange->body, 2 * request->body.len + 64); /* base64 with its line ends */
+    buffer_init(&exchange->representation, limit);
+    est_outcome_init(&exchange->outcome, limit);
+
+    exchange->next = owner->first;
+    if (exchange->next != NULL)
+        exchange->next->previous = exchange;
+    owner->first = exchange;
+    owner->count++;
+    if (set_deadline(exchange) == STATUS_OK)
+        return exchange;
+    destroy(exchange);
+    return NULL;
+}
+
+static enum status set_deadline(struct exchange *exchange)
+{
+    uint32_t within_ms = exchange->owner->services.settings->coap.answer_within_ms;
+    struct timeval within = {within_ms / 1000, within_ms % 1000 * 1000};
+    exchange->deadline = evtimer_new(exchange->owner->services.base, on_deadline, exchange);
+    return exchange->deadline != NULL && evtimer_add(exchange->deadline, &within) == 0 ? STATUS_OK
+                                                                                       : STATUS_NO_MEMORY;
+}
+
+static void destroy(struct exchange *exchange)
+{
+    struct exchanges *owner = exchange->owner;
+    if (exchange->previous != NULL)
+        exchange->previous->next = exchange->next;
+    else
+        owner->first = exchange->next;
+    if (exchange->next != NULL)
+        exchange->next->previous = exchange->previous;
+    owner->count--;
+    if (exchange->deadline != NULL)
+        event_free(exchange->deadline);
+    inquiry_free(exchange->inquiry);
+    if (exchange->client != NULL)
+        client_identity_release(exchange->client);
+    certificate_request_free(exchange->csr);
+    buffer_free(&exchange->body);
+    buffer_wipe(&exchange->representation);
+    est_outcome_free(&exchange->outcome);
+    free(exchange);
+}

@@ -1,0 +1,335 @@
+#include "registrar/exchange/inquiry.h"
+
+#include "common/log.h"
+#include "common/monotonic.h"
+#include "registrar/exchange/pending_enrolments.h"
+#include "registrar/upstream/est_client.h"
+#include "registrar/upstream/response_cache.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+
+/* What has to be given back when it ends. */
+enum claim {
+    CLAIM_NOTHING,
+    CLAIM_ENTRY, /* of the pending table: settle it */
+    CLAIM_FETCH, /* of the response cache: report it */
+    CLAIM_TURN   /* among those who wait for the response cache: leave */
+};
+
+struct inquiry {
+    const struct exchange_services *services;
+    struct inquiry_subject subject;
+    struct inquiry_report report;
+    enum claim claim;
+    bool orphaned; /* its exchange is gone, and only a letter is still on its way */
+    struct pending_key key;
+    struct cache_waiter waiter;
+};
+
+static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct bytes body);
+static enum inquiry_verdict ask_for_shared(struct inquiry *inquiry);
+static void abandon(struct inquiry *inquiry);
+static enum inquiry_verdict refuse(struct inquiry *inquiry, uint8_t code, uint32_t max_age_s);
+static void settle(struct inquiry *inquiry);
+static void share(struct inquiry *inquiry);
+
+struct inquiry *inquiry_create(const struct exchange_services *services,
+                               const struct inquiry_subject *subject)
+{
+    struct inquiry *inquiry = calloc(1, sizeof(*inquiry));
+    if (inquiry == NULL)
+        return NULL;
+    inquiry->services = services;
+    inquiry->subject = *subject;
+    inquiry->report.source = subject->csr != NULL ? "pending" : "cache";
+    cached_response_init(&inquiry->waiter.response, services->settings->upstream.max_response_bytes);
+    return inquiry;
+}
+
+void inquiry_free(struct inquiry *inquiry)
+{
+    if (inquiry == NULL)
+        return;
+    if (inquiry->claim == CLAIM_TURN && !response_cache_leave(inquiry->services->cache, &inquiry->waiter)) {
+        inquiry->orphaned = true; /* until its letter is opened */
+        return;
+    }
+    abandon(inquiry);
+    cached_response_free(&inquiry->waiter.response);
+    free(inquiry);
+}
+
+/* Gives back what others count on. */
+static void abandon(struct inquiry *inquiry)
+{
+    struct est_outcome *outcome = inquiry->subject.outcome;
+    if (inquiry->claim != CLAIM_ENTRY && inquiry->claim != CLAIM_FETCH)
+        return;
+    est_outcome_refuse(outcome, CM_SERVICE_UNAVAILABLE, "the registrar stops");
+    outcome->max_age_s = inquiry->services->settings->est.retry_after_s;
+    if (inquiry->claim == CLAIM_FETCH) {
+        share(inquiry);
+        return;
+    }
+    if (inquiry->report.reached)
+        outcome->kind = OUTCOME_IN_DOUBT;
+    settle(inquiry);
+}
+
+enum inquiry_verdict inquiry_ask(struct inquiry *inquiry, struct bytes body)
+{
+    return inquiry->subject.csr != NULL ? ask_for_enrolment(inquiry, body) : ask_for_shared(inquiry);
+}
+
+struct inquiry_report inquiry_report(const struct inquiry *inquiry)
+{
+    return inquiry->report;
+}
+
+bool inquiry_leave(struct inquiry *inquiry)
+{
+    if (inquiry->claim != CLAIM_TURN || !response_cache_leave(inquiry->services->cache, &inquiry->waiter))
+        return false;
+    inquiry->claim = CLAIM_NOTHING;
+    return true;
+}
+
+static enum inquiry_verdict refuse(struct inquiry *inquiry, uint8_t code, uint32_t max_age_s)
+{
+    est_outcome_refuse(inquiry->subject.outcome, code, "");
+    inquiry->subject.outcome->max_age_s = max_age_s;
+    return INQUIRY_ANSWERED;
+}
+
+/* An enrolment. */
+
+static enum status make_key(struct inquiry *inquiry);
+static enum inquiry_verdict post(struct inquiry *inquiry, struct bytes body);
+static enum status ask(struct inquiry *inquiry, struct bytes body,
+                       void (*done)(void *, const struct est_response *));
+static void on_sending(void *user);
+static void on_enrolled(void *user, const struct est_response *response);
+static void judge(struct inquiry *inquiry, const struct est_response *response);
+static void tell_of_doubt(const struct inquiry *inquiry, const char *reason);
+
+static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct bytes body)
+{
+    struct est_outcome *outcome = inquiry->subject.outcome;
+    struct pending_outcome found;
+    if (make_key(inquiry) != STATUS_OK)
+        return refuse(inquiry, CM_INTERNAL_SERVER_ERROR, 0);
+    switch (pending_enrolments_ask(inquiry->services->pending, &inquiry->key, monotonic_ms(), &found,
+                                   &outcome->content)) {
+    case PENDING_ANSWER:
+        inquiry->report.reached = true;
+        outcome->kind = OUTCOME_RESULT;
+        outcome->code = CM_CHANGED;
+        return INQUIRY_ANSWERED;
+    case PENDING_ASK:
+        if (found.repeats_in_doubt)
+            tell_of_doubt(inquiry, "it is asked again, which may become a second issue");
+        return post(inquiry, body);
+    case PENDING_LATER:
+    case PENDING_FULL:
+        break;
+    }
+    return refuse(inquiry, CM_SERVICE_UNAVAILABLE, found.retry_after_s);
+}
+
+static enum status make_key(struct inquiry *inquiry)
+{
+    const struct inquiry_subject *subject = &inquiry->subject;
+    uint8_t digest[32];
+    enum status status = certificate_request_digest(subject->csr, digest);
+    if (status != STATUS_OK)
+        return status;
+    return pending_key_make(client_identity_fingerprint(subject->client),
+                            bytes_from_string(subject->operation->name), subject->label, digest,
+                            &inquiry->key);
+}
+
+static enum inquiry_verdict post(struct inquiry *inquiry, struct bytes body)
+{
+    inquiry->claim = CLAIM_ENTRY;
+    if (ask(inquiry, body, on_enrolled) == STATUS_OK)
+        return INQUIRY_WAITS;
+    refuse(inquiry, CM_SERVICE_UNAVAILABLE, inquiry->services->settings->est.retry_after_s);
+    settle(inquiry);
+    return INQUIRY_ANSWERED;
+}
+
+static enum status ask(struct inquiry *inquiry, struct bytes body,
+                       void (*done)(void *, const struct est_response *))
+{
+    const struct est_call_settings call = {
+        .operation = inquiry->subject.operation,
+        .label = inquiry->subject.label,
+        .body = body,
+        .sending = on_sending,
+        .done = done,
+        .user = inquiry,
+    };
+    return est_client_ask(inquiry->services->est_client, &call);
+}
+
+/* Recorded before the first octet leaves. */
+static void on_sending(void *user)
+{
+    struct inquiry *inquiry = user;
+    if (inquiry->claim != CLAIM_ENTRY)
+        return;
+    inquiry->report.reached = true;
+    pending_enrolments_sent(inquiry->services->pending, &inquiry->key);
+}
+
+static void on_enrolled(void *user, const struct est_response *response)
+{
+    struct inquiry *inquiry = user;
+    judge(inquiry, response);
+    settle(inquiry);
+    inquiry->subject.done(inquiry->subject.user);
+}
+
+static void judge(struct inquiry *inquiry, const struct est_response *response)
+{
+    static const char *const sources[] = {
+        [EST_ANSWERED] = "http", [EST_NOT_SENT] = "unreachable", [EST_TIMEOUT] = "timeout",
+        [EST_BROKEN] = "broken", [EST_UNTRUSTED] = "untrusted",  [EST_QUEUE_FULL] = "queue",
+    };
+    const struct est_question question = {
+        .operation = inquiry->subject.operation,
+        .settings = inquiry->services->settings,
+        .csr = inquiry->subject.csr,
+        .now_unix = time(NULL),
+    };
+    inquiry->report.source = sources[response->result];
+    inquiry->report.http_status = response->http_status;
+    est_outcome_judge(&question, response, inquiry->subject.outcome);
+}
+
+/* Tells the pending table how it went. */
+static void settle(struct inquiry *inquiry)
+{
+    struct pending_enrolments *pending = inquiry->services->pending;
+    struct est_outcome *outcome = inquiry->subject.outcome;
+    uint64_t now_ms = monotonic_ms();
+    inquiry->claim = CLAIM_NOTHING;
+    switch (outcome->kind) {
+    case OUTCOME_RESULT:
+        if (pending_enrolments_ready(pending, &inquiry->key, now_ms, buffer_view(&outcome->content)) !=
+            STATUS_OK)
+            tell_of_doubt(inquiry, "a repetition would not be recognised: no room for the certificate");
+        break;
+    case OUTCOME_WAIT:
+        pending_enrolments_wait(pending, &inquiry->key, now_ms, outcome->max_age_s);
+        break;
+    case OUTCOME_IN_DOUBT:
+        tell_of_doubt(inquiry, buffer_string(&outcome->content));
+        pending_enrolments_in_doubt(pending, &inquiry->key, now_ms);
+        break;
+    case OUTCOME_NOTHING:
+    case OUTCOME_REFUSED:
+        pending_enrolments_refused(pending, &inquiry->key, now_ms);
+        break;
+    }
+}
+
+static void tell_of_doubt(const struct inquiry *inquiry, const char *reason)
+{
+    const struct inquiry_subject *subject = &inquiry->subject;
+    log_warning("exchange", "enrolment in doubt: client=\"%s\" operation=%s label=\"%.*s\": %s",
+                client_identity_name(subject->client), subject->operation->name, (int)subject->label.len,
+                (const char *)subject->label.at, reason);
+}
+
+void inquiry_delivered(struct inquiry *inquiry)
+{
+    if (inquiry->subject.csr != NULL)
+        pending_enrolments_delivered(inquiry->services->pending, &inquiry->key, monotonic_ms());
+}
+
+/* What everybody gets alike. */
+
+static void on_fetched(void *user, const struct est_response *response);
+static void on_letter(struct letter *letter);
+static void adopt(struct inquiry *inquiry);
+
+static enum inquiry_verdict ask_for_shared(struct inquiry *inquiry)
+{
+    const struct exchange_services *services = inquiry->services;
+    inquiry->waiter.mailbox = services->mailbox;
+    inquiry->waiter.letter.open = on_letter;
+    switch (response_cache_ask(services->cache, inquiry->subject.operation->id, inquiry->subject.label,
+                               monotonic_ms(), &inquiry->waiter)) {
+    case CACHE_HIT:
+        adopt(inquiry);
+        return INQUIRY_ANSWERED;
+    case CACHE_WAIT:
+        inquiry->claim = CLAIM_TURN;
+        return INQUIRY_WAITS;
+    case CACHE_FETCH:
+        break;
+    }
+    inquiry->claim = CLAIM_FETCH;
+    if (ask(inquiry, (struct bytes){NULL, 0}, on_fetched) == STATUS_OK)
+        return INQUIRY_WAITS;
+    refuse(inquiry, CM_SERVICE_UNAVAILABLE, services->settings->est.retry_after_s);
+    share(inquiry);
+    return INQUIRY_ANSWERED;
+}
+
+static void on_fetched(void *user, const struct est_response *response)
+{
+    struct inquiry *inquiry = user;
+    judge(inquiry, response);
+    share(inquiry);
+    inquiry->subject.done(inquiry->subject.user);
+}
+
+/* Tells all who wait. What is not there counts as a result without octets; it is kept as long as one. */
+static void share(struct inquiry *inquiry)
+{
+    const struct est_outcome *outcome = inquiry->subject.outcome;
+    struct cached_response *shared = &inquiry->waiter.response;
+    bool is_result = outcome->kind == OUTCOME_RESULT || outcome->kind == OUTCOME_NOTHING;
+    shared->code = is_result ? 0 : outcome->code;
+    shared->max_age_s = outcome->max_age_s;
+    buffer_reset(&shared->der);
+    buffer_append(&shared->der, buffer_view(&outcome->content));
+    inquiry->claim = CLAIM_NOTHING;
+    response_cache_fetched(inquiry->services->cache, inquiry->subject.operation->id, inquiry->subject.label,
+                           monotonic_ms(), shared);
+}
+
+/* The fetch that this one waited for is done. */
+static void on_letter(struct letter *letter)
+{
+    struct cache_waiter *waiter = CONTAINER_OF(letter, struct cache_waiter, letter);
+    struct inquiry *inquiry = CONTAINER_OF(waiter, struct inquiry, waiter);
+    inquiry->claim = CLAIM_NOTHING;
+    if (inquiry->orphaned) {
+        inquiry_free(inquiry);
+        return;
+    }
+    adopt(inquiry);
+    inquiry->subject.done(inquiry->subject.user);
+}
+
+static void adopt(struct inquiry *inquiry)
+{
+    const struct cached_response *shared = &inquiry->waiter.response;
+    struct est_outcome *outcome = inquiry->subject.outcome;
+    refuse(inquiry, shared->code, shared->max_age_s);
+    buffer_append(&outcome->content, buffer_view(&shared->der));
+    if (outcome->content.status != STATUS_OK) {
+        refuse(inquiry, CM_INTERNAL_SERVER_ERROR, 0);
+        return;
+    }
+    if (shared->code != 0)
+        return;
+    outcome->kind = shared->der.len > 0 ? OUTCOME_RESULT : OUTCOME_NOTHING;
+    outcome->code = shared->der.len > 0 ? CM_CONTENT : CM_NOT_FOUND;
+}

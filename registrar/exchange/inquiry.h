@@ -1,0 +1,56 @@
+/* What is asked of the EST server, once, however often devices ask: an enrolment through the pending table
+ * (DLY-3, DLY-4), what everybody gets alike through the response cache. */
+#ifndef ESTUARY_REGISTRAR_EXCHANGE_INQUIRY_H
+#define ESTUARY_REGISTRAR_EXCHANGE_INQUIRY_H
+
+#include "common/bytes.h"
+#include "registrar/exchange/est_outcome.h"
+#include "registrar/exchange/exchange.h"
+#include "registrar/protocol/certificate_request.h"
+
+struct inquiry;
+
+/* All is borrowed until inquiry_free. */
+struct inquiry_subject {
+    const struct est_operation *operation;
+    struct bytes label;
+    const struct client_identity *client;
+    const struct certificate_request *csr; /* NULL for GETs */
+    struct est_outcome *outcome;           /* what it comes to is written here */
+    void (*done)(void *user);              /* the outcome is here; never before inquiry_ask returns */
+    void *user;
+};
+
+/* What the log and the message layer want to know. */
+struct inquiry_report {
+    const char *source;   /* "cache", "pending", "timeout" …: static */
+    unsigned http_status; /* 0: none */
+    bool reached;         /* the EST server has or may have acted on it */
+};
+
+enum inquiry_verdict {
+    INQUIRY_ANSWERED, /* the outcome is here already, and done will not be called */
+    INQUIRY_WAITS     /* done will be called once */
+};
+
+/* Gives; NULL: no memory. services outlives it. */
+struct inquiry *inquiry_create(const struct exchange_services *services,
+                               const struct inquiry_subject *subject);
+
+/* Asks, or finds out without asking. body is for the EST server, empty for GETs; it is copied. */
+enum inquiry_verdict inquiry_ask(struct inquiry *inquiry, struct bytes body);
+
+struct inquiry_report inquiry_report(const struct inquiry *inquiry);
+
+/* The device was handed the result. */
+void inquiry_delivered(struct inquiry *inquiry);
+
+/* Whether nobody needs the outcome: true for whoever merely waits for what another exchange fetches, and done
+ * will then not be called. An enrolment is never left, nor is a fetch that others wait for. */
+bool inquiry_leave(struct inquiry *inquiry);
+
+/* Ends it, early if need be: what runs is recorded as in doubt, and those who wait for it are told. The
+ * est_client must not call back any more. Memory may stay behind until the mailbox is freed. */
+void inquiry_free(struct inquiry *inquiry);
+
+#endif

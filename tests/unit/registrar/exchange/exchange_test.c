@@ -1,0 +1,840 @@
+/* Drives whole exchanges; the EST server is this file: est_client_ask stands below. */
+#include "registrar/exchange/exchange.h"
+
+#include "common/base64.h"
+#include "common/log.h"
+#include "common/mailbox.h"
+#include "registrar/counters.h"
+#include "registrar/exchange/pending_enrolments.h"
+#include "registrar/settings.h"
+#include "registrar/upstream/est_client.h"
+#include "registrar/upstream/response_cache.h"
+#include "tests/unit/registrar/credentials.h"
+
+#include <event2/event.h>
+
+#include <stdlib.h>
+
+#define CALLS_MAX   8
+#define ANSWERS_MAX 8
+#define CERTS_ONLY  "application/pkcs7-mime; smime-type=certs-only"
+#define CSRATTRS    "application/csrattrs"
+
+/* What the exchange asked the EST server. */
+struct call {
+    struct est_call_settings settings;
+    struct buffer body;
+    char label[32];
+    bool open;
+};
+
+struct est_client {
+    struct call calls[CALLS_MAX];
+    size_t count;
+    enum status refusal; /* STATUS_OK: none */
+};
+
+/* What a device got. */
+struct got {
+    uint32_t request;
+    struct est_answer answer;
+    struct buffer payload;
+};
+
+struct fixture {
+    struct settings settings;
+    char label[8];
+    struct metrics *metrics;
+    struct event_base *base;
+    struct mailbox *mailbox;
+    struct pending_enrolments *pending;
+    struct response_cache *cache;
+    struct exchanges *exchanges;
+    struct est_client est_client;
+    struct got got[ANSWERS_MAX];
+    size_t got_count;
+    bool device_is_gone;
+
+    EVP_PKEY *key;
+    X509 *certificate;
+    struct client_identity *client;
+    struct buffer csr, issued; /* DER */
+};
+
+enum status est_client_ask(struct est_client *client, const struct est_call_settings *settings)
+{
+    if (client->refusal != STATUS_OK)
+        return client->refusal;
+    assert_true(client->count < CALLS_MAX);
+    struct call *call = &client->calls[client->count++];
+    call->settings = *settings;
+    call->open = true;
+    buffer_init(&call->body, MADE_LIMIT);
+    buffer_append(&call->body, settings->body);
+    snprintf(call->label, sizeof(call->label), "%.*s", (int)settings->label.len,
+             (const char *)settings->label.at);
+    return STATUS_OK;
+}
+
+/* The EST server answers call number index (or falls silent for good). */
+static void respond(struct fixture *fixture, size_t index, const struct est_response *response)
+{
+    assert_true(index < fixture->est_client.count);
+    struct call *call = &fixture->est_client.calls[index];
+    assert_true(call->open);
+    call->open = false;
+    bool sent =
+        response->result == EST_ANSWERED || response->result == EST_TIMEOUT || response->result == EST_BROKEN;
+    if (sent)
+        call->settings.sending(call->settings.user);
+    call->settings.done(call->settings.user, response);
+}
+
+static void respond_with_status(struct fixture *fixture, size_t index, unsigned http_status)
+{
+    respond(fixture, index, &(struct est_response){.result = EST_ANSWERED, .http_status = http_status});
+}
+
+static void respond_with_silence(struct fixture *fixture, size_t index, enum est_result result)
+{
+    respond(fixture, index, &(struct est_response){.result = result, .reason = "test"});
+}
+
+static void respond_with_body(struct fixture *fixture, size_t index, const char *content_type,
+                              struct bytes der)
+{
+    struct buffer body;
+    buffer_init(&body, MADE_LIMIT);
+    base64_encode(der, BASE64_64_LF, &body);
+    struct est_response response = {.result = EST_ANSWERED,
+                                    .http_status = 200,
+                                    .content_type = bytes_from_string(content_type),
+                                    .body = buffer_view(&body)};
+    respond(fixture, index, &response);
+    buffer_free(&body);
+}
+
+static void respond_with_certificate(struct fixture *fixture, size_t index)
+{
+    respond_with_body(fixture, index, CERTS_ONLY, buffer_view(&fixture->issued));
+}
+
+static bool take_answer(void *user, uint64_t association, uint32_t request, const struct est_answer *answer)
+{
+    struct fixture *fixture = user;
+    assert_int_equal(association, 7);
+    assert_true(fixture->got_count < ANSWERS_MAX);
+    struct got *got = &fixture->got[fixture->got_count++];
+    *got = (struct got){.request = request, .answer = *answer};
+    buffer_init(&got->payload, MADE_LIMIT);
+    buffer_append(&got->payload, answer->payload);
+    return !fixture->device_is_gone;
+}
+
+/* One request, as downstream would start it. */
+struct ask {
+    enum est_operation_id id;
+    const char *label;
+    int accept, content_format; /* 0: absent; for POSTs content_format is 286 unless given */
+    uint8_t method;             /* 0: the right one */
+    struct bytes body;
+    struct client_identity *client; /* NULL: the fixture's */
+    bool anonymous;
+};
+
+/* Returns the number of the request. */
+static uint32_t start(struct fixture *fixture, const struct ask *ask)
+{
+    static uint32_t requests;
+    const struct est_operation *operation = est_operation(ask->id);
+    uint8_t method = ask->method != 0 ? ask->method : operation->method;
+    int content_format = ask->content_format;
+    if (content_format == 0 && method == CM_POST)
+        content_format = CONTENT_FORMAT_PKCS10;
+    uint8_t body[8192];
+    assert_true(ask->body.len <= sizeof(body));
+    if (ask->body.len > 0)
+        memcpy(body, ask->body.at, ask->body.len);
+    struct est_request request = {
+        .route = {operation, ask->label != NULL ? bytes_from_string(fixture->label) : bytes_from_string("")},
+        .method = method,
+        .accept = {ask->accept != 0, (uint32_t)ask->accept},
+        .content_format = {content_format != 0, (uint32_t)content_format},
+        .body = {body, ask->body.len},
+        .client = ask->client != NULL ? ask->client : fixture->client,
+    };
+    if (ask->anonymous)
+        request.client = NULL;
+    struct est_reply reply = {take_answer, fixture, 7, ++requests};
+    exchange_start(fixture->exchanges, &request, &reply);
+    memset(body, 0xee, sizeof(body)); /* what was borrowed is gone */
+    return requests;
+}
+
+static uint32_t enrol(struct fixture *fixture)
+{
+    return start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&fixture->csr)});
+}
+
+/* Lets the loop run for at most so long, or until there are count answers. */
+static void run_loop(struct fixture *fixture, size_t count, unsigned ms)
+{
+    for (unsigned i = 0; i < ms / 5 + 1 && fixture->got_count < count; i++) {
+        struct timeval slice = {0, 5000};
+        event_base_loopexit(fixture->base, &slice);
+        event_base_dispatch(fixture->base);
+    }
+}
+
+/* The latest answer. */
+static const struct got *last(struct fixture *fixture, size_t count)
+{
+    assert_int_equal(fixture->got_count, count);
+    return &fixture->got[count - 1];
+}
+
+static void assert_code(const struct got *got, uint8_t code)
+{
+    char expected[5], actual[5];
+    assert_string_equal(coap_code_text(got->answer.code, actual), coap_code_text(code, expected));
+}
+
+static void assert_error(const struct got *got, uint8_t code, const char *diagnostic)
+{
+    assert_code(got, code);
+    assert_int_equal(got->answer.content_format, CONTENT_FORMAT_NONE);
+    assert_int_equal(got->answer.max_age.present, code == CM_SERVICE_UNAVAILABLE);
+    assert_true(bytes_equal(buffer_view(&got->payload), bytes_from_string(diagnostic)));
+}
+
+static void assert_later(const struct got *got, uint32_t max_age_s)
+{
+    assert_error(got, CM_SERVICE_UNAVAILABLE, "");
+    assert_int_equal(got->answer.max_age.value, max_age_s);
+}
+
+static void assert_enrolled(struct fixture *fixture, const struct got *got)
+{
+    assert_code(got, CM_CHANGED);
+    assert_int_equal(got->answer.content_format, CONTENT_FORMAT_CERTS_ONLY);
+    assert_true(bytes_equal(buffer_view(&got->payload), buffer_view(&fixture->issued)));
+    assert_true(got->answer.had_effect);
+    assert_false(got->answer.max_age.present); /* RSP-4 */
+    assert_false(got->answer.size1.present);
+}
+
+static void assert_calls(struct fixture *fixture, size_t count)
+{
+    assert_int_equal(fixture->est_client.count, count);
+}
+
+/* CF-1, CF-4, RSP-4, Q2: /crts in the default format, with what is left of its freshness. */
+static void crts_are_fetched_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer crts = read_vector("rfc9148-A1-crts-response.p7.der");
+    struct buffer root = read_vector("rfc9148-A1-crts-response.ee.cert.der");
+    uint32_t request = start(fixture, &(struct ask){.id = EST_CRTS});
+    assert_calls(fixture, 1);
+    assert_int_equal(fixture->est_client.calls[0].settings.operation->id, EST_CRTS);
+    assert_int_equal(fixture->est_client.calls[0].body.len, 0);
+    assert_int_equal(exchanges_running(fixture->exchanges), 1);
+    respond_with_body(fixture, 0, CERTS_ONLY, buffer_view(&crts));
+    const struct got *got = last(fixture, 1);
+    assert_code(got, CM_CONTENT);
+    assert_int_equal(got->request, request);
+    assert_int_equal(got->answer.content_format, CONTENT_FORMAT_CERTS_ONLY);
+    assert_true(bytes_equal(buffer_view(&got->payload), buffer_view(&crts)));
+    assert_true(got->answer.max_age.present);
+    assert_int_equal(got->answer.max_age.value, 300);
+    assert_false(got->answer.had_effect);
+
+    start(fixture, &(struct ask){.id = EST_CRTS, .accept = CONTENT_FORMAT_ONE_CERT, .content_format = 285});
+    got = last(fixture, 2); /* from memory; the Content-Format of a GET is ignored (CF-3) */
+    assert_code(got, CM_CONTENT);
+    assert_int_equal(got->answer.content_format, CONTENT_FORMAT_ONE_CERT);
+    assert_true(bytes_equal(buffer_view(&got->payload), buffer_view(&root)));
+    assert_in_range(got->answer.max_age.value, 298, 300);
+    assert_calls(fixture, 1);
+    start(fixture, &(struct ask){.id = EST_CRTS, .label = "p1"}); /* another label is another resource */
+    assert_calls(fixture, 2);
+    assert_string_equal(fixture->est_client.calls[1].label, "p1");
+    respond_with_status(fixture, 1, 404);
+    assert_error(last(fixture, 3), CM_NOT_FOUND, "");
+    assert_int_equal(exchanges_running(fixture->exchanges), 0);
+    buffer_free(&crts);
+    buffer_free(&root);
+}
+
+/* CF-6 */
+static void an_ambiguous_bag_is_not_acceptable_as_287(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer crts = read_vector("rfc7030-A1-cacerts.p7.der");
+    start(fixture, &(struct ask){.id = EST_CRTS, .accept = CONTENT_FORMAT_ONE_CERT});
+    respond_with_body(fixture, 0, "application/pkcs7-mime", buffer_view(&crts));
+    assert_error(last(fixture, 1), CM_NOT_ACCEPTABLE, "");
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    assert_code(last(fixture, 2), CM_CONTENT);
+    assert_calls(fixture, 1);
+    buffer_free(&crts);
+}
+
+/* RFC 7252 section 5.6: whoever comes while a fetch runs waits for it, also for its failure. */
+static void fetches_are_shared(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int i = 0; i < 3; i++)
+        start(fixture, &(struct ask){.id = EST_CRTS});
+    assert_calls(fixture, 1);
+    assert_int_equal(fixture->got_count, 0);
+    respond_with_silence(fixture, 0, EST_TIMEOUT);
+    run_loop(fixture, 3, 1000);
+    for (size_t i = 0; i < 3; i++)
+        assert_error(&fixture->got[i], CM_GATEWAY_TIMEOUT, "the EST server did not answer in time");
+    assert_int_equal(exchanges_running(fixture->exchanges), 0);
+    start(fixture, &(struct ask){.id = EST_CRTS}); /* failures are not kept */
+    assert_calls(fixture, 2);
+}
+
+/* Q6: what /att says when there are none, from the EST server and from memory. */
+static void missing_attributes_follow_the_policy(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        enum est_att_empty policy;
+        uint8_t code;
+        size_t len;
+    } rows[] = {{ATT_EMPTY_NOT_FOUND, CM_NOT_FOUND, 0},
+                {ATT_EMPTY_SEQUENCE, CM_CONTENT, 2},
+                {ATT_EMPTY_CONTENT, CM_CONTENT, 0}};
+    for (size_t i = 0; i < 3; i++) {
+        fixture->settings.est.att_empty = rows[i].policy;
+        start(fixture, &(struct ask){.id = EST_ATT});
+        if (i == 0)
+            respond_with_status(fixture, 0, 204);
+        const struct got *got = last(fixture, i + 1);
+        assert_code(got, rows[i].code);
+        assert_int_equal(got->payload.len, rows[i].len);
+        assert_int_equal(got->answer.content_format,
+                         rows[i].len > 0 ? CONTENT_FORMAT_CSRATTRS : CONTENT_FORMAT_NONE);
+    }
+    assert_calls(fixture, 1);
+}
+
+/* PAY-9: attributes pass unchanged. */
+static void attributes_pass_unchanged(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer att = read_vector("rfc9148-A4-att-response.csrattrs.der");
+    start(fixture, &(struct ask){.id = EST_ATT, .accept = CONTENT_FORMAT_CSRATTRS});
+    respond_with_body(fixture, 0, CSRATTRS, buffer_view(&att));
+    const struct got *got = last(fixture, 1);
+    assert_code(got, CM_CONTENT);
+    assert_int_equal(got->answer.content_format, CONTENT_FORMAT_CSRATTRS);
+    assert_true(bytes_equal(buffer_view(&got->payload), buffer_view(&att)));
+    buffer_free(&att);
+}
+
+/* Requirements A8, the registrar's own answers: none of them asks the EST server. */
+static void bad_requests_go_nowhere(void **state)
+{
+    struct fixture *fixture = *state;
+    struct bytes csr = buffer_view(&fixture->csr);
+    struct buffer flipped;
+    buffer_init(&flipped, MADE_LIMIT);
+    buffer_append(&flipped, csr);
+    flipped.at[flipped.len - 1] ^= 1;
+    const struct {
+        struct ask ask;
+        uint8_t code;
+        const char *diagnostic;
+    } rows[] = {
+        {{.id = EST_SEN, .body = csr, .method = CM_GET}, CM_METHOD_NOT_ALLOWED, ""}, /* URI-8 */
+        {{.id = EST_CRTS, .method = CM_POST}, CM_METHOD_NOT_ALLOWED, ""},
+        {{.id = EST_CRTS, .accept = 60}, CM_NOT_ACCEPTABLE, ""}, /* CF-1 */
+        {{.id = EST_SEN, .body = csr, .accept = 285}, CM_NOT_ACCEPTABLE, ""},
+        {{.id = EST_SEN, .body = csr, .content_format = 281}, CM_UNSUPPORTED_CONTENT_FORMAT, ""}, /* CF-2 */
+        {{.id = EST_SEN}, CM_BAD_REQUEST, "there is no CSR in the request"},
+        {{.id = EST_SREN, .body = BYTES_LITERAL("MIIB")}, CM_BAD_REQUEST, "this is no CSR in DER"},
+        {{.id = EST_SEN, .body = buffer_view(&flipped)},
+         CM_BAD_REQUEST,
+         "the CSR's signature does not verify"}, /* PAY-10 */
+        {{.id = EST_CRTS, .anonymous = true}, CM_UNAUTHORIZED, ""},
+    };
+    size_t count = sizeof(rows) / sizeof(rows[0]);
+    for (size_t i = 0; i < count; i++) {
+        start(fixture, &rows[i].ask);
+        const struct got *got = last(fixture, 1);
+        assert_error(got, rows[i].code, rows[i].diagnostic);
+        assert_false(got->answer.had_effect);
+        buffer_free(&fixture->got[0].payload);
+        fixture->got_count = 0;
+    }
+    assert_calls(fixture, 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_EXCHANGES_STARTED), count);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_EXCHANGES_ANSWERED), count);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_EXCHANGES_REFUSED), count);
+    assert_int_equal(exchanges_running(fixture->exchanges), 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 0);
+    buffer_free(&flipped);
+}
+
+/* RE-7, RE-8 on both enrolments: 4.03, nothing upstream. */
+static void an_ra_does_not_ask_for_everything(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct made_request rows[] = {
+        {.key = fixture->key, .subject = "serialNumber=42", .extensions = {{"basicConstraints", "CA:TRUE"}}},
+        {.key = fixture->key, .subject = "serialNumber=43"},
+        {.key = fixture->key, .subject = "serialNumber=42", .extensions = {{"subjectAltName", "DNS:x"}}},
+    };
+    for (size_t i = 0; i < 6; i++) {
+        struct buffer csr = make_request(&rows[i / 2]);
+        start(fixture, &(struct ask){.id = i % 2 ? EST_SREN : EST_SEN, .body = buffer_view(&csr)});
+        const struct got *got = last(fixture, i + 1);
+        assert_code(got, CM_FORBIDDEN);
+        assert_in_range(got->payload.len, 1, 128);
+        buffer_free(&csr);
+    }
+    assert_calls(fixture, 0);
+}
+
+/* The way of an enrolment: PAY-2, POP-7, CF-4, CF-5. */
+static void a_device_enrols(void **state)
+{
+    struct fixture *fixture = *state;
+    uint32_t request = start(fixture, &(struct ask){.id = EST_SREN,
+                                                    .label = "p1",
+                                                    .accept = CONTENT_FORMAT_CERTS_ONLY,
+                                                    .body = buffer_view(&fixture->csr)});
+    assert_calls(fixture, 1);
+    const struct call *call = &fixture->est_client.calls[0];
+    assert_int_equal(call->settings.operation->id, EST_SREN);
+    assert_string_equal(call->label, "p1");
+    struct buffer der;
+    buffer_init(&der, MADE_LIMIT);
+    assert_int_equal(base64_decode(buffer_view(&call->body), &der), STATUS_OK);
+    assert_true(bytes_equal(buffer_view(&der), buffer_view(&fixture->csr)));
+    buffer_free(&der);
+    respond_with_certificate(fixture, 0);
+    assert_enrolled(fixture, last(fixture, 1));
+    assert_int_equal(fixture->got[0].request, request);
+
+    struct buffer certificate = encode_certificate(fixture->certificate); /* for the same key */
+    X509 *both[] = {fixture->certificate};
+    struct buffer bag = make_certs_only(both, 1);
+    start(fixture, &(struct ask){
+                       .id = EST_SEN, .accept = CONTENT_FORMAT_ONE_CERT, .body = buffer_view(&fixture->csr)});
+    respond_with_body(fixture, 1, CERTS_ONLY, buffer_view(&bag));
+    const struct got *got = last(fixture, 2);
+    assert_code(got, CM_CHANGED);
+    assert_int_equal(got->answer.content_format, CONTENT_FORMAT_ONE_CERT);
+    assert_true(bytes_equal(buffer_view(&got->payload), buffer_view(&certificate)));
+    buffer_free(&bag);
+    buffer_free(&certificate);
+}
+
+/* DLY-4: a repetition gets the same certificate, in the format that it asks for, and nobody is asked. */
+static void a_repetition_is_answered_from_the_table(void **state)
+{
+    struct fixture *fixture = *state;
+    enrol(fixture);
+    enrol(fixture); /* too early */
+    assert_later(last(fixture, 1), 1);
+    assert_false(fixture->got[0].answer.had_effect);
+    respond_with_certificate(fixture, 0);
+    assert_enrolled(fixture, last(fixture, 2));
+    enrol(fixture);
+    assert_enrolled(fixture, last(fixture, 3));
+    start(fixture, &(struct ask){
+                       .id = EST_SEN, .accept = CONTENT_FORMAT_ONE_CERT, .body = buffer_view(&fixture->csr)});
+    assert_code(last(fixture, 4), CM_CHANGED);
+    assert_calls(fixture, 1);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_REPEATED), 2);
+}
+
+/* Design: a CSR rebuilt after a new handshake (new challengePassword) finds its transaction. */
+static void a_rebuilt_csr_finds_its_transaction(void **state)
+{
+    struct fixture *fixture = *state;
+    struct made_request made = {
+        .key = fixture->key, .subject = "serialNumber=42", .challenge_password = "+rrCir/7+EYu50T4"};
+    struct buffer first = make_request(&made);
+    made.challenge_password = "dFsAXmJnjokBtDvr";
+    struct buffer second = make_request(&made);
+    start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&first)});
+    respond_with_certificate(fixture, 0);
+    start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&second)});
+    assert_enrolled(fixture, last(fixture, 2));
+    assert_calls(fixture, 1);
+    buffer_free(&first);
+    buffer_free(&second);
+}
+
+/* DLY-6: another client, another operation, another label: another transaction. */
+static void others_do_not_collect_the_result(void **state)
+{
+    struct fixture *fixture = *state;
+    EVP_PKEY *key = make_key();
+    X509 *certificate =
+        make_certificate(&(struct made_certificate){.key = key, .subject = "serialNumber=42"});
+    struct client_identity *other = client_identity_create(certificate, TRUST_DOMAIN);
+    struct bytes csr = buffer_view(&fixture->csr);
+    enrol(fixture);
+    respond_with_certificate(fixture, 0);
+    start(fixture, &(struct ask){.id = EST_SEN, .body = csr, .client = other});
+    assert_calls(fixture, 2);
+    start(fixture, &(struct ask){.id = EST_SREN, .body = csr});
+    assert_calls(fixture, 3);
+    start(fixture, &(struct ask){.id = EST_SEN, .body = csr, .label = "p1"});
+    assert_calls(fixture, 4);
+    client_identity_release(other); /* its exchange holds on to it */
+    respond_with_certificate(fixture, 1);
+    assert_enrolled(fixture, last(fixture, 2));
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+}
+
+/* DLY-3: 5.03 in time, the request runs on, and the next POST gets what came of it. */
+static void a_slow_est_server_is_outwaited(void **state)
+{
+    struct fixture *fixture = *state;
+    enrol(fixture);
+    fixture->est_client.calls[0].settings.sending(fixture->est_client.calls[0].settings.user);
+    run_loop(fixture, 1, 2000);
+    assert_later(last(fixture, 1), 1);
+    assert_true(fixture->got[0].answer.had_effect);
+    assert_int_equal(exchanges_running(fixture->exchanges), 1);
+    enrol(fixture);
+    assert_later(last(fixture, 2), 1);
+    respond_with_certificate(fixture, 0);
+    assert_int_equal(fixture->got_count, 2); /* every exchange answers exactly once */
+    assert_int_equal(exchanges_running(fixture->exchanges), 0);
+    enrol(fixture);
+    assert_enrolled(fixture, last(fixture, 3));
+    assert_calls(fixture, 1);
+}
+
+/* DLY-3 for GETs: who fetches runs on, who merely waits is forgotten. */
+static void a_slow_fetch_is_outwaited(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer crts = read_vector("rfc9148-A1-crts-response.p7.der");
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    run_loop(fixture, 2, 2000);
+    assert_int_equal(fixture->got_count, 2);
+    assert_later(&fixture->got[0], 5);
+    assert_later(&fixture->got[1], 5);
+    assert_int_equal(exchanges_running(fixture->exchanges), 1);
+    respond_with_body(fixture, 0, CERTS_ONLY, buffer_view(&crts));
+    assert_int_equal(exchanges_running(fixture->exchanges), 0);
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    assert_code(last(fixture, 3), CM_CONTENT);
+    assert_calls(fixture, 1);
+    buffer_free(&crts);
+}
+
+/* Life of an exchange: the device is gone when the answer comes; its result outlives the time of grace. */
+static void a_result_waits_for_a_device_that_is_gone(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.grace_s = 0; /* what counts as delivered is gone at once */
+    fixture->device_is_gone = true;
+    enrol(fixture);
+    respond_with_certificate(fixture, 0);
+    fixture->device_is_gone = false;
+    enrol(fixture);
+    assert_enrolled(fixture, last(fixture, 2));
+    assert_calls(fixture, 1);
+    enrol(fixture); /* now it was delivered */
+    assert_calls(fixture, 2);
+}
+
+/* RSP-2, DLY-4: before Retry-After has elapsed nobody is asked, after it the identical body is sent again. */
+static void retry_after_is_kept(void **state)
+{
+    struct fixture *fixture = *state;
+    struct est_response wait = {
+        .result = EST_ANSWERED, .http_status = 202, .retry_after = BYTES_LITERAL("120")};
+    enrol(fixture);
+    respond(fixture, 0, &wait);
+    assert_later(last(fixture, 1), 120);
+    assert_true(fixture->got[0].answer.had_effect);
+    enrol(fixture);
+    assert_in_range(last(fixture, 2)->answer.max_age.value, 119, 120);
+    assert_calls(fixture, 1);
+}
+
+static void an_elapsed_retry_after_asks_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct est_response wait = {
+        .result = EST_ANSWERED, .http_status = 503, .retry_after = BYTES_LITERAL("1")};
+    enrol(fixture);
+    respond(fixture, 0, &wait);
+    assert_later(last(fixture, 1), 1);
+    enrol(fixture);
+    assert_later(last(fixture, 2), 1);
+    run_loop(fixture, 3, 1020);
+    enrol(fixture);
+    assert_calls(fixture, 2);
+    assert_true(bytes_equal(buffer_view(&fixture->est_client.calls[1].body),
+                            buffer_view(&fixture->est_client.calls[0].body)));
+    respond_with_certificate(fixture, 1);
+    assert_enrolled(fixture, last(fixture, 3));
+}
+
+/* A known outcome frees the key: the repetition asks again, and nothing is in doubt. */
+static void a_refusal_can_be_repeated(void **state)
+{
+    struct fixture *fixture = *state;
+    struct est_response no = {.result = EST_ANSWERED,
+                              .http_status = 400,
+                              .content_type = BYTES_LITERAL("text/plain"),
+                              .body = BYTES_LITERAL("x\r\ny")};
+    enrol(fixture);
+    respond(fixture, 0, &no);
+    assert_error(last(fixture, 1), CM_BAD_REQUEST, "x y"); /* RSP-3 */
+    assert_true(fixture->got[0].answer.had_effect);
+    enrol(fixture);
+    respond_with_silence(fixture, 1, EST_NOT_SENT);
+    assert_error(last(fixture, 2), CM_GATEWAY_TIMEOUT, "the EST server was not reached");
+    assert_false(fixture->got[1].answer.had_effect);
+    enrol(fixture);
+    respond_with_silence(fixture, 2, EST_UNTRUSTED);
+    assert_error(last(fixture, 3), CM_BAD_GATEWAY, "no TLS connection with the EST server");
+    enrol(fixture);
+    respond_with_silence(fixture, 3, EST_QUEUE_FULL);
+    assert_later(last(fixture, 4), 60);
+    enrol(fixture);
+    respond_with_certificate(fixture, 4);
+    assert_enrolled(fixture, last(fixture, 5));
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_EXCHANGES_REFUSED), 0);
+}
+
+/* in_doubt: retry. Silence after sending, and answers of no use (PAY-8: never a success). */
+static void a_doubt_is_counted_and_retried(void **state)
+{
+    struct fixture *fixture = *state;
+    EVP_PKEY *key = make_key();
+    X509 *foreign = make_certificate(&(struct made_certificate){.key = key, .subject = "CN=other"});
+    struct buffer bag = make_certs_only(&foreign, 1);
+    enrol(fixture);
+    respond_with_silence(fixture, 0, EST_TIMEOUT);
+    assert_error(last(fixture, 1), CM_GATEWAY_TIMEOUT, "the EST server did not answer in time");
+    assert_true(fixture->got[0].answer.had_effect);
+    enrol(fixture);
+    respond_with_silence(fixture, 1, EST_BROKEN);
+    assert_error(last(fixture, 2), CM_BAD_GATEWAY, "the EST server did not answer properly");
+    enrol(fixture);
+    respond_with_body(fixture, 2, CERTS_ONLY, buffer_view(&bag));
+    assert_error(last(fixture, 3), CM_BAD_GATEWAY, "the EST server sent no certificate for this key");
+    enrol(fixture);
+    respond_with_status(fixture, 3, 200);
+    assert_error(last(fixture, 4), CM_BAD_GATEWAY, "the EST server's answer is of no use");
+    enrol(fixture);
+    respond_with_status(fixture, 4, 204);
+    assert_error(last(fixture, 5), CM_BAD_GATEWAY, "");
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 5);
+    enrol(fixture);
+    respond_with_certificate(fixture, 5);
+    assert_enrolled(fixture, last(fixture, 6));
+    buffer_free(&bag);
+    X509_free(foreign);
+    EVP_PKEY_free(key);
+}
+
+/* in_doubt: hold. */
+static void a_doubt_is_held(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.in_doubt = IN_DOUBT_HOLD;
+    enrol(fixture);
+    respond_with_silence(fixture, 0, EST_BROKEN);
+    enrol(fixture);
+    assert_later(last(fixture, 2), 3600);
+    assert_calls(fixture, 1);
+}
+
+/* SEC-3 */
+static void a_full_table_sends_devices_away(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.max_pending = 1;
+    enrol(fixture);
+    start(fixture, &(struct ask){.id = EST_SREN, .body = buffer_view(&fixture->csr)});
+    assert_later(last(fixture, 1), 60);
+    assert_calls(fixture, 1);
+}
+
+/* Without memory nothing is left half done. */
+static void a_call_that_cannot_be_made_is_released(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->est_client.refusal = STATUS_NO_MEMORY;
+    enrol(fixture);
+    assert_later(last(fixture, 1), 60);
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    assert_later(last(fixture, 2), 60);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 0);
+    fixture->est_client.refusal = STATUS_OK;
+    enrol(fixture);
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    assert_calls(fixture, 2);
+}
+
+/* libest's limit is told before it is hit. */
+static void a_csr_too_large_for_libest_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    char *value = malloc(12100);
+    strcpy(value, "DER:0482170C");
+    memset(value + strlen(value), 'a', 2 * 0x170c + 1);
+    value[strlen("DER:0482170C") + 2 * 0x170c] = '\0';
+    struct buffer csr = make_request(&(struct made_request){
+        .key = fixture->key, .subject = "serialNumber=42", .extensions = {{"1.2.3.4", value}}});
+    free(value);
+    fixture->settings.upstream.base64_lines = BASE64_64_LF;
+    fixture->settings.upstream.profile = UPSTREAM_LIBEST;
+    start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&csr)});
+    const struct got *got = last(fixture, 1);
+    assert_error(got, CM_REQUEST_ENTITY_TOO_LARGE, "");
+    assert_true(got->answer.size1.present);
+    assert_in_range(got->answer.size1.value, 6000, csr.len - 1);
+    assert_calls(fixture, 0);
+    fixture->settings.upstream.profile = UPSTREAM_RFC7030;
+    start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&csr)});
+    assert_calls(fixture, 1);
+    buffer_free(&csr);
+}
+
+/* SIGTERM after drain_ms: nobody waits for ever, and what was sent is in doubt. */
+static void stopping_leaves_nothing_behind(void **state)
+{
+    struct fixture *fixture = *state;
+    enrol(fixture);
+    fixture->est_client.calls[0].settings.sending(fixture->est_client.calls[0].settings.user);
+    start(fixture, &(struct ask){.id = EST_SREN, .body = buffer_view(&fixture->csr)}); /* not sent yet */
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    assert_int_equal(exchanges_running(fixture->exchanges), 4);
+    exchanges_free(fixture->exchanges);
+    fixture->exchanges = NULL;
+    assert_int_equal(fixture->got_count, 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 1);
+}
+
+/* A letter that is under way when its exchange ends finds nobody. */
+static void a_late_letter_finds_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    respond_with_status(fixture, 0, 500);
+    assert_int_equal(exchanges_running(fixture->exchanges), 1);
+    exchanges_free(fixture->exchanges);
+    fixture->exchanges = NULL;
+    run_loop(fixture, 2, 20);
+    assert_error(last(fixture, 1), CM_INTERNAL_SERVER_ERROR, "");
+}
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    snprintf(fixture->label, sizeof(fixture->label), "p1");
+    fixture->settings = (struct settings){
+        .coap = {.answer_within_ms = 100},
+        .est = {.labels = {{fixture->label}, 1},
+                .att = true,
+                .in_doubt = IN_DOUBT_RETRY,
+                .grace_s = 300,
+                .max_pending = 100,
+                .retry_after_s = 60,
+                .retry_after_max_s = 3600},
+        .upstream = {.max_response_bytes = MADE_LIMIT,
+                     .cacerts_max_age_s = 300,
+                     .base64_lines = BASE64_64_CRLF},
+    };
+    fixture->metrics = counters_create();
+    fixture->base = event_base_new();
+    fixture->mailbox = mailbox_create(fixture->base);
+    fixture->pending = pending_enrolments_create(&fixture->settings.est, 1000000, fixture->metrics);
+    fixture->cache = response_cache_create(&fixture->settings, fixture->metrics);
+    const struct exchange_services services = {.settings = &fixture->settings,
+                                               .base = fixture->base,
+                                               .metrics = fixture->metrics,
+                                               .mailbox = fixture->mailbox,
+                                               .est_client = &fixture->est_client,
+                                               .pending = fixture->pending,
+                                               .cache = fixture->cache};
+    fixture->exchanges = exchanges_create(&services);
+    fixture->key = make_key();
+    fixture->certificate =
+        make_certificate(&(struct made_certificate){.key = fixture->key, .subject = "serialNumber=42"});
+    fixture->client = client_identity_create(fixture->certificate, TRUST_MANUFACTURER);
+    fixture->csr = make_request(&(struct made_request){.key = fixture->key, .subject = "serialNumber=42"});
+    X509 *issued[] = {fixture->certificate};
+    fixture->issued = make_certs_only(issued, 1);
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    exchanges_free(fixture->exchanges);
+    mailbox_free(fixture->mailbox);
+    response_cache_free(fixture->cache);
+    pending_enrolments_free(fixture->pending);
+    event_base_free(fixture->base);
+    metrics_free(fixture->metrics);
+    for (size_t i = 0; i < fixture->est_client.count; i++)
+        buffer_free(&fixture->est_client.calls[i].body);
+    for (size_t i = 0; i < fixture->got_count; i++)
+        buffer_free(&fixture->got[i].payload);
+    client_identity_release(fixture->client);
+    X509_free(fixture->certificate);
+    EVP_PKEY_free(fixture->key);
+    buffer_free(&fixture->csr);
+    buffer_free(&fixture->issued);
+    free(fixture);
+    return 0;
+}
+
+#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, stderr);
+    const struct CMUnitTest tests[] = {
+        TEST(crts_are_fetched_once),
+        TEST(an_ambiguous_bag_is_not_acceptable_as_287),
+        TEST(fetches_are_shared),
+        TEST(missing_attributes_follow_the_policy),
+        TEST(attributes_pass_unchanged),
+        TEST(bad_requests_go_nowhere),
+        TEST(an_ra_does_not_ask_for_everything),
+        TEST(a_device_enrols),
+        TEST(a_repetition_is_answered_from_the_table),
+        TEST(a_rebuilt_csr_finds_its_transaction),
+        TEST(others_do_not_collect_the_result),
+        TEST(a_slow_est_server_is_outwaited),
+        TEST(a_slow_fetch_is_outwaited),
+        TEST(a_result_waits_for_a_device_that_is_gone),
+        TEST(retry_after_is_kept),
+        TEST(an_elapsed_retry_after_asks_again),
+        TEST(a_refusal_can_be_repeated),
+        TEST(a_doubt_is_counted_and_retried),
+        TEST(a_doubt_is_held),
+        TEST(a_full_table_sends_devices_away),
+        TEST(a_call_that_cannot_be_made_is_released),
+        TEST(a_csr_too_large_for_libest_is_refused),
+        TEST(stopping_leaves_nothing_behind),
+        TEST(a_late_letter_finds_nobody),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
