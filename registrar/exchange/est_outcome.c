@@ -2,7 +2,6 @@
 
 #include "common/coap_message.h"
 #include "registrar/translate/freshness.h"
-#include "registrar/translate/response_body.h"
 #include "registrar/translate/response_code.h"
 
 /* RFC 7252 section 10.1, and the last two rows of requirements A8. */
@@ -18,15 +17,16 @@ static const struct {
     [EST_QUEUE_FULL] = {OUTCOME_REFUSED, CM_SERVICE_UNAVAILABLE, ""},
 };
 
-static void judge_silence(const struct est_question *question, enum est_result result,
+static void judge_silence(const struct response_context *asked, enum est_result result,
                           struct est_outcome *outcome);
-static void judge_status(const struct est_question *question, const struct est_response *response,
-                         struct est_outcome *outcome);
-static void judge_body(const struct est_question *question, const struct est_response *response, uint8_t code,
-                       struct est_outcome *outcome);
-static void take_doubt(const struct est_question *question, struct est_outcome *outcome);
-static uint32_t freshness_of(const struct est_question *question, const struct est_response *response);
-static uint32_t wait_of(const struct est_question *question, const struct est_response *response);
+static void judge_status(const struct response_context *asked, const struct est_response *response,
+                         int64_t now_unix, struct est_outcome *outcome);
+static void judge_body(const struct response_context *asked, const struct est_response *response,
+                       uint8_t code, struct est_outcome *outcome);
+static void take_doubt(const struct response_context *asked, struct est_outcome *outcome);
+static uint32_t freshness_of(const struct response_context *asked, const struct est_response *response);
+static uint32_t wait_of(const struct response_context *asked, const struct est_response *response,
+                        int64_t now_unix);
 
 void est_outcome_init(struct est_outcome *outcome, size_t limit)
 {
@@ -48,89 +48,89 @@ void est_outcome_refuse(struct est_outcome *outcome, uint8_t code, const char *d
     buffer_append_string(&outcome->content, diagnostic);
 }
 
-void est_outcome_judge(const struct est_question *question, const struct est_response *response,
-                       struct est_outcome *outcome)
+void est_outcome_judge(const struct response_context *asked, const struct est_response *response,
+                       int64_t now_unix, struct est_outcome *outcome)
 {
     if (response->result == EST_ANSWERED)
-        judge_status(question, response, outcome);
+        judge_status(asked, response, now_unix, outcome);
     else
-        judge_silence(question, response->result, outcome);
+        judge_silence(asked, response->result, outcome);
 }
 
-static void judge_silence(const struct est_question *question, enum est_result result,
+static void judge_silence(const struct response_context *asked, enum est_result result,
                           struct est_outcome *outcome)
 {
     est_outcome_refuse(outcome, silences[result].code, silences[result].diagnostic);
     if (outcome->code == CM_SERVICE_UNAVAILABLE)
-        outcome->max_age_s = question->settings->est.retry_after_s;
+        outcome->max_age_s = asked->settings->est.retry_after_s;
     if (silences[result].kind == OUTCOME_IN_DOUBT)
-        take_doubt(question, outcome);
+        take_doubt(asked, outcome);
 }
 
-static void judge_status(const struct est_question *question, const struct est_response *response,
-                         struct est_outcome *outcome)
+static void judge_status(const struct response_context *asked, const struct est_response *response,
+                         int64_t now_unix, struct est_outcome *outcome)
 {
     struct http_mapping mapping =
-        response_code_map(response->http_status, question->operation->method, response->retry_after.len > 0);
+        response_code_map(response->http_status, asked->operation->method, response->retry_after.len > 0);
     est_outcome_refuse(outcome, mapping.code, "");
     switch (mapping.disposition) {
     case HTTP_SUCCESS:
-        judge_body(question, response, mapping.code, outcome);
+        judge_body(asked, response, mapping.code, outcome);
         break;
     case HTTP_NOTHING:
         outcome->kind = OUTCOME_NOTHING;
-        outcome->max_age_s = freshness_of(question, response);
+        outcome->max_age_s = freshness_of(asked, response);
         break;
     case HTTP_RETRY:
         outcome->kind = OUTCOME_WAIT;
-        outcome->max_age_s = wait_of(question, response);
+        outcome->max_age_s = wait_of(asked, response, now_unix);
         break;
     case HTTP_ANSWER:
         if (mapping.code != CM_NOT_ACCEPTABLE) /* RFC 7252 section 5.10.4: without payload */
             response_diagnostic(response->content_type, response->body, &outcome->content);
         if (mapping.may_have_issued)
-            take_doubt(question, outcome);
+            take_doubt(asked, outcome);
         break;
     }
 }
 
-static void judge_body(const struct est_question *question, const struct est_response *response, uint8_t code,
-                       struct est_outcome *outcome)
+static void judge_body(const struct response_context *asked, const struct est_response *response,
+                       uint8_t code, struct est_outcome *outcome)
 {
     enum status status =
-        response_body_decode(question->operation, &question->settings->upstream, response->content_type,
-                             response->body, question->csr, &outcome->content);
+        response_body_decode(asked, response->content_type, response->body, &outcome->content);
     if (status != STATUS_OK) {
         est_outcome_refuse(outcome, CM_BAD_GATEWAY,
                            status == STATUS_MISMATCH ? "the EST server sent no certificate for this key"
                                                      : "the EST server's answer is of no use");
-        take_doubt(question, outcome);
+        take_doubt(asked, outcome);
         return;
     }
     outcome->kind = OUTCOME_RESULT;
     outcome->code = code;
-    outcome->max_age_s = freshness_of(question, response);
+    outcome->max_age_s = freshness_of(asked, response);
 }
 
-static void take_doubt(const struct est_question *question, struct est_outcome *outcome)
+static void take_doubt(const struct response_context *asked, struct est_outcome *outcome)
 {
-    if (question->operation->method == CM_POST)
+    if (asked->operation->method == CM_POST)
         outcome->kind = OUTCOME_IN_DOUBT;
 }
 
 /* RSP-4 */
-static uint32_t freshness_of(const struct est_question *question, const struct est_response *response)
+static uint32_t freshness_of(const struct response_context *asked, const struct est_response *response)
 {
-    if (question->operation->method != CM_GET)
+    if (asked->operation->method != CM_GET)
         return 0;
     return freshness_seconds(response->cache_control, response->age,
-                             question->settings->upstream.cacerts_max_age_s);
+                             asked->settings->upstream.cacerts_max_age_s);
 }
 
 /* RSP-2 */
-static uint32_t wait_of(const struct est_question *question, const struct est_response *response)
+static uint32_t wait_of(const struct response_context *asked, const struct est_response *response,
+                        int64_t now_unix)
 {
-    const struct est_settings *settings = &question->settings->est;
-    return retry_after_seconds(response->retry_after, response->date, question->now_unix,
-                               settings->retry_after_s, settings->retry_after_max_s);
+    const struct est_settings *settings = &asked->settings->est;
+    return retry_after_seconds(response->retry_after, response->date, now_unix, settings->retry_after_s,
+                               settings->retry_after_max_s);
 }

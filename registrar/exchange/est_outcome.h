@@ -4,9 +4,7 @@
 #define ESTUARY_REGISTRAR_EXCHANGE_EST_OUTCOME_H
 
 #include "common/bytes.h"
-#include "registrar/protocol/certificate_request.h"
-#include "registrar/protocol/est_operation.h"
-#include "registrar/settings.h"
+#include "registrar/translate/response_body.h"
 #include "registrar/upstream/est_response.h"
 
 enum est_outcome_kind {
@@ -30,16 +28,9 @@ void est_outcome_free(struct est_outcome *outcome); /* wipes */
 /* Sets all but a result. diagnostic may be "". */
 void est_outcome_refuse(struct est_outcome *outcome, uint8_t code, const char *diagnostic);
 
-/* What a response came for. */
-struct est_question {
-    const struct est_operation *operation;
-    const struct settings *settings;
-    const struct certificate_request *csr; /* NULL for GETs */
-    int64_t now_unix;                      /* where Retry-After is a date and the response has none */
-};
-
-/* Fills in outcome. A 200 counts as RESULT only when its body is what was asked for (PAY-8). */
-void est_outcome_judge(const struct est_question *question, const struct est_response *response,
-                       struct est_outcome *outcome);
+/* Fills in outcome. A 200 counts as RESULT only when its body is what was asked for (PAY-8). now_unix counts
+ * where Retry-After is a date and the response has none. */
+void est_outcome_judge(const struct response_context *asked, const struct est_response *response,
+                       int64_t now_unix, struct est_outcome *outcome);
 
 #endif

@@ -212,14 +212,15 @@ static void on_outcome(void *user)
 
 static enum verdict translate_response(struct exchange *exchange)
 {
-    const struct est_settings *settings = &exchange->owner->services.settings->est;
+    const struct settings *settings = exchange->owner->services.settings;
+    const struct response_context asked = {exchange->operation, settings, exchange->csr};
     struct est_outcome *outcome = &exchange->outcome;
     if (outcome->kind == OUTCOME_NOTHING)
-        outcome->code = response_body_none(exchange->operation, settings, &exchange->representation);
+        outcome->code = response_body_none(exchange->operation, &settings->est, &exchange->representation);
     if (outcome->kind != OUTCOME_RESULT)
         return ANSWER;
-    switch (response_body_present(exchange->operation, settings, exchange->format,
-                                  buffer_view(&outcome->content), exchange->csr, &exchange->representation)) {
+    switch (response_body_present(&asked, exchange->format, buffer_view(&outcome->content),
+                                  &exchange->representation)) {
     case STATUS_OK:
         return ANSWER;
     case STATUS_UNSUPPORTED:
@@ -349,8 +350,10 @@ void exchanges_free(struct exchanges *exchanges)
 {
     if (exchanges == NULL)
         return;
-    while (exchanges->first != NULL)
-        destroy(exchanges->first);
+    for (struct exchange *exchange = exchanges->first, *next; exchange != NULL; exchange = next) {
+        next = exchange->next;
+        destroy(exchange);
+    }
     free(exchanges);
 }
 

@@ -199,15 +199,14 @@ static void judge(struct inquiry *inquiry, const struct est_response *response)
         [EST_ANSWERED] = "http", [EST_NOT_SENT] = "unreachable", [EST_TIMEOUT] = "timeout",
         [EST_BROKEN] = "broken", [EST_UNTRUSTED] = "untrusted",  [EST_QUEUE_FULL] = "queue",
     };
-    const struct est_question question = {
+    const struct response_context asked = {
         .operation = inquiry->subject.operation,
         .settings = inquiry->services->settings,
         .csr = inquiry->subject.csr,
-        .now_unix = time(NULL),
     };
     inquiry->report.source = sources[response->result];
     inquiry->report.http_status = response->http_status;
-    est_outcome_judge(&question, response, inquiry->subject.outcome);
+    est_outcome_judge(&asked, response, time(NULL), inquiry->subject.outcome);
 }
 
 /* Tells the pending table how it went. */

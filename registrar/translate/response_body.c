@@ -8,25 +8,25 @@
 static struct bytes strip_counted_nul(struct bytes body);
 static enum status check_csrattrs(struct bytes der);
 static enum status check_certs_only(struct bytes der, const struct certificate_request *csr);
-static enum status choose_certificate(const struct est_settings *settings, const struct certs_only *certs,
-                                      const struct certificate_request *csr, X509 **certificate);
+static enum status choose_certificate(const struct response_context *context, const struct certs_only *certs,
+                                      X509 **certificate);
 static enum status append_certificate(X509 *certificate, struct buffer *representation);
 
-enum status response_body_decode(const struct est_operation *operation,
-                                 const struct upstream_settings *settings, struct bytes content_type,
-                                 struct bytes body, const struct certificate_request *csr, struct buffer *der)
+enum status response_body_decode(const struct response_context *context, struct bytes content_type,
+                                 struct bytes body, struct buffer *der)
 {
-    enum content_format format = operation->response[0];
+    enum content_format format = context->operation->response[0];
     if (!content_format_matches_media_type(format, content_type))
         return STATUS_MALFORMED;
-    if (format == CONTENT_FORMAT_CSRATTRS && settings->profile == UPSTREAM_LIBEST)
+    if (format == CONTENT_FORMAT_CSRATTRS && context->settings->upstream.profile == UPSTREAM_LIBEST)
         body = strip_counted_nul(body);
     size_t before = der->len;
     enum status status = base64_decode(body, der);
     if (status != STATUS_OK)
         return status;
     struct bytes decoded = bytes_slice(buffer_view(der), before, der->len);
-    status = format == CONTENT_FORMAT_CSRATTRS ? check_csrattrs(decoded) : check_certs_only(decoded, csr);
+    status =
+        format == CONTENT_FORMAT_CSRATTRS ? check_csrattrs(decoded) : check_certs_only(decoded, context->csr);
     if (status != STATUS_OK)
         der->len = before;
     return status;
@@ -58,11 +58,10 @@ static enum status check_certs_only(struct bytes der, const struct certificate_r
     return status;
 }
 
-enum status response_body_present(const struct est_operation *operation, const struct est_settings *settings,
-                                  enum content_format format, struct bytes der,
-                                  const struct certificate_request *csr, struct buffer *representation)
+enum status response_body_present(const struct response_context *context, enum content_format format,
+                                  struct bytes der, struct buffer *representation)
 {
-    if (format == operation->response[0]) {
+    if (format == context->operation->response[0]) {
         buffer_append(representation, der); /* CF-4 */
         return representation->status;
     }
@@ -72,7 +71,7 @@ enum status response_body_present(const struct est_operation *operation, const s
     X509 *certificate = NULL;
     enum status status = certs_only_parse(der, &certs);
     if (status == STATUS_OK)
-        status = choose_certificate(settings, certs, csr, &certificate);
+        status = choose_certificate(context, certs, &certificate);
     if (status == STATUS_OK)
         status = append_certificate(certificate, representation);
     certs_only_free(certs);
@@ -80,12 +79,12 @@ enum status response_body_present(const struct est_operation *operation, const s
 }
 
 /* CF-5 for enrolments, CF-6 for /crts. */
-static enum status choose_certificate(const struct est_settings *settings, const struct certs_only *certs,
-                                      const struct certificate_request *csr, X509 **certificate)
+static enum status choose_certificate(const struct response_context *context, const struct certs_only *certs,
+                                      X509 **certificate)
 {
-    if (csr != NULL)
-        return certs_only_find(certs, certificate_request_key(csr), certificate);
-    return certs_only_choose_ca(certs, settings->crts_287, certificate);
+    if (context->csr != NULL)
+        return certs_only_find(certs, certificate_request_key(context->csr), certificate);
+    return certs_only_choose_ca(certs, context->settings->est.crts_287, certificate);
 }
 
 static enum status append_certificate(X509 *certificate, struct buffer *representation)

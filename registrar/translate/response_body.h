@@ -8,20 +8,24 @@
 #include "registrar/protocol/est_operation.h"
 #include "registrar/settings.h"
 
+/* What a response was asked for. */
+struct response_context {
+    const struct est_operation *operation;
+    const struct settings *settings;
+    const struct certificate_request *csr; /* NULL for GETs */
+};
+
 /* Checks type and base64 of a 200 body and appends the DER it stands for (PAY-4 to PAY-9): certs-only with at
- * least one certificate and nothing behind it, for enrolments one whose key is the CSR's (csr may be NULL for
- * GETs); csrattrs one SEQUENCE, a counted NUL behind libest's base64 tolerated under that profile only.
- * STATUS_MALFORMED, STATUS_MISMATCH: 5.02. */
-enum status response_body_decode(const struct est_operation *operation,
-                                 const struct upstream_settings *settings, struct bytes content_type,
-                                 struct bytes body, const struct certificate_request *csr,
-                                 struct buffer *der);
+ * least one certificate and nothing behind it, for enrolments one whose key is the CSR's; csrattrs one
+ * SEQUENCE, a counted NUL behind libest's base64 tolerated under that profile only. STATUS_MALFORMED,
+ * STATUS_MISMATCH: 5.02. */
+enum status response_body_decode(const struct response_context *context, struct bytes content_type,
+                                 struct bytes body, struct buffer *der);
 
 /* Appends der, a result of response_body_decode, in the format asked for: as it is (281, 285), or its one
  * certificate (287; CF-5, CF-6). STATUS_UNSUPPORTED: 4.06. */
-enum status response_body_present(const struct est_operation *operation, const struct est_settings *settings,
-                                  enum content_format format, struct bytes der,
-                                  const struct certificate_request *csr, struct buffer *representation);
+enum status response_body_present(const struct response_context *context, enum content_format format,
+                                  struct bytes der, struct buffer *representation);
 
 /* What stands for a 204 answer to a GET (Q6): appends the representation, if any, and returns the CoAP code.
  */

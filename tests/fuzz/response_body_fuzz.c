@@ -9,14 +9,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void present(const struct est_operation *operation, const struct est_settings *settings,
-                    struct bytes der)
+static void present(const struct response_context *context, struct bytes der)
 {
-    for (size_t i = 0; i < operation->response_count; i++) {
+    for (size_t i = 0; i < context->operation->response_count; i++) {
         struct buffer representation;
         buffer_init(&representation, LIMIT);
         enum status status =
-            response_body_present(operation, settings, operation->response[i], der, NULL, &representation);
+            response_body_present(context, context->operation->response[i], der, &representation);
         if (status == STATUS_OK && representation.len == 0)
             abort();
         buffer_free(&representation);
@@ -30,16 +29,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct bytes content_type = {data + 1, (size_t)(line_end - data) - 1};
     struct bytes body = {line_end + 1, size - (size_t)(line_end - data) - 1};
-    const struct est_operation *operation = est_operation((enum est_operation_id)(data[0] & 3));
-    struct upstream_settings upstream = {.profile = data[0] & 4 ? UPSTREAM_LIBEST : UPSTREAM_RFC7030};
-    struct est_settings settings = {.crts_287 = data[0] & 8 ? CRTS_287_ROOT : CRTS_287_ISSUING_CA};
+    struct settings settings = {
+        .upstream = {.profile = data[0] & 4 ? UPSTREAM_LIBEST : UPSTREAM_RFC7030},
+        .est = {.crts_287 = data[0] & 8 ? CRTS_287_ROOT : CRTS_287_ISSUING_CA},
+    };
+    struct response_context context = {
+        .operation = est_operation((enum est_operation_id)(data[0] & 3)),
+        .settings = &settings,
+    };
     struct buffer der;
     buffer_init(&der, LIMIT);
-    enum status status = response_body_decode(operation, &upstream, content_type, body, NULL, &der);
+    enum status status = response_body_decode(&context, content_type, body, &der);
     if ((status == STATUS_OK) != (der.len > 0))
         abort();
     if (status == STATUS_OK)
-        present(operation, &settings, buffer_view(&der));
+        present(&context, buffer_view(&der));
     buffer_free(&der);
     return 0;
 }

@@ -1,4 +1,6 @@
-/* SEC-1: Retry-After, Date and error bodies from an EST server: three parts, each ended by a line feed. */
+/* SEC-1: header fields and error bodies from an EST server: Retry-After, Date, Cache-Control, Age and
+ * Content-Type, each ended by a line feed, and a body. */
+#include "registrar/translate/freshness.h"
 #include "registrar/translate/response_code.h"
 
 #include <stdlib.h>
@@ -18,9 +20,12 @@ static struct bytes next_line(struct bytes *rest)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bytes rest = {data, size};
-    struct bytes retry_after = next_line(&rest), date = next_line(&rest), content_type = next_line(&rest);
+    struct bytes retry_after = next_line(&rest), date = next_line(&rest);
+    struct bytes cache_control = next_line(&rest), age = next_line(&rest), content_type = next_line(&rest);
     uint32_t seconds = retry_after_seconds(retry_after, date, 784111777, 60, 86400);
     if (seconds < 1 || seconds > 86400)
+        abort();
+    if (freshness_seconds(cache_control, age, 300) > 300)
         abort();
     struct buffer diagnostic;
     buffer_init(&diagnostic, 128);

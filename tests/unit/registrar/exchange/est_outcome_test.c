@@ -17,14 +17,13 @@ static struct buffer issued, issued_base64;
 
 static struct est_outcome judge(enum est_operation_id id, const struct est_response *response)
 {
-    struct est_question question = {.operation = est_operation(id),
-                                    .settings = &settings,
-                                    .csr = est_operation(id)->method == CM_POST ? csr : NULL,
-                                    .now_unix = 784111777};
+    struct response_context asked = {.operation = est_operation(id),
+                                     .settings = &settings,
+                                     .csr = est_operation(id)->method == CM_POST ? csr : NULL};
     struct est_outcome outcome;
     est_outcome_init(&outcome, MADE_LIMIT);
     buffer_append_string(&outcome.content, "left over from before");
-    est_outcome_judge(&question, response, &outcome);
+    est_outcome_judge(&asked, response, 784111777, &outcome);
     return outcome;
 }
 

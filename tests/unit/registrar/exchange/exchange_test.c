@@ -690,13 +690,16 @@ static void a_call_that_cannot_be_made_is_released(void **state)
 static void a_csr_too_large_for_libest_is_refused(void **state)
 {
     struct fixture *fixture = *state;
-    char *value = malloc(12100);
-    strcpy(value, "DER:0482170C");
-    memset(value + strlen(value), 'a', 2 * 0x170c + 1);
-    value[strlen("DER:0482170C") + 2 * 0x170c] = '\0';
-    struct buffer csr = make_request(&(struct made_request){
-        .key = fixture->key, .subject = "serialNumber=42", .extensions = {{"1.2.3.4", value}}});
-    free(value);
+    struct buffer value; /* an OCTET STRING of 5900 octets */
+    buffer_init(&value, 20000);
+    buffer_append_string(&value, "DER:0482170C");
+    for (int i = 0; i < 5900; i++)
+        buffer_append_string(&value, "aa");
+    struct buffer csr =
+        make_request(&(struct made_request){.key = fixture->key,
+                                            .subject = "serialNumber=42",
+                                            .extensions = {{"1.2.3.4", buffer_string(&value)}}});
+    buffer_free(&value);
     fixture->settings.upstream.base64_lines = BASE64_64_LF;
     fixture->settings.upstream.profile = UPSTREAM_LIBEST;
     start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&csr)});

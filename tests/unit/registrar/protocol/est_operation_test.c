@@ -9,6 +9,7 @@
 #include "registrar/protocol/est_operation.h"
 #include "registrar/settings.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static char root[] = "/est";
@@ -88,10 +89,11 @@ static void both_roots_are_served(void **state)
     struct est_settings settings = default_settings();
     for (size_t i = 0; i < EST_OPERATION_COUNT; i++) {
         enum est_operation_id id = (enum est_operation_id)i;
-        char path[64] = "est|";
-        assert_routed(&settings, strcat(path, est_operation(id)->name), id, "");
-        strcpy(path, ".well-known|est|");
-        assert_routed(&settings, strcat(path, est_operation(id)->name), id, "");
+        char path[64];
+        snprintf(path, sizeof(path), "est|%s", est_operation(id)->name);
+        assert_routed(&settings, path, id, "");
+        snprintf(path, sizeof(path), ".well-known|est|%s", est_operation(id)->name);
+        assert_routed(&settings, path, id, "");
     }
 }
 
@@ -219,8 +221,8 @@ static void long_names_are_off_by_default(void **state)
     for (int on = 0; on < 2; on++) {
         settings.long_names = on;
         for (size_t i = 0; i < EST_OPERATION_COUNT; i++) {
-            char path[64] = "est|";
-            strcat(path, est_operation((enum est_operation_id)i)->long_name);
+            char path[64];
+            snprintf(path, sizeof(path), "est|%s", est_operation((enum est_operation_id)i)->long_name);
             if (on)
                 assert_routed(&settings, path, (enum est_operation_id)i, "");
             else

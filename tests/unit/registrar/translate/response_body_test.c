@@ -9,8 +9,8 @@
 #define CERTS_ONLY_TYPE "application/pkcs7-mime; smime-type=certs-only"
 #define CSRATTRS_TYPE   "application/csrattrs"
 
-static const struct upstream_settings rfc7030 = {.profile = UPSTREAM_RFC7030};
-static const struct upstream_settings libest = {.profile = UPSTREAM_LIBEST};
+static const struct settings rfc7030 = {.upstream = {.profile = UPSTREAM_RFC7030}};
+static const struct settings libest = {.upstream = {.profile = UPSTREAM_LIBEST}};
 
 static struct buffer base64_of(struct bytes octets, enum base64_lines lines)
 {
@@ -30,17 +30,28 @@ static struct certificate_request *read_request(const char *vector)
     return request;
 }
 
-/* Decodes a body and checks what comes of it; expected is empty on failure. */
-static void assert_decoded(const struct upstream_settings *settings, enum est_operation_id id,
-                           const char *content_type, struct bytes body, const struct certificate_request *csr,
-                           enum status status, struct bytes expected)
+static struct response_context context_of(enum est_operation_id id, const struct settings *settings)
+{
+    return (struct response_context){est_operation(id), settings, NULL};
+}
+
+static void assert_decoded(const struct response_context *context, const char *content_type,
+                           struct bytes body, struct bytes expected)
 {
     struct buffer der;
     buffer_init(&der, MADE_LIMIT);
-    assert_int_equal(
-        response_body_decode(est_operation(id), settings, bytes_from_string(content_type), body, csr, &der),
-        status);
+    assert_int_equal(response_body_decode(context, bytes_from_string(content_type), body, &der), STATUS_OK);
     assert_true(bytes_equal(buffer_view(&der), expected));
+    buffer_free(&der);
+}
+
+static void assert_refused(const struct response_context *context, const char *content_type,
+                           struct bytes body, enum status status)
+{
+    struct buffer der;
+    buffer_init(&der, MADE_LIMIT);
+    assert_int_equal(response_body_decode(context, bytes_from_string(content_type), body, &der), status);
+    assert_int_equal(der.len, 0);
     buffer_free(&der);
 }
 
@@ -72,10 +83,10 @@ static void vectors_come_out_byte_exact(void **state)
         struct certificate_request *csr = rows[i].csr != NULL ? read_request(rows[i].csr) : NULL;
         for (size_t j = 0; j < sizeof(lines) / sizeof(lines[0]); j++) {
             struct buffer body = base64_of(buffer_view(&der), lines[j]);
-            assert_decoded(&rfc7030, rows[i].id, rows[i].content_type, buffer_view(&body), csr, STATUS_OK,
-                           buffer_view(&der));
-            assert_decoded(&libest, rows[i].id, rows[i].content_type, buffer_view(&body), csr, STATUS_OK,
-                           buffer_view(&der));
+            const struct response_context contexts[] = {{est_operation(rows[i].id), &rfc7030, csr},
+                                                        {est_operation(rows[i].id), &libest, csr}};
+            for (size_t k = 0; k < 2; k++)
+                assert_decoded(&contexts[k], rows[i].content_type, buffer_view(&body), buffer_view(&der));
             buffer_free(&body);
         }
         certificate_request_free(csr);
@@ -87,6 +98,7 @@ static void vectors_come_out_byte_exact(void **state)
 static void bad_csrattrs_are_malformed(void **state)
 {
     (void)state;
+    const struct response_context att = context_of(EST_ATT, &rfc7030);
     const struct bytes bodies[] = {
         BYTES_LITERAL(""),         BYTES_LITERAL("\r\n"),          BYTES_LITERAL("!AAA"),
         BYTES_LITERAL("MAA"),      BYTES_LITERAL("MAA=x"),         BYTES_LITERAL("MAA=MAA="),
@@ -95,10 +107,8 @@ static void bad_csrattrs_are_malformed(void **state)
         BYTES_LITERAL("MA=="),     BYTES_LITERAL("<html></html>"), BYTES_LITERAL("BgkqhkiG9w0BCQc="),
     };
     for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++)
-        assert_decoded(&rfc7030, EST_ATT, CSRATTRS_TYPE, bodies[i], NULL, STATUS_MALFORMED,
-                       (struct bytes){NULL, 0});
-    assert_decoded(&rfc7030, EST_ATT, CSRATTRS_TYPE, BYTES_LITERAL(" M\tA\r\nA=\n"), NULL, STATUS_OK,
-                   BYTES_LITERAL("\x30\x00"));
+        assert_refused(&att, CSRATTRS_TYPE, bodies[i], STATUS_MALFORMED);
+    assert_decoded(&att, CSRATTRS_TYPE, BYTES_LITERAL(" M\tA\r\nA=\n"), BYTES_LITERAL("\x30\x00"));
 }
 
 /* libest.md: one NUL is counted behind csrattrs; only that profile, that resource and that place may have it.
@@ -106,19 +116,18 @@ static void bad_csrattrs_are_malformed(void **state)
 static void the_counted_nul_is_tolerated_for_libest_only(void **state)
 {
     (void)state;
-    const struct bytes nothing = {NULL, 0};
-    assert_decoded(&libest, EST_ATT, CSRATTRS_TYPE, BYTES_LITERAL("MAA=\n\0"), NULL, STATUS_OK,
-                   BYTES_LITERAL("\x30\x00"));
-    assert_decoded(&rfc7030, EST_ATT, CSRATTRS_TYPE, BYTES_LITERAL("MAA=\n\0"), NULL, STATUS_MALFORMED,
-                   nothing);
-    assert_decoded(&libest, EST_ATT, CSRATTRS_TYPE, BYTES_LITERAL("MAA=\0\0"), NULL, STATUS_MALFORMED,
-                   nothing);
-    assert_decoded(&libest, EST_ATT, CSRATTRS_TYPE, BYTES_LITERAL("MA\0A="), NULL, STATUS_MALFORMED, nothing);
-    assert_decoded(&libest, EST_ATT, CSRATTRS_TYPE, BYTES_LITERAL("\0"), NULL, STATUS_MALFORMED, nothing);
+    const struct response_context att = context_of(EST_ATT, &rfc7030);
+    const struct response_context libest_att = context_of(EST_ATT, &libest);
+    const struct response_context libest_crts = context_of(EST_CRTS, &libest);
+    assert_decoded(&libest_att, CSRATTRS_TYPE, BYTES_LITERAL("MAA=\n\0"), BYTES_LITERAL("\x30\x00"));
+    assert_refused(&att, CSRATTRS_TYPE, BYTES_LITERAL("MAA=\n\0"), STATUS_MALFORMED);
+    assert_refused(&libest_att, CSRATTRS_TYPE, BYTES_LITERAL("MAA=\0\0"), STATUS_MALFORMED);
+    assert_refused(&libest_att, CSRATTRS_TYPE, BYTES_LITERAL("MA\0A="), STATUS_MALFORMED);
+    assert_refused(&libest_att, CSRATTRS_TYPE, BYTES_LITERAL("\0"), STATUS_MALFORMED);
     struct buffer der = read_vector("rfc9148-A1-crts-response.p7.der");
     struct buffer body = base64_of(buffer_view(&der), BASE64_64_LF);
     buffer_append_byte(&body, '\0');
-    assert_decoded(&libest, EST_CRTS, CERTS_ONLY_TYPE, buffer_view(&body), NULL, STATUS_MALFORMED, nothing);
+    assert_refused(&libest_crts, CERTS_ONLY_TYPE, buffer_view(&body), STATUS_MALFORMED);
     buffer_free(&body);
     buffer_free(&der);
 }
@@ -127,15 +136,15 @@ static void the_counted_nul_is_tolerated_for_libest_only(void **state)
 static void other_types_are_malformed(void **state)
 {
     (void)state;
+    const struct response_context att = context_of(EST_ATT, &rfc7030);
+    const struct response_context crts = context_of(EST_CRTS, &rfc7030);
     struct buffer der = read_vector("rfc9148-A1-crts-response.p7.der");
     struct buffer body = base64_of(buffer_view(&der), BASE64_64_LF);
     static const char *const types[] = {"", "text/html", CSRATTRS_TYPE, "application/pkcs7",
                                         "application/pkcs7-mime; smime-type=server-generated-key"};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-        assert_decoded(&rfc7030, EST_CRTS, types[i], buffer_view(&body), NULL, STATUS_MALFORMED,
-                       (struct bytes){NULL, 0});
-    assert_decoded(&rfc7030, EST_ATT, CERTS_ONLY_TYPE, BYTES_LITERAL("MAA="), NULL, STATUS_MALFORMED,
-                   (struct bytes){NULL, 0});
+        assert_refused(&crts, types[i], buffer_view(&body), STATUS_MALFORMED);
+    assert_refused(&att, CERTS_ONLY_TYPE, BYTES_LITERAL("MAA="), STATUS_MALFORMED);
     buffer_free(&body);
     buffer_free(&der);
 }
@@ -144,20 +153,20 @@ static void other_types_are_malformed(void **state)
 static void bad_certs_only_bodies_are_malformed(void **state)
 {
     (void)state;
-    const struct bytes nothing = {NULL, 0};
+    const struct response_context crts = context_of(EST_CRTS, &rfc7030);
     struct buffer der = read_vector("rfc9148-A1-crts-response.p7.der");
-    assert_decoded(&rfc7030, EST_CRTS, CERTS_ONLY_TYPE, buffer_view(&der), NULL, STATUS_MALFORMED, nothing);
+    assert_refused(&crts, CERTS_ONLY_TYPE, buffer_view(&der), STATUS_MALFORMED);
     struct buffer body = base64_of(bytes_slice(buffer_view(&der), 0, der.len - 1), BASE64_64_LF);
-    assert_decoded(&rfc7030, EST_CRTS, CERTS_ONLY_TYPE, buffer_view(&body), NULL, STATUS_MALFORMED, nothing);
+    assert_refused(&crts, CERTS_ONLY_TYPE, buffer_view(&body), STATUS_MALFORMED);
     buffer_free(&body);
     buffer_append_byte(&der, 0); /* trailing octet */
     body = base64_of(buffer_view(&der), BASE64_64_LF);
-    assert_decoded(&rfc7030, EST_CRTS, CERTS_ONLY_TYPE, buffer_view(&body), NULL, STATUS_MALFORMED, nothing);
+    assert_refused(&crts, CERTS_ONLY_TYPE, buffer_view(&body), STATUS_MALFORMED);
     buffer_free(&body);
     buffer_free(&der);
     struct buffer empty = make_certs_only(NULL, 0);
     body = base64_of(buffer_view(&empty), BASE64_64_LF);
-    assert_decoded(&rfc7030, EST_CRTS, CERTS_ONLY_TYPE, buffer_view(&body), NULL, STATUS_MALFORMED, nothing);
+    assert_refused(&crts, CERTS_ONLY_TYPE, buffer_view(&body), STATUS_MALFORMED);
     buffer_free(&body);
     buffer_free(&empty);
 }
@@ -166,13 +175,13 @@ static void bad_certs_only_bodies_are_malformed(void **state)
 static void another_key_is_a_mismatch(void **state)
 {
     (void)state;
+    const struct response_context crts = context_of(EST_CRTS, &rfc7030);
     struct certificate_request *csr = read_request("rfc7030-A3-simpleenroll.csr.der");
+    const struct response_context sen = {est_operation(EST_SEN), &rfc7030, csr};
     struct buffer der = read_vector("rfc9148-A2-sen-response.p7.der");
     struct buffer body = base64_of(buffer_view(&der), BASE64_64_LF);
-    assert_decoded(&rfc7030, EST_SEN, CERTS_ONLY_TYPE, buffer_view(&body), csr, STATUS_MISMATCH,
-                   (struct bytes){NULL, 0});
-    assert_decoded(&rfc7030, EST_CRTS, CERTS_ONLY_TYPE, buffer_view(&body), NULL, STATUS_OK,
-                   buffer_view(&der));
+    assert_refused(&sen, CERTS_ONLY_TYPE, buffer_view(&body), STATUS_MISMATCH);
+    assert_decoded(&crts, CERTS_ONLY_TYPE, buffer_view(&body), buffer_view(&der));
     buffer_free(&body);
     buffer_free(&der);
     certificate_request_free(csr);
@@ -185,21 +194,24 @@ static void the_limit_holds(void **state)
     struct buffer vector = read_vector("rfc9148-A1-crts-response.p7.der"), der;
     struct buffer body = base64_of(buffer_view(&vector), BASE64_64_LF);
     buffer_init(&der, vector.len - 1);
-    assert_int_equal(response_body_decode(est_operation(EST_CRTS), &rfc7030, BYTES_LITERAL(CERTS_ONLY_TYPE),
-                                          buffer_view(&body), NULL, &der),
+    const struct response_context context = {est_operation(EST_CRTS), &rfc7030, NULL};
+    assert_int_equal(response_body_decode(&context, BYTES_LITERAL(CERTS_ONLY_TYPE), buffer_view(&body), &der),
                      STATUS_TOO_LARGE);
     buffer_free(&der);
     buffer_free(&body);
     buffer_free(&vector);
 }
 
-static enum status present(enum est_operation_id id, enum est_crts_287 policy, enum content_format format,
-                           struct bytes der, const struct certificate_request *csr,
-                           struct buffer *representation)
+static const struct settings policies[] = {
+    [CRTS_287_ISSUING_CA] = {.est = {.crts_287 = CRTS_287_ISSUING_CA}},
+    [CRTS_287_REFUSE] = {.est = {.crts_287 = CRTS_287_REFUSE}},
+};
+
+static enum status present(const struct response_context *context, enum content_format format,
+                           struct bytes der, struct buffer *representation)
 {
-    struct est_settings settings = {.crts_287 = policy};
     buffer_init(representation, MADE_LIMIT);
-    return response_body_present(est_operation(id), &settings, format, der, csr, representation);
+    return response_body_present(context, format, der, representation);
 }
 
 /* CF-1, CF-4, CF-5: 281 is the message itself, 287 the bare certificate of the CSR's key. */
@@ -207,21 +219,17 @@ static void enrolments_are_presented_in_either_format(void **state)
 {
     (void)state;
     struct certificate_request *csr = read_request("rfc9148-A2-sen-request.csr.der");
+    const struct response_context sen = {est_operation(EST_SEN), &policies[CRTS_287_REFUSE], csr};
     struct buffer der = read_vector("rfc9148-A2-sen-response.p7.der"), representation;
     struct buffer certificate = read_vector("rfc9148-A2-sen-response.ee.cert.der");
-    assert_int_equal(
-        present(EST_SEN, CRTS_287_REFUSE, CONTENT_FORMAT_CERTS_ONLY, buffer_view(&der), csr, &representation),
-        STATUS_OK);
+    assert_int_equal(present(&sen, CONTENT_FORMAT_CERTS_ONLY, buffer_view(&der), &representation), STATUS_OK);
     assert_true(bytes_equal(buffer_view(&representation), buffer_view(&der)));
     buffer_free(&representation);
-    assert_int_equal(
-        present(EST_SEN, CRTS_287_REFUSE, CONTENT_FORMAT_ONE_CERT, buffer_view(&der), csr, &representation),
-        STATUS_OK);
+    assert_int_equal(present(&sen, CONTENT_FORMAT_ONE_CERT, buffer_view(&der), &representation), STATUS_OK);
     assert_true(bytes_equal(buffer_view(&representation), buffer_view(&certificate)));
     buffer_free(&representation);
-    assert_int_equal(
-        present(EST_SEN, CRTS_287_REFUSE, CONTENT_FORMAT_CSRATTRS, buffer_view(&der), csr, &representation),
-        STATUS_UNSUPPORTED);
+    assert_int_equal(present(&sen, CONTENT_FORMAT_CSRATTRS, buffer_view(&der), &representation),
+                     STATUS_UNSUPPORTED);
     buffer_free(&representation);
     buffer_free(&certificate);
     buffer_free(&der);
@@ -232,21 +240,18 @@ static void enrolments_are_presented_in_either_format(void **state)
 static void crts_as_one_certificate(void **state)
 {
     (void)state;
+    const struct response_context crts = context_of(EST_CRTS, &policies[CRTS_287_ISSUING_CA]);
     struct buffer der = read_vector("rfc9148-A1-crts-response.p7.der"), representation;
     struct buffer certificate = read_vector("rfc9148-A1-crts-response.ee.cert.der");
-    assert_int_equal(present(EST_CRTS, CRTS_287_ISSUING_CA, CONTENT_FORMAT_ONE_CERT, buffer_view(&der), NULL,
-                             &representation),
-                     STATUS_OK);
+    assert_int_equal(present(&crts, CONTENT_FORMAT_ONE_CERT, buffer_view(&der), &representation), STATUS_OK);
     assert_true(bytes_equal(buffer_view(&representation), buffer_view(&certificate)));
     buffer_free(&representation);
     buffer_free(&der);
     der = read_vector("rfc7030-A1-cacerts.p7.der");
-    assert_int_equal(present(EST_CRTS, CRTS_287_ISSUING_CA, CONTENT_FORMAT_ONE_CERT, buffer_view(&der), NULL,
-                             &representation),
+    assert_int_equal(present(&crts, CONTENT_FORMAT_ONE_CERT, buffer_view(&der), &representation),
                      STATUS_UNSUPPORTED);
     assert_int_equal(representation.len, 0);
-    assert_int_equal(present(EST_CRTS, CRTS_287_ISSUING_CA, CONTENT_FORMAT_CERTS_ONLY, buffer_view(&der),
-                             NULL, &representation),
+    assert_int_equal(present(&crts, CONTENT_FORMAT_CERTS_ONLY, buffer_view(&der), &representation),
                      STATUS_OK);
     assert_true(bytes_equal(buffer_view(&representation), buffer_view(&der)));
     buffer_free(&representation);
