@@ -575,7 +575,7 @@ static uint16_t take_id(struct message_layer *layer, uint64_t now_ms)
  * earliest: never within EXCHANGE_LIFETIME (RFC 7252 section 4.4). */
 static void start_id_window(struct message_layer *layer, uint64_t now_ms)
 {
-    if (now_ms - layer->ids_since_ms < layer->exchange_lifetime_ms)
+    if (now_ms < layer->ids_since_ms + layer->exchange_lifetime_ms)
         return;
     layer->ids_since_ms = now_ms;
     layer->ids_used = 0;
