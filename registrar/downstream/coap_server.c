@@ -165,8 +165,8 @@ static void refuse(const struct arrival *arrival, uint8_t code)
 static void serve(const struct arrival *arrival)
 {
     struct coap_server *server = arrival->server;
-    struct block_delivery delivery;
-    struct coap_message response;
+    struct block_delivery delivery = {0};
+    struct coap_message response = {0};
     enum block_verdict verdict =
         block_transfer_request(server->transfer, arrival->now_ms, arrival->message, &delivery, &response);
     if (verdict == BLOCK_RESPOND)

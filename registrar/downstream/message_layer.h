@@ -31,7 +31,8 @@ struct message_layer_events {
 /* EXCHANGE_LIFETIME of RFC 7252 section 4.8.2: MAX_TRANSMIT_SPAN + 2 * MAX_LATENCY + PROCESSING_DELAY. The
  * span is that of the settings or of the RFC's default parameters, whichever is longer: a client that
  * retransmits faster than it is configured here, or less often, is covered as well. 247 s by default, and
- * never less. */
+ * never less. (No copy of a request leaves later than MAX_TRANSMIT_SPAN after its first, so that
+ * MAX_TRANSMIT_WAIT does not matter here.) */
 uint64_t message_layer_exchange_lifetime_ms(const struct coap_settings *settings);
 
 /* Borrows settings, metrics and the user of events. Gives; NULL: no memory. */
