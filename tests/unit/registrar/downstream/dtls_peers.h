@@ -235,8 +235,9 @@ static inline SSL_CTX *client_context(const struct test_client_wish *wish)
     SSL_CTX_set_options(context, SSL_OP_NO_QUERY_MTU);
     SSL_CTX_set_verify(context, SSL_VERIFY_NONE, NULL);
     assert_int_equal(SSL_CTX_set_cipher_list(context, wish->ciphers != NULL ? wish->ciphers : "ALL"), 1);
-    if (wish->groups != NULL)
-        assert_int_equal(SSL_CTX_set1_groups_list(context, wish->groups), 1);
+    char groups[64]; /* OpenSSL casts const away */
+    snprintf(groups, sizeof groups, "%s", wish->groups != NULL ? wish->groups : "P-256:P-384:X25519");
+    assert_int_equal(SSL_CTX_set1_groups_list(context, groups), 1);
     if (wish->psk)
         SSL_CTX_set_psk_client_callback(context, client_psk);
     if (wish->max_fragment_length != 0)
@@ -267,8 +268,10 @@ static inline void client_create(struct test_client *client, const struct test_c
     SSL_set_bio(client->ssl, bio, bio);
     SSL_set_connect_state(client->ssl);
     assert_true(SSL_set_mtu(client->ssl, wish->mtu != 0 ? wish->mtu : 1200) > 0);
+    char server_name[256];
+    snprintf(server_name, sizeof server_name, "%s", wish->server_name != NULL ? wish->server_name : "");
     if (wish->server_name != NULL)
-        assert_int_equal(SSL_set_tlsext_host_name(client->ssl, wish->server_name), 1);
+        assert_int_equal(SSL_set_tlsext_host_name(client->ssl, server_name), 1);
 }
 
 static inline void client_free(struct test_client *client)
