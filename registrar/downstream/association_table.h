@@ -1,5 +1,4 @@
-/* All DTLS associations of one worker: found by flow, bounded, expired, and joined to the CoAP server and the
- * exchanges. */
+/* All DTLS associations of one worker: found by flow, bounded, replaced, and ended. */
 #ifndef ESTUARY_REGISTRAR_DOWNSTREAM_ASSOCIATION_TABLE_H
 #define ESTUARY_REGISTRAR_DOWNSTREAM_ASSOCIATION_TABLE_H
 
@@ -13,6 +12,17 @@ struct exchanges;
 struct metrics;
 struct association_table;
 
+/* With max_handshakes of them in flight, the oldest makes room for a new one once it is this old and twice
+ * its first retransmission timeout; before, new ones are refused. */
+#define HANDSHAKE_PATIENCE_MS 10000
+
+/* Idle associations looked for, oldest first, when max_associations are open; those with work in flight that
+ * stand before them are skipped. */
+#define EVICTION_LOOKS_MAX 64
+
+/* Failed handshakes logged in a second; the others are counted, and logged as debug. */
+#define FAILURES_LOGGED_MAX 10
+
 /* Everything is borrowed. The limits of the settings are those of the whole process and are held through the
  * metrics' gauges. */
 struct association_table_context {
@@ -21,7 +31,7 @@ struct association_table_context {
     struct metrics *metrics;
     struct dtls_credentials *credentials;
     const struct dtls_cookie_secret *cookie_secret; /* shared by all workers */
-    struct exchanges *exchanges;
+    struct exchanges *exchanges; /* may be freed before the table, once nothing is received any more */
 };
 
 /* Gives; NULL: no memory. */
@@ -37,7 +47,7 @@ void association_table_receive(struct association_table *table, int fd, const st
 /* No new association is accepted any more; those that are open go on (SIGTERM drains). */
 void association_table_drain(struct association_table *table);
 
-/* Whether any association has work in flight. */
+/* Whether any association has work in flight. Looks at all of them. */
 bool association_table_busy(const struct association_table *table);
 
 #endif

@@ -10,6 +10,7 @@
 struct flow {
     int fd; /* of the socket */
     struct endpoint local, peer;
+    unsigned interface; /* to answer through; tells no flows apart */
 };
 
 #define FLOW_OCTETS_MAX 64 /* of the canonical form */

@@ -1,0 +1,451 @@
+#include "registrar/downstream/association_table.h"
+
+#include "common/log.h"
+#include "common/monotonic.h"
+#include "registrar/counters.h"
+#include "registrar/downstream/association.h"
+#include "registrar/downstream/flow_map.h"
+#include "registrar/downstream/handle_table.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+/* RFC 6347 section 4.2.8: a device that restarts on its port begins a new handshake on the flow of its old
+ * association. The older one lives until the newer is established; the map knows the newest of each flow. */
+struct member {
+    struct flow_node node; /* first: the map gives pointers to it */
+    struct association_table *table;
+    struct association *association;
+    struct member *older, *newer; /* on the same flow */
+    uint64_t handle;
+    uint64_t began_ms;
+    uint8_t random[DTLS_RANDOM_OCTETS]; /* of the ClientHello that began it */
+    bool established;
+    TAILQ_ENTRY(member) order;
+};
+
+TAILQ_HEAD(members, member);
+
+struct association_table {
+    struct association_table_context context;
+    struct association_context association_context;
+    struct flow_map *flows;
+    struct handle_table *handles;
+    struct members handshakes;  /* the oldest first */
+    struct members established; /* the one silent for longest first */
+    struct buffer flow_octets, answer;
+    uint64_t log_second;
+    unsigned failures_logged; /* in that second */
+    bool draining;
+};
+
+/* A datagram and what is known of it. */
+struct arrival {
+    struct flow flow;
+    struct bytes payload;
+    uint64_t now_ms;
+};
+
+static bool receive_hello(struct association_table *table, const struct arrival *arrival,
+                          const struct dtls_client_hello *hello);
+static bool is_from(const struct member *member, const struct dtls_client_hello *hello);
+static enum dtls_cookie_verdict judge_cookie(struct association_table *table, const struct arrival *arrival,
+                                             const struct dtls_client_hello *hello);
+static void count_cookie(struct association_table *table, enum dtls_cookie_verdict verdict);
+static bool begin_handshake(struct association_table *table, const struct arrival *arrival,
+                            const struct dtls_client_hello *hello);
+static bool admit(struct association_table *table, uint64_t now_ms);
+static bool reserve(struct association_table *table, enum counter gauge, uint32_t most);
+static bool drop_stale_handshake(struct association_table *table, uint64_t now_ms);
+static bool evict_idle(struct association_table *table, uint64_t now_ms);
+static struct member *create_member(struct association_table *table, const struct arrival *arrival,
+                                    const struct dtls_client_hello *hello);
+static bool receive_record(struct association_table *table, const struct arrival *arrival);
+static struct member *find_newest(struct association_table *table, const struct flow *flow);
+static void feed(const struct member *member, const struct arrival *arrival);
+static bool on_answer(void *user, uint64_t handle, uint32_t request, const struct est_answer *answer);
+static void on_established(void *user);
+static void on_active(void *user);
+static void on_ended(void *user);
+static void log_failure(struct association_table *table, const struct member *member);
+static bool may_log(struct association_table *table);
+static void remove_member(struct member *member);
+static void unlink_member(struct member *member);
+
+struct association_table *association_table_create(const struct association_table_context *context)
+{
+    struct association_table *table = calloc(1, sizeof *table);
+    if (table == NULL)
+        return NULL;
+    const struct dtls_settings *settings = &context->settings->dtls;
+    table->context = *context;
+    table->association_context = (struct association_context){
+        .settings = context->settings,
+        .base = context->base,
+        .metrics = context->metrics,
+        .dtls = {.credentials = context->credentials,
+                 .bio_method = dtls_association_bio_method(),
+                 .metrics = context->metrics,
+                 .handshake_mtu = settings->handshake_mtu,
+                 .retransmit_timeout_ms = settings->retransmit_timeout_ms},
+        .exchanges = context->exchanges,
+        .reply = {.answer = on_answer, .user = table},
+    };
+    table->flows = flow_map_create(settings->max_associations);
+    table->handles = handle_table_create(settings->max_associations);
+    TAILQ_INIT(&table->handshakes);
+    TAILQ_INIT(&table->established);
+    buffer_init(&table->flow_octets, FLOW_OCTETS_MAX);
+    buffer_init(&table->answer, DTLS_HELLO_VERIFY_REQUEST_OCTETS);
+    if (table->association_context.dtls.bio_method != NULL && table->flows != NULL && table->handles != NULL)
+        return table;
+    association_table_free(table);
+    return NULL;
+}
+
+void association_table_free(struct association_table *table)
+{
+    if (table == NULL)
+        return;
+    struct member *member;
+    while ((member = TAILQ_FIRST(&table->handshakes)) != NULL)
+        remove_member(member);
+    while ((member = TAILQ_FIRST(&table->established)) != NULL) {
+        association_close(member->association);
+        remove_member(member);
+    }
+    flow_map_free(table->flows);
+    handle_table_free(table->handles);
+    BIO_meth_free(table->association_context.dtls.bio_method);
+    buffer_free(&table->flow_octets);
+    buffer_free(&table->answer);
+    free(table);
+}
+
+void association_table_drain(struct association_table *table)
+{
+    table->draining = true;
+}
+
+bool association_table_busy(const struct association_table *table)
+{
+    const struct member *member;
+    TAILQ_FOREACH(member, &table->established, order)
+    if (association_is_busy(member->association))
+        return true;
+    return false;
+}
+
+void association_table_receive(struct association_table *table, int fd, const struct udp_datagram *datagram)
+{
+    const struct arrival arrival = {
+        .flow = {.fd = fd,
+                 .local = datagram->local,
+                 .peer = datagram->peer,
+                 .interface = datagram->interface},
+        .payload = datagram->payload,
+        .now_ms = monotonic_ms(),
+    };
+    struct dtls_client_hello hello;
+    metrics_add(table->context.metrics, COUNTER_DATAGRAMS_RECEIVED, 1);
+    bool taken = false;
+    if (!datagram->multicast && dtls_client_hello_read(datagram->payload, &hello))
+        taken = receive_hello(table, &arrival, &hello);
+    else if (!datagram->multicast)
+        taken = receive_record(table, &arrival);
+    if (!taken)
+        metrics_add(table->context.metrics, COUNTER_DATAGRAMS_DROPPED, 1);
+}
+
+/* A ClientHello that began a handshake still going on belongs to that; of any other one the cookie decides,
+ * whether there is an association on its flow or not. False: dropped. */
+static bool receive_hello(struct association_table *table, const struct arrival *arrival,
+                          const struct dtls_client_hello *hello)
+{
+    const struct member *newest = find_newest(table, &arrival->flow);
+    if (newest != NULL && is_from(newest, hello)) {
+        if (newest->established)
+            return false;
+        feed(newest, arrival);
+        return true;
+    }
+    if (newest != NULL && newest->older != NULL && is_from(newest->older, hello))
+        return false;
+    if (table->draining)
+        return false;
+
+    enum dtls_cookie_verdict verdict = judge_cookie(table, arrival, hello);
+    if (verdict == COOKIE_GOOD)
+        return begin_handshake(table, arrival, hello);
+    return verdict != COOKIE_LOST;
+}
+
+static bool is_from(const struct member *member, const struct dtls_client_hello *hello)
+{
+    return memcmp(member->random, hello->random, sizeof member->random) == 0;
+}
+
+static enum dtls_cookie_verdict judge_cookie(struct association_table *table, const struct arrival *arrival,
+                                             const struct dtls_client_hello *hello)
+{
+    buffer_reset(&table->flow_octets);
+    buffer_reset(&table->answer);
+    flow_serialise(&arrival->flow, &table->flow_octets);
+    enum dtls_cookie_verdict verdict =
+        dtls_cookie_judge(table->context.cookie_secret, arrival->now_ms, buffer_view(&table->flow_octets),
+                          hello, &table->answer);
+    count_cookie(table, verdict);
+    if (table->answer.len > 0)
+        udp_socket_send(arrival->flow.fd, &(struct udp_datagram){.peer = arrival->flow.peer,
+                                                                 .local = arrival->flow.local,
+                                                                 .interface = arrival->flow.interface,
+                                                                 .payload = buffer_view(&table->answer)});
+    return verdict;
+}
+
+static void count_cookie(struct association_table *table, enum dtls_cookie_verdict verdict)
+{
+    if (verdict == COOKIE_NONE || verdict == COOKIE_WRONG)
+        metrics_add(table->context.metrics, COUNTER_COOKIES_SENT, 1);
+    if (verdict == COOKIE_WRONG || verdict == COOKIE_LOST)
+        metrics_add(table->context.metrics, COUNTER_COOKIES_REFUSED, 1);
+}
+
+/* An older handshake on the flow is given up: its client has begun anew. What was established before stays.
+ */
+static bool begin_handshake(struct association_table *table, const struct arrival *arrival,
+                            const struct dtls_client_hello *hello)
+{
+    struct member *newest = find_newest(table, &arrival->flow);
+    if (newest != NULL && !newest->established) {
+        metrics_add(table->context.metrics, COUNTER_HANDSHAKES_FAILED, 1);
+        remove_member(newest);
+    }
+    if (!admit(table, arrival->now_ms)) {
+        metrics_add(table->context.metrics, COUNTER_HANDSHAKES_REFUSED, 1);
+        return false;
+    }
+    struct member *member = create_member(table, arrival, hello);
+    if (member == NULL) {
+        metrics_subtract(table->context.metrics, COUNTER_HANDSHAKES, 1);
+        metrics_subtract(table->context.metrics, COUNTER_ASSOCIATIONS, 1);
+        return false;
+    }
+    metrics_add(table->context.metrics, COUNTER_HANDSHAKES_STARTED, 1);
+    feed(member, arrival);
+    return true;
+}
+
+/* Takes one of max_handshakes and one of max_associations. */
+static bool admit(struct association_table *table, uint64_t now_ms)
+{
+    const struct dtls_settings *settings = &table->context.settings->dtls;
+    if (!reserve(table, COUNTER_HANDSHAKES, settings->max_handshakes) &&
+        !(drop_stale_handshake(table, now_ms) &&
+          reserve(table, COUNTER_HANDSHAKES, settings->max_handshakes)))
+        return false;
+    if (reserve(table, COUNTER_ASSOCIATIONS, settings->max_associations) ||
+        (evict_idle(table, now_ms) && reserve(table, COUNTER_ASSOCIATIONS, settings->max_associations)))
+        return true;
+    metrics_subtract(table->context.metrics, COUNTER_HANDSHAKES, 1);
+    return false;
+}
+
+/* Counts first and looks then, so that several workers together never exceed the limit. */
+static bool reserve(struct association_table *table, enum counter gauge, uint32_t most)
+{
+    metrics_add(table->context.metrics, gauge, 1);
+    if (metrics_get(table->context.metrics, gauge) <= most)
+        return true;
+    metrics_subtract(table->context.metrics, gauge, 1);
+    return false;
+}
+
+static bool drop_stale_handshake(struct association_table *table, uint64_t now_ms)
+{
+    struct member *oldest = TAILQ_FIRST(&table->handshakes);
+    uint64_t patience_ms =
+        HANDSHAKE_PATIENCE_MS + 2 * (uint64_t)table->context.settings->dtls.retransmit_timeout_ms;
+    if (oldest == NULL || now_ms < oldest->began_ms + patience_ms)
+        return false;
+    metrics_add(table->context.metrics, COUNTER_HANDSHAKES_FAILED, 1);
+    remove_member(oldest);
+    return true;
+}
+
+static bool evict_idle(struct association_table *table, uint64_t now_ms)
+{
+    unsigned looks = 0;
+    struct member *member;
+    TAILQ_FOREACH(member, &table->established, order)
+    {
+        if (association_is_idle(member->association, now_ms)) {
+            metrics_add(table->context.metrics, COUNTER_ASSOCIATIONS_EVICTED, 1);
+            association_close(member->association);
+            remove_member(member);
+            return true;
+        }
+        if (++looks == EVICTION_LOOKS_MAX)
+            break;
+    }
+    return false;
+}
+
+/* The newest of its flow. NULL: no memory. */
+static struct member *create_member(struct association_table *table, const struct arrival *arrival,
+                                    const struct dtls_client_hello *hello)
+{
+    struct member *member = calloc(1, sizeof *member);
+    if (member == NULL)
+        return NULL;
+    const struct association_events events = {on_established, on_active, on_ended, member};
+    member->table = table;
+    member->node.flow = arrival->flow;
+    member->began_ms = arrival->now_ms;
+    memcpy(member->random, hello->random, sizeof member->random);
+    member->handle = handle_table_add(table->handles, member);
+    if (member->handle != HANDLE_NONE)
+        member->association =
+            association_create(&table->association_context, &member->node.flow, member->handle, &events);
+    if (member->association == NULL) {
+        handle_table_release(table->handles, member->handle);
+        free(member);
+        return NULL;
+    }
+    member->older = find_newest(table, &arrival->flow);
+    if (member->older != NULL) {
+        member->older->newer = member;
+        flow_map_remove(table->flows, &member->older->node);
+    }
+    flow_map_insert(table->flows, &member->node);
+    TAILQ_INSERT_TAIL(&table->handshakes, member, order);
+    return member;
+}
+
+/* Records of epoch 0 are of the newest handshake; any later ones may be of the association that it is going
+ * to replace. False: there is none, or it is no record. */
+static bool receive_record(struct association_table *table, const struct arrival *arrival)
+{
+    struct bytes rest = arrival->payload;
+    struct dtls_record record;
+    const struct member *newest = find_newest(table, &arrival->flow);
+    if (newest == NULL || !dtls_record_take(&rest, &record))
+        return false;
+    uint64_t older = record.epoch > 0 && newest->older != NULL ? newest->older->handle : HANDLE_NONE;
+    feed(newest, arrival);
+    const struct member *still_there = handle_table_find(table->handles, older);
+    if (still_there != NULL)
+        feed(still_there, arrival);
+    return true;
+}
+
+static struct member *find_newest(struct association_table *table, const struct flow *flow)
+{
+    return (struct member *)flow_map_find(table->flows, flow);
+}
+
+/* The member may be gone afterwards. */
+static void feed(const struct member *member, const struct arrival *arrival)
+{
+    association_receive(member->association, arrival->now_ms, arrival->payload);
+}
+
+/* False: the association is gone, and another one on the same flow must not get its answers (SEC-4). */
+static bool on_answer(void *user, uint64_t handle, uint32_t request, const struct est_answer *answer)
+{
+    struct association_table *table = user;
+    const struct member *member = handle_table_find(table->handles, handle);
+    if (member == NULL)
+        return false;
+    association_answer(member->association, monotonic_ms(), request, answer);
+    return true;
+}
+
+static void on_established(void *user)
+{
+    struct member *member = user;
+    struct association_table *table = member->table;
+    member->established = true;
+    metrics_subtract(table->context.metrics, COUNTER_HANDSHAKES, 1);
+    metrics_add(table->context.metrics, COUNTER_HANDSHAKES_COMPLETED, 1);
+    TAILQ_REMOVE(&table->handshakes, member, order);
+    TAILQ_INSERT_TAIL(&table->established, member, order);
+    if (member->older != NULL)
+        remove_member(member->older);
+    char peer[ENDPOINT_TEXT_MAX];
+    log_debug("association", "%s is %s, vouched for by the %s trust store",
+              endpoint_format(&member->node.flow.peer, peer),
+              client_identity_name(association_client(member->association)),
+              trust_store_name(client_identity_trust(association_client(member->association))));
+}
+
+static void on_active(void *user)
+{
+    struct member *member = user;
+    TAILQ_REMOVE(&member->table->established, member, order);
+    TAILQ_INSERT_TAIL(&member->table->established, member, order);
+}
+
+static void on_ended(void *user)
+{
+    struct member *member = user;
+    if (!member->established) {
+        metrics_add(member->table->context.metrics, COUNTER_HANDSHAKES_FAILED, 1);
+        log_failure(member->table, member);
+    }
+    remove_member(member);
+}
+
+/* Whoever can send may cause these lines, so that only some are seen. */
+static void log_failure(struct association_table *table, const struct member *member)
+{
+    char peer[ENDPOINT_TEXT_MAX];
+    struct buffer reason;
+    enum log_level level = may_log(table) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+    if (!log_enabled(level))
+        return;
+    buffer_init(&reason, 200);
+    if (!association_failed(member->association, &reason))
+        buffer_append_string(&reason, "closed");
+    log_write(level, "association", "handshake with %s failed: %s",
+              endpoint_format(&member->node.flow.peer, peer), buffer_string(&reason));
+    buffer_free(&reason);
+}
+
+static bool may_log(struct association_table *table)
+{
+    uint64_t second = monotonic_ms() / 1000;
+    if (second != table->log_second)
+        table->failures_logged = 0;
+    table->log_second = second;
+    return ++table->failures_logged <= FAILURES_LOGGED_MAX;
+}
+
+static void remove_member(struct member *member)
+{
+    struct association_table *table = member->table;
+    unlink_member(member);
+    TAILQ_REMOVE(member->established ? &table->established : &table->handshakes, member, order);
+    handle_table_release(table->handles, member->handle);
+    metrics_subtract(table->context.metrics, COUNTER_ASSOCIATIONS, 1);
+    if (!member->established)
+        metrics_subtract(table->context.metrics, COUNTER_HANDSHAKES, 1);
+    association_free(member->association);
+    free(member);
+}
+
+/* The older association of the flow, if there is one, becomes the newest again. */
+static void unlink_member(struct member *member)
+{
+    struct flow_map *flows = member->table->flows;
+    if (member->newer != NULL) {
+        member->newer->older = member->older;
+    } else {
+        flow_map_remove(flows, &member->node);
+        if (member->older != NULL)
+            flow_map_insert(flows, &member->older->node);
+    }
+    if (member->older != NULL)
+        member->older->newer = member->newer;
+}
