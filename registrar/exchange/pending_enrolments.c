@@ -294,6 +294,17 @@ static bool may_be_evicted(const struct pending_enrolments *pending, const struc
     return entry->state == PENDING_IN_DOUBT && pending->settings->in_doubt == IN_DOUBT_RETRY;
 }
 
+bool pending_enrolments_state(struct pending_enrolments *pending, const struct pending_key *key,
+                              enum pending_state *state)
+{
+    pthread_mutex_lock(&pending->mutex);
+    const struct entry *entry = find(pending, key);
+    if (entry != NULL)
+        *state = entry->state;
+    pthread_mutex_unlock(&pending->mutex);
+    return entry != NULL;
+}
+
 void pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key)
 {
     pthread_mutex_lock(&pending->mutex);
@@ -331,7 +342,6 @@ static enum status keep_result(struct pending_enrolments *pending, struct entry 
     }
     pending->bytes += result.len;
     entry->state = PENDING_READY;
-    entry->doubtful = false;
     entry->delivered = false;
     entry->settled_ms = now_ms;
     entry->expires_ms = now_ms + PENDING_KEPT_MS;

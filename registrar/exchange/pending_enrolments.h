@@ -87,6 +87,10 @@ void pending_enrolments_in_doubt(struct pending_enrolments *pending, const struc
 void pending_enrolments_delivered(struct pending_enrolments *pending, const struct pending_key *key,
                                   uint64_t now_ms);
 
+/* Where an entry stands, for whoever looks on. False: there is none. */
+bool pending_enrolments_state(struct pending_enrolments *pending, const struct pending_key *key,
+                              enum pending_state *state);
+
 /* Drops what has expired. Returns how many entries are left. */
 size_t pending_enrolments_expire(struct pending_enrolments *pending, uint64_t now_ms);
 

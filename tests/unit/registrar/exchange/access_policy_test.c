@@ -131,32 +131,56 @@ static void an_empty_subject_needs_an_alternative_name(void **state)
     assert_checked(CSR_IDENTITY_SAME_SERIAL, &client, &request, NOBODY);
 }
 
-/* A PrintableString and a UTF8String of the same letters are the same name. */
-static void string_types_do_not_matter(void **state)
+/* Checks the CSR of a device whose subject is CN=Pump, O=Maker in two RDNs. */
+static enum status check_name(X509_NAME *name)
 {
-    (void)state;
-    X509_NAME *name = X509_NAME_new();
-    X509_NAME_add_entry_by_txt(name, "CN", V_ASN1_PRINTABLESTRING, (const unsigned char *)"Pump", -1, -1, 0);
     X509_REQ *unsigned_request =
         make_unsigned_request(&(struct made_request){.key = key, .subject = "CN=other"});
     X509_REQ_set_subject_name(unsigned_request, name);
-    X509_NAME_free(name);
     struct buffer der = sign_request(unsigned_request, key), diagnostic;
     struct certificate_request *request = NULL;
     assert_int_equal(certificate_request_parse(buffer_view(&der), &request), STATUS_OK);
-    X509 *certificate = make_certificate(&(struct made_certificate){.key = key, .subject = "CN=Pump"});
-    assert_int_equal(
-        X509_NAME_ENTRY_get_data(X509_NAME_get_entry(X509_get_subject_name(certificate), 0))->type,
-        V_ASN1_UTF8STRING);
+    X509 *certificate =
+        make_certificate(&(struct made_certificate){.key = key, .subject = "CN=Pump/O=Maker"});
     struct client_identity *client = client_identity_create(certificate, TRUST_DOMAIN);
     struct access_settings settings = {.csr_identity = CSR_IDENTITY_SAME_SUBJECT};
     buffer_init(&diagnostic, 128);
-    assert_int_equal(access_policy_check(&settings, client, request, &diagnostic), STATUS_OK);
+    enum status status = access_policy_check(&settings, client, request, &diagnostic);
     buffer_free(&diagnostic);
     client_identity_release(client);
     X509_free(certificate);
     certificate_request_free(request);
     buffer_free(&der);
+    X509_NAME_free(name);
+    return status;
+}
+
+/* A name made of CN=Pump and O=Maker: of a string type, and in one RDN (set -1) or in two (set 0). */
+static X509_NAME *make_two_part_name(int type, int set)
+{
+    X509_NAME *name = X509_NAME_new();
+    X509_NAME_add_entry_by_txt(name, "CN", type, (const unsigned char *)"Pump", -1, -1, 0);
+    X509_NAME_add_entry_by_txt(name, "O", type, (const unsigned char *)"Maker", -1, -1, set);
+    return name;
+}
+
+/* One RDN with two attributes is another name than two RDNs with one each. */
+static void the_shape_of_a_name_matters(void **state)
+{
+    (void)state;
+    assert_int_equal(check_name(make_two_part_name(V_ASN1_UTF8STRING, 0)), STATUS_OK);
+    assert_int_equal(check_name(make_two_part_name(V_ASN1_UTF8STRING, -1)), STATUS_FORBIDDEN);
+}
+
+/* A PrintableString and a UTF8String of the same letters are the same name. */
+static void string_types_do_not_matter(void **state)
+{
+    (void)state;
+    X509_NAME *utf8 = make_name("CN=Pump");
+    assert_int_equal(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(utf8, 0))->type, V_ASN1_UTF8STRING);
+    X509_NAME_free(utf8);
+    assert_int_equal(check_name(make_two_part_name(V_ASN1_PRINTABLESTRING, 0)), STATUS_OK);
+    assert_int_equal(check_name(make_two_part_name(V_ASN1_BMPSTRING, 0)), STATUS_FORBIDDEN); /* 2 letters */
 }
 
 /* RE-7: "whatever the access rules say". */
@@ -205,6 +229,7 @@ int main(void)
         cmocka_unit_test(the_csr_names_its_sender),
         cmocka_unit_test(alternative_names_are_those_of_the_client),
         cmocka_unit_test(an_empty_subject_needs_an_alternative_name),
+        cmocka_unit_test(the_shape_of_a_name_matters),
         cmocka_unit_test(string_types_do_not_matter),
         cmocka_unit_test(powers_are_refused_under_every_rule),
     };

@@ -6,6 +6,7 @@
 #include "common/mailbox.h"
 #include "registrar/counters.h"
 #include "registrar/exchange/pending_enrolments.h"
+#include "registrar/protocol/certificate_request.h"
 #include "registrar/settings.h"
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/response_cache.h"
@@ -226,6 +227,23 @@ static void assert_enrolled(struct fixture *fixture, const struct got *got)
 static void assert_calls(struct fixture *fixture, size_t count)
 {
     assert_int_equal(fixture->est_client.count, count);
+}
+
+/* Of the fixture's CSR on /sen. */
+static void assert_pending(struct fixture *fixture, enum pending_state expected)
+{
+    struct certificate_request *request = NULL;
+    struct pending_key key;
+    uint8_t digest[32];
+    enum pending_state state;
+    assert_int_equal(certificate_request_parse(buffer_view(&fixture->csr), &request), STATUS_OK);
+    assert_int_equal(certificate_request_digest(request, digest), STATUS_OK);
+    assert_int_equal(pending_key_make(client_identity_fingerprint(fixture->client), BYTES_LITERAL("sen"),
+                                      BYTES_LITERAL(""), digest, &key),
+                     STATUS_OK);
+    assert_true(pending_enrolments_state(fixture->pending, &key, &state));
+    assert_int_equal(state, expected);
+    certificate_request_free(request);
 }
 
 /* CF-1, CF-4, RSP-4, Q2: /crts in the default format, with what is left of its freshness. */
@@ -501,7 +519,9 @@ static void a_slow_est_server_is_outwaited(void **state)
 {
     struct fixture *fixture = *state;
     enrol(fixture);
+    assert_pending(fixture, PENDING_QUEUED);
     fixture->est_client.calls[0].settings.sending(fixture->est_client.calls[0].settings.user);
+    assert_pending(fixture, PENDING_SENT); /* before the first octet leaves */
     run_loop(fixture, 1, 2000);
     assert_later(last(fixture, 1), 1);
     assert_true(fixture->got[0].answer.had_effect);

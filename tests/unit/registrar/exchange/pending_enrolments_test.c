@@ -398,6 +398,37 @@ static void only_running_requests_are_settled(void **state)
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 0);
 }
 
+static void assert_state(struct fixture *fixture, uint8_t number, enum pending_state expected)
+{
+    struct pending_key key = make_pending_key(number);
+    enum pending_state state;
+    assert_true(pending_enrolments_state(fixture->pending, &key, &state));
+    assert_int_equal(state, expected);
+}
+
+/* Design: QUEUED, SENT, WAITING, READY, IN_DOUBT. */
+static void states_follow_each_other(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pending_key key = make_pending_key(1);
+    enum pending_state none;
+    assert_false(pending_enrolments_state(fixture->pending, &key, &none));
+    assert_asked(fixture, 1, START_MS, false);
+    assert_state(fixture, 1, PENDING_QUEUED);
+    sent(fixture, 1);
+    assert_state(fixture, 1, PENDING_SENT);
+    in_doubt(fixture, 1, START_MS);
+    assert_state(fixture, 1, PENDING_IN_DOUBT);
+    assert_asked(fixture, 1, START_MS, true);
+    assert_state(fixture, 1, PENDING_QUEUED);
+    sent(fixture, 1);
+    wait_for(fixture, 1, START_MS, 1);
+    assert_state(fixture, 1, PENDING_WAITING);
+    assert_asked(fixture, 1, START_MS + 1000, true);
+    ready(fixture, 1, START_MS + 1000);
+    assert_state(fixture, 1, PENDING_READY);
+}
+
 /* Two workers: of all who come at once with one key, one asks. */
 static void *ask_in_a_thread(void *user)
 {
@@ -450,6 +481,7 @@ int main(void)
         TEST(the_results_are_bounded_in_octets),
         TEST(running_requests_do_not_expire),
         TEST(only_running_requests_are_settled),
+        TEST(states_follow_each_other),
         TEST(one_of_many_threads_asks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

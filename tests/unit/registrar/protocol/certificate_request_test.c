@@ -155,6 +155,42 @@ static void ber_is_refused(void **state)
     buffer_free(&der);
 }
 
+/* An attribute {1.2.3.4, SET { value }} in DER, but for the value. */
+#define ATTRIBUTE_AROUND(len, value) "\x30" len "\x06\x03\x2a\x03\x04\x31" value
+
+/* Deep inside, where OpenSSL takes it and the signature holds. */
+static void ber_is_refused_at_any_depth(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *attribute;
+        size_t len;
+        bool good;
+    } rows[] = {
+        {ATTRIBUTE_AROUND("\x0c", "\x05\x30\x03\x01\x01\xff"), 14, true},
+        {ATTRIBUTE_AROUND("\x0c", "\x05\x30\x03\x01\x01\x01"), 14, false}, /* TRUE is ff */
+        {ATTRIBUTE_AROUND("\x0b", "\x04\x30\x80\x00\x00"), 13, false},     /* indefinite */
+        {ATTRIBUTE_AROUND("\x0c", "\x05\x30\x81\x02\x05\x00"), 14, false}, /* a long short length */
+        {ATTRIBUTE_AROUND("\x0c", "\x05\x24\x03\x04\x01\x41"), 14, false}, /* a string in parts */
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct buffer der =
+            add_attributes(make_request(&(struct made_request){.key = key, .subject = "CN=a"}),
+                           (struct bytes){(const uint8_t *)rows[i].attribute, rows[i].len});
+        const unsigned char *at = der.at;
+        X509_REQ *taken = d2i_X509_REQ(NULL, &at, (long)der.len);
+        assert_non_null(taken);
+        assert_int_equal(X509_REQ_verify(taken, key), 1);
+        X509_REQ_free(taken);
+        struct certificate_request *request = NULL;
+        enum status status = certificate_request_parse(buffer_view(&der), &request);
+        if (status != (rows[i].good ? STATUS_OK : STATUS_MALFORMED))
+            fail_msg("row %zu: %s", i, status_text(status));
+        certificate_request_free(request);
+        buffer_free(&der);
+    }
+}
+
 /* RFC 2986: version 0, and attributes that may be empty but not absent. */
 static void version_and_attributes_are_required(void **state)
 {
@@ -441,6 +477,7 @@ int main(void)
         cmocka_unit_test(no_changed_octet_goes_unnoticed),
         cmocka_unit_test(exactly_one_request_is_parsed),
         cmocka_unit_test(ber_is_refused),
+        cmocka_unit_test(ber_is_refused_at_any_depth),
         cmocka_unit_test(version_and_attributes_are_required),
         cmocka_unit_test(explicit_curves_are_refused),
         cmocka_unit_test(other_key_types_are_taken),
