@@ -122,9 +122,7 @@ class EstServer:
     def __init__(self, pki, folder, *options):
         port_file = pathlib.Path(folder) / "est-server.port"
         self.pki = pki
-        self.program = Program([EST_SERVER, "--certificate", pki / "est-server.pem", "--key", pki / "est-server.key",
-                                "--ca", pki / "est-ca.pem", "--ca-key", pki / "est-ca.key", "--port", "0",
-                                "--port-file", port_file, *options])
+        self.program = Program([EST_SERVER, "--pki", pki.folder, "--port", "0", "--port-file", port_file, *options])
         deadline = time.monotonic() + START_WITHIN_S
         while not (port_file.exists() and port_file.read_text().strip()):
             assert self.program.process.poll() is None and time.monotonic() < deadline, self.program.text()

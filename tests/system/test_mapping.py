@@ -77,7 +77,7 @@ def test_cacerts_are_fetched_once(start_registrar, connect, est_server):
     registrar = start_registrar({"workers": 2})
     bodies = {get(connect(registrar, device=f"crowd{n}"), "crts")[1] for n in range(6)}
     assert len(bodies) == 1
-    assert [r["path"] for r in est_server.stats()["log"]] == ["/.well-known/est/cacerts"]
+    assert [r["target"] for r in est_server.stats()["log"]] == ["/.well-known/est/cacerts"]
 
 
 def test_late_answers_wait_for_their_device(start_registrar, connect, est_server, pki):
@@ -98,7 +98,7 @@ def test_late_answers_wait_for_their_device(start_registrar, connect, est_server
 
 def test_waiting_for_approval(start_registrar, connect, est_server, pki):
     """DLY-4: 202 becomes 5.03; an early re-POST makes no upstream request and hears the remaining time; a later one asks again."""
-    words = "manual.approve-attempts-2.retry-2"
+    words = "attempts-1.retry-2"
     peer = connect(start_registrar({"est": {"labels": [words]}}))
     csr = make_csr(pki)
     begin = time.monotonic()
