@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#define EXIT_USAGE          2
 #define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
 
 /* What reading and checking the configuration has to say: lines. */
@@ -19,33 +20,56 @@ struct messages {
     struct buffer errors, warnings;
 };
 
-static int act(const struct options *options, const struct settings *settings, struct messages *messages);
+static int run(const struct options *options);
+static int with_settings(const struct options *options, const struct settings *settings,
+                         struct messages *messages);
 static int serve(const struct settings *settings, struct messages *messages);
 static int check(const char *file, const struct settings *settings, struct messages *messages);
-static int print(const struct settings *settings);
 static int probe_health(const struct settings *settings, struct messages *messages);
+static int print(void (*write)(struct buffer *text));
+static int print_config(const struct settings *settings);
+static int put(struct buffer *text);
 static void write_lines(const char *prefix, struct buffer *lines);
 static void log_lines(enum log_level level, struct buffer *lines);
 static void protect_secrets(void);
 
-int main(int count, char **arguments)
+int main(int count, char *arguments[])
 {
     struct options options;
-    int exit_status;
-    if (!options_parse(count, arguments, &options, &exit_status))
-        return exit_status;
+    struct buffer errors;
+
+    buffer_init(&errors, MESSAGES_OCTETS_MAX);
+    enum status status = options_parse(count, arguments, &options, &errors);
+    write_lines("", &errors);
+    buffer_free(&errors);
+    if (status != STATUS_OK)
+        return EXIT_USAGE;
+
+    switch (options.action) {
+    case OPTIONS_HELP:
+        return print(options_help);
+    case OPTIONS_VERSION:
+        return print(options_version);
+    case OPTIONS_PRINT_REFERENCE:
+        return print(settings_reference);
+    default:
+        return run(&options);
+    }
+}
+
+static int run(const struct options *options)
+{
+    struct messages messages;
+    int exit_status = EXIT_FAILURE;
 
     protect_secrets();
-    struct messages messages;
     buffer_init(&messages.errors, MESSAGES_OCTETS_MAX);
     buffer_init(&messages.warnings, MESSAGES_OCTETS_MAX);
-    struct settings *settings = settings_read(options.config, &messages.errors, &messages.warnings);
-    if (settings == NULL) {
+    struct settings *settings = settings_read(options->config, &messages.errors, &messages.warnings);
+    if (settings == NULL)
         write_lines("error: ", &messages.errors);
-        exit_status = EXIT_FAILURE;
-    } else {
-        exit_status = act(&options, settings, &messages);
-    }
+    else
+        exit_status = with_settings(options, settings, &messages);
     settings_free(settings);
     buffer_free(&messages.errors);
     buffer_free(&messages.warnings);
@@ -58,19 +82,19 @@ static void protect_secrets(void)
     prctl(PR_SET_DUMPABLE, 0);
 }
 
-static int act(const struct options *options, const struct settings *settings, struct messages *messages)
+static int with_settings(const struct options *options, const struct settings *settings,
+                         struct messages *messages)
 {
     switch (options->action) {
     case OPTIONS_CHECK_CONFIG:
         return check(options->config, settings, messages);
     case OPTIONS_PRINT_CONFIG:
-        return print(settings);
+        return print_config(settings);
     case OPTIONS_HEALTH:
         return probe_health(settings, messages);
-    case OPTIONS_SERVE:
+    default:
         return serve(settings, messages);
     }
-    return EXIT_FAILURE;
 }
 
 static int serve(const struct settings *settings, struct messages *messages)
@@ -103,13 +127,28 @@ static int check(const char *file, const struct settings *settings, struct messa
     return status == STATUS_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int print(const struct settings *settings)
+static int print(void (*write)(struct buffer *text))
+{
+    struct buffer text;
+    buffer_init(&text, MESSAGES_OCTETS_MAX);
+    write(&text);
+    return put(&text);
+}
+
+static int print_config(const struct settings *settings)
 {
     struct buffer json;
     buffer_init(&json, MESSAGES_OCTETS_MAX);
     settings_print(settings, &json);
-    bool written = json.status == STATUS_OK && puts(buffer_string(&json)) >= 0 && fflush(stdout) == 0;
-    buffer_free(&json);
+    return put(&json);
+}
+
+/* Frees text. */
+static int put(struct buffer *text)
+{
+    bool written =
+        text->status == STATUS_OK && fputs(buffer_string(text), stdout) >= 0 && fflush(stdout) == 0;
+    buffer_free(text);
     return written ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

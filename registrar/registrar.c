@@ -1,0 +1,267 @@
+#include "registrar/registrar.h"
+
+#include "common/log.h"
+#include "registrar/counters.h"
+#include "registrar/downstream/discovery_port.h"
+#include "registrar/downstream/dtls_cookie.h"
+#include "registrar/downstream/dtls_credentials.h"
+#include "registrar/exchange/pending_enrolments.h"
+#include "registrar/upstream/est_client.h"
+#include "registrar/upstream/permit_pool.h"
+#include "registrar/upstream/response_cache.h"
+#include "registrar/worker.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PENDING_BYTES_MAX (64u * 1024 * 1024) /* of results kept for their devices */
+
+struct registrar {
+    const struct settings *settings;
+    struct event_base *base; /* of the main thread */
+    struct metrics *metrics;
+    struct dtls_cookie_secret cookie_secret;
+    struct permit_pool *permits;
+    struct pending_enrolments *pending;
+    struct response_cache *cache;
+    struct settings_endpoints coaps; /* as opened: ports resolved */
+    struct worker **workers;
+    size_t worker_count;
+    struct discovery_port *discovery;
+    struct event *signals[4];
+};
+
+static bool build_shared(struct registrar *registrar, struct buffer *errors);
+static bool build_workers(struct registrar *registrar, struct buffer *errors);
+static bool probe_exclusive(const struct settings_endpoints *endpoints, struct buffer *errors);
+static bool build_discovery(struct registrar *registrar, struct buffer *errors);
+static bool build_signals(struct registrar *registrar);
+static void on_stop(int signal, short what, void *user);
+static void on_hangup(int signal, short what, void *user);
+static void on_report(int signal, short what, void *user);
+static void announce(const struct registrar *registrar);
+static void report_counters(const struct metrics *metrics);
+
+struct registrar *registrar_create(const struct settings *settings, struct buffer *errors)
+{
+    struct registrar *registrar = calloc(1, sizeof *registrar);
+    if (registrar == NULL) {
+        buffer_append_string(errors, "out of memory\n");
+        return NULL;
+    }
+    registrar->settings = settings;
+    if (!build_shared(registrar, errors) || !build_workers(registrar, errors) ||
+        !build_discovery(registrar, errors) || !build_signals(registrar)) {
+        if (errors->len == 0)
+            buffer_append_string(errors, "out of memory or file descriptors\n");
+        registrar_free(registrar);
+        return NULL;
+    }
+    return registrar;
+}
+
+static bool build_shared(struct registrar *registrar, struct buffer *errors)
+{
+    const struct settings *settings = registrar->settings;
+
+    if (dtls_cookie_secret_make(&registrar->cookie_secret) != STATUS_OK) {
+        buffer_append_string(errors, "the system gives no random numbers\n");
+        return false;
+    }
+    registrar->base = event_base_new();
+    registrar->metrics = counters_create();
+    if (registrar->base == NULL || registrar->metrics == NULL)
+        return false;
+    registrar->permits =
+        permit_pool_create(settings->upstream.max_connections, settings->upstream.queue, registrar->metrics);
+    registrar->pending = pending_enrolments_create(&settings->est, PENDING_BYTES_MAX, registrar->metrics);
+    registrar->cache = response_cache_create(settings, registrar->metrics);
+    return registrar->permits != NULL && registrar->pending != NULL && registrar->cache != NULL;
+}
+
+/* The first worker resolves a port of 0; the others share its ports. */
+static bool build_workers(struct registrar *registrar, struct buffer *errors)
+{
+    const size_t count = registrar->settings->workers;
+    struct worker_context context = {
+        .settings = registrar->settings,
+        .coaps = &registrar->settings->listen.coaps,
+        .sharing = count > 1 ? UDP_REUSEPORT : UDP_EXCLUSIVE,
+        .metrics = registrar->metrics,
+        .cookie_secret = &registrar->cookie_secret,
+        .permits = registrar->permits,
+        .pending = registrar->pending,
+        .cache = registrar->cache,
+    };
+
+    if (count > 1 && !probe_exclusive(context.coaps, errors))
+        return false;
+    registrar->workers = calloc(count, sizeof registrar->workers[0]);
+    if (registrar->workers == NULL)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        registrar->workers[i] = worker_create(&context, errors);
+        if (registrar->workers[i] == NULL)
+            return false;
+        registrar->worker_count++;
+        if (i == 0)
+            worker_addresses(registrar->workers[0], &registrar->coaps);
+        context.coaps = &registrar->coaps;
+    }
+    return true;
+}
+
+/* SO_REUSEPORT would let a second registrar steal flows from the first; an exclusive socket tells first. */
+static bool probe_exclusive(const struct settings_endpoints *endpoints, struct buffer *errors)
+{
+    for (size_t i = 0; i < endpoints->count; i++) {
+        char text[ENDPOINT_TEXT_MAX];
+        int fd;
+        if (udp_socket_open(&endpoints->items[i], UDP_EXCLUSIVE, &fd) != STATUS_OK) {
+            buffer_printf(errors,
+                          "listen.coaps[%zu]: \"%s\" cannot be opened: %s; free the port or name another\n",
+                          i, endpoint_format(&endpoints->items[i], text), strerror(errno));
+            return false;
+        }
+        close(fd);
+    }
+    return true;
+}
+
+static bool build_discovery(struct registrar *registrar, struct buffer *errors)
+{
+    if (registrar->settings->listen.discovery.count == 0)
+        return true;
+    registrar->discovery =
+        discovery_port_create(registrar->settings, endpoint_port(&registrar->coaps.items[0]), registrar->base,
+                              registrar->metrics, errors);
+    return registrar->discovery != NULL;
+}
+
+static bool build_signals(struct registrar *registrar)
+{
+    static const struct {
+        int number;
+        event_callback_fn callback;
+    } handlers[] = {{SIGTERM, on_stop}, {SIGINT, on_stop}, {SIGHUP, on_hangup}, {SIGUSR1, on_report}};
+    _Static_assert(sizeof handlers / sizeof handlers[0] ==
+                       sizeof registrar->signals / sizeof registrar->signals[0],
+                   "one event each");
+
+    for (size_t i = 0; i < sizeof handlers / sizeof handlers[0]; i++) {
+        registrar->signals[i] =
+            evsignal_new(registrar->base, handlers[i].number, handlers[i].callback, registrar);
+        if (registrar->signals[i] == NULL || event_add(registrar->signals[i], NULL) != 0)
+            return false;
+    }
+    return true;
+}
+
+void registrar_free(struct registrar *registrar)
+{
+    if (registrar == NULL)
+        return;
+    for (size_t i = 0; i < sizeof registrar->signals / sizeof registrar->signals[0]; i++)
+        if (registrar->signals[i] != NULL)
+            event_free(registrar->signals[i]);
+    discovery_port_free(registrar->discovery);
+    for (size_t i = 0; i < registrar->worker_count; i++)
+        worker_free(registrar->workers[i]);
+    free(registrar->workers);
+    response_cache_free(registrar->cache);
+    pending_enrolments_free(registrar->pending);
+    permit_pool_free(registrar->permits);
+    metrics_free(registrar->metrics);
+    if (registrar->base != NULL)
+        event_base_free(registrar->base);
+    free(registrar);
+}
+
+enum status registrar_run(struct registrar *registrar)
+{
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < registrar->worker_count && status == STATUS_OK; i++)
+        status = worker_start(registrar->workers[i]);
+    if (status == STATUS_OK) {
+        announce(registrar);
+        event_base_dispatch(registrar->base);
+    }
+    for (size_t i = 0; i < registrar->worker_count; i++)
+        worker_drain(registrar->workers[i], registrar->settings->drain_ms);
+    for (size_t i = 0; i < registrar->worker_count; i++)
+        worker_join(registrar->workers[i]);
+    report_counters(registrar->metrics);
+    log_info("registrar", "stopped");
+    return status;
+}
+
+/* One line for each address: what scripts and people look for. */
+static void announce(const struct registrar *registrar)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    struct settings_endpoints discovery = {.count = 0};
+
+    for (size_t i = 0; i < registrar->coaps.count; i++)
+        log_info("registrar", "listening coaps://%s", endpoint_format(&registrar->coaps.items[i], text));
+    if (registrar->discovery != NULL)
+        discovery_port_addresses(registrar->discovery, &discovery);
+    for (size_t i = 0; i < discovery.count; i++)
+        log_info("registrar", "listening coap://%s", endpoint_format(&discovery.items[i], text));
+    log_info("registrar", "ready: est-registrar %s, %zu worker%s, EST server %s", ESTUARY_VERSION,
+             registrar->worker_count, registrar->worker_count == 1 ? "" : "s",
+             registrar->settings->upstream.servers.items[0]);
+}
+
+static void on_stop(int signal, short what, void *user)
+{
+    struct registrar *registrar = user;
+    (void)what;
+    log_info("registrar", "SIG%s: takes no new devices and waits for %" PRIu64 " exchanges in flight",
+             sigabbrev_np(signal),
+             metrics_get(registrar->metrics, COUNTER_EXCHANGES_STARTED) -
+                 metrics_get(registrar->metrics, COUNTER_EXCHANGES_ANSWERED));
+    event_base_loopbreak(registrar->base);
+}
+
+static void on_hangup(int signal, short what, void *user)
+{
+    (void)signal;
+    (void)what;
+    (void)user;
+    log_warning("registrar", "SIGHUP: the configuration is read at start only; restart to change it");
+}
+
+static void on_report(int signal, short what, void *user)
+{
+    const struct registrar *registrar = user;
+    (void)signal;
+    (void)what;
+    report_counters(registrar->metrics);
+}
+
+static void report_counters(const struct metrics *metrics)
+{
+    struct buffer line;
+
+    buffer_init(&line, 4096);
+    for (unsigned i = 0; i < metrics->count; i++)
+        buffer_printf(&line, " %s=%" PRIu64, metrics->names[i], metrics_get(metrics, i));
+    log_info("registrar", "counters:%s", buffer_string(&line));
+    buffer_free(&line);
+}
+
+enum status registrar_check(const struct settings *settings, struct buffer *errors, struct buffer *warnings)
+{
+    struct dtls_credentials *credentials = dtls_credentials_load(&settings->dtls, errors, warnings);
+    enum status status = credentials == NULL ? STATUS_UNSUPPORTED : STATUS_OK;
+    dtls_credentials_free(credentials);
+
+    enum status upstream = est_client_check(&settings->upstream, errors, warnings);
+    return status != STATUS_OK ? status : upstream;
+}

@@ -1,0 +1,23 @@
+/* The registrar: owns everything that runs; built in the order of dependence and freed in reverse. */
+#ifndef ESTUARY_REGISTRAR_REGISTRAR_H
+#define ESTUARY_REGISTRAR_REGISTRAR_H
+
+#include "common/bytes.h"
+#include "registrar/settings.h"
+
+struct registrar;
+
+/* Loads all that the settings name and opens all sockets. On failure NULL, and errors has one line for each
+ * thing wrong. Borrows settings. */
+struct registrar *registrar_create(const struct settings *settings, struct buffer *errors);
+void registrar_free(struct registrar *registrar);
+
+/* Serves until SIGTERM or SIGINT, then drains. Called on the main thread, which handles signals and the
+ * discovery port; the workers have threads of their own. STATUS_SYSTEM: a worker could not be started. */
+enum status registrar_run(struct registrar *registrar);
+
+/* Loads what a start would load, without opening a socket (--check-config): STATUS_OK, or errors has a line
+ * for each thing wrong; warnings has one for each thing that will hurt later. */
+enum status registrar_check(const struct settings *settings, struct buffer *errors, struct buffer *warnings);
+
+#endif

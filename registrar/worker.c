@@ -1,0 +1,220 @@
+#include "registrar/worker.h"
+
+#include "common/log.h"
+#include "common/mailbox.h"
+#include "common/monotonic.h"
+#include "registrar/downstream/association_table.h"
+#include "registrar/downstream/datagram_port.h"
+#include "registrar/downstream/dtls_credentials.h"
+#include "registrar/exchange/exchange.h"
+#include "registrar/exchange/pending_enrolments.h"
+#include "registrar/upstream/est_client.h"
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#define DRAIN_LOOK_MS  50
+#define EXPIRE_EVERY_S 10
+
+struct worker {
+    struct worker_context context;
+    struct event_base *base;
+    struct mailbox *mailbox;
+    struct dtls_credentials *credentials;
+    struct est_client *est_client;
+    struct exchanges *exchanges;
+    struct association_table *associations;
+    struct datagram_port *port;
+
+    struct event *expiry; /* of the pending table */
+    struct event *drain;  /* looks whether all is done */
+    struct letter drain_asked;
+    uint64_t drain_deadline_ms;
+
+    pthread_t thread;
+    bool running;
+};
+
+static bool build_loop(struct worker *worker);
+static bool build_upstream(struct worker *worker, struct buffer *errors);
+static bool build_downstream(struct worker *worker, struct buffer *errors);
+static void *run(void *user);
+static void begin_drain(struct letter *letter);
+static void look_whether_done(int fd, short what, void *user);
+static void expire_pending(int fd, short what, void *user);
+
+struct worker *worker_create(const struct worker_context *context, struct buffer *errors)
+{
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (worker == NULL) {
+        buffer_append_string(errors, "out of memory\n");
+        return NULL;
+    }
+    worker->context = *context;
+    if (!build_loop(worker)) {
+        buffer_append_string(errors, "an event loop could not be made: out of memory or file descriptors\n");
+        goto fail;
+    }
+    if (!build_upstream(worker, errors) || !build_downstream(worker, errors))
+        goto fail;
+    return worker;
+fail:
+    worker_free(worker);
+    return NULL;
+}
+
+static bool build_loop(struct worker *worker)
+{
+    static const struct timeval expire_every = {EXPIRE_EVERY_S, 0};
+
+    worker->base = event_base_new();
+    if (worker->base == NULL)
+        return false;
+    worker->mailbox = mailbox_create(worker->base);
+    worker->expiry = event_new(worker->base, -1, EV_PERSIST, expire_pending, worker);
+    worker->drain = event_new(worker->base, -1, EV_PERSIST, look_whether_done, worker);
+    return worker->mailbox != NULL && worker->drain != NULL && worker->expiry != NULL &&
+           event_add(worker->expiry, &expire_every) == 0;
+}
+
+/* From the EST server's side down to the devices': who is asked stands before who asks. */
+static bool build_upstream(struct worker *worker, struct buffer *errors)
+{
+    const struct worker_context *context = &worker->context;
+
+    worker->est_client = est_client_create(&context->settings->upstream, worker->base, worker->mailbox,
+                                           context->permits, context->metrics, errors);
+    return worker->est_client != NULL;
+}
+
+static bool build_downstream(struct worker *worker, struct buffer *errors)
+{
+    const struct worker_context *context = &worker->context;
+    struct buffer warnings; /* told once, by whoever read the configuration */
+    buffer_init(&warnings, 64 * 1024);
+    worker->credentials = dtls_credentials_load(&context->settings->dtls, errors, &warnings);
+    buffer_free(&warnings);
+    if (worker->credentials == NULL)
+        return false;
+
+    const struct exchange_services services = {
+        .settings = context->settings,
+        .base = worker->base,
+        .metrics = context->metrics,
+        .mailbox = worker->mailbox,
+        .est_client = worker->est_client,
+        .pending = context->pending,
+        .cache = context->cache,
+    };
+    worker->exchanges = exchanges_create(&services);
+    if (worker->exchanges == NULL)
+        return false;
+
+    const struct association_table_context table = {
+        .settings = context->settings,
+        .base = worker->base,
+        .metrics = context->metrics,
+        .credentials = worker->credentials,
+        .cookie_secret = context->cookie_secret,
+        .exchanges = worker->exchanges,
+    };
+    worker->associations = association_table_create(&table);
+    if (worker->associations == NULL)
+        return false;
+    worker->port =
+        datagram_port_create(context->coaps, context->sharing, worker->base, worker->associations, errors);
+    return worker->port != NULL;
+}
+
+void worker_free(struct worker *worker)
+{
+    if (worker == NULL)
+        return;
+    association_table_free(worker->associations); /* says goodbye through the port's sockets */
+    datagram_port_free(worker->port);
+    est_client_free(worker->est_client);
+    exchanges_free(worker->exchanges);
+    dtls_credentials_free(worker->credentials);
+    mailbox_free(worker->mailbox);
+    if (worker->drain != NULL)
+        event_free(worker->drain);
+    if (worker->expiry != NULL)
+        event_free(worker->expiry);
+    if (worker->base != NULL)
+        event_base_free(worker->base);
+    free(worker);
+}
+
+enum status worker_start(struct worker *worker)
+{
+    sigset_t all, before;
+
+    /* Signals are the main thread's. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    worker->running = pthread_create(&worker->thread, NULL, run, worker) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return worker->running ? STATUS_OK : STATUS_SYSTEM;
+}
+
+static void *run(void *user)
+{
+    struct worker *worker = user;
+    event_base_loop(worker->base, EVLOOP_NO_EXIT_ON_EMPTY);
+    return NULL;
+}
+
+void worker_drain(struct worker *worker, uint32_t drain_ms)
+{
+    if (!worker->running)
+        return;
+    worker->drain_deadline_ms = monotonic_ms() + drain_ms;
+    worker->drain_asked.open = begin_drain;
+    mailbox_post(worker->mailbox, &worker->drain_asked);
+}
+
+static void begin_drain(struct letter *letter)
+{
+    static const struct timeval look = {0, DRAIN_LOOK_MS * 1000};
+    struct worker *worker = (struct worker *)((char *)letter - offsetof(struct worker, drain_asked));
+
+    association_table_drain(worker->associations);
+    event_add(worker->drain, &look);
+    look_whether_done(-1, EV_TIMEOUT, worker);
+}
+
+static void look_whether_done(int fd, short what, void *user)
+{
+    struct worker *worker = user;
+    (void)fd;
+    (void)what;
+
+    bool busy = association_table_busy(worker->associations) || exchanges_running(worker->exchanges) > 0;
+    if (busy && monotonic_ms() < worker->drain_deadline_ms)
+        return;
+    if (busy)
+        log_warning("worker", "stops with %zu exchanges unfinished", exchanges_running(worker->exchanges));
+    event_base_loopbreak(worker->base);
+}
+
+void worker_join(struct worker *worker)
+{
+    if (worker->running)
+        pthread_join(worker->thread, NULL);
+    worker->running = false;
+}
+
+void worker_addresses(const struct worker *worker, struct settings_endpoints *addresses)
+{
+    datagram_port_addresses(worker->port, addresses);
+}
+
+static void expire_pending(int fd, short what, void *user)
+{
+    struct worker *worker = user;
+    (void)fd;
+    (void)what;
+    pending_enrolments_expire(worker->context.pending, monotonic_ms());
+}
