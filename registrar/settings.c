@@ -96,7 +96,7 @@ static const struct settings_field fields[] = {
       DOC("PEM: the EST CA, whose certificates devices enrolled for (LDevID)") },
     { U32(dtls.handshake_mtu, 256, 1200), PRESET("1024"), SOURCE("DTLS-7"),
       DOC("octets: the largest UDP payload of a handshake flight") },
-    { U32(dtls.retransmit_timeout_ms, 1000, 60000), PRESET("1000"), SOURCE("TX-3, RFC 7925 section 11"),
+    { U32(dtls.retransmit_timeout_ms, 100, 60000), PRESET("1000"), SOURCE("TX-3, RFC 7925 section 11"),
       DOC("milliseconds until a handshake flight is first sent again, doubling; 9000 suits slow radio links") },
     { U32(dtls.idle_timeout_s, 1, 86400), PRESET("300"), SOURCE("SES-2"),
       DOC("seconds after which a silent association is closed; later where a device was told to come back") },
