@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 part() { printf '\n== %s (at %d s)\n' "$1" "$SECONDS"; }
 
 part "packages"
-tests/install_packages build test container
+tests/install_packages build demo test container
 
 part "style: clang-format"
 git ls-files -z '*.c' '*.h' | xargs -0 clang-format --dry-run --Werror
