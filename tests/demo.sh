@@ -77,9 +77,7 @@ wait_for() {
 }
 
 start_est_server() {
-    # One attribute, so that /att has something to say: ecdsa-with-SHA256 is wanted.
-    printf '\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02' >"$dir/pki/csrattrs.der"
-    est-server --pki "$dir/pki" --csrattrs "$dir/pki/csrattrs.der" --log "$dir/est-server.log" >"$dir/est-server.out" &
+    est-server --pki "$dir/pki" --log "$dir/est-server.log" >"$dir/est-server.out" &
     programs+=($!)
     wait_for "$dir/est-server.out" '^listening' $!
     est=$(sed -n 's/^listening https:\/\/127.0.0.1/https:\/\/localhost/p' "$dir/est-server.out")

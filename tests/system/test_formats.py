@@ -68,8 +68,8 @@ def test_base64_of_every_kind(start_registrar, connect, pki, words):
     assert get(peer, "crts", words)[0].status == "2.05"
 
 
-@pytest.mark.parametrize("words", ["broken-base64", "broken-padding", "trailing-text", "der", "wrong-key", "no-certificate", "trailing",
-                                   "type-text", "type-html", "empty", "garbage", "201", "204", "cut-off"])
+@pytest.mark.parametrize("words", ["broken-base64", "broken-padding", "extra-text", "der", "wrong-key", "no-certificate", "trailing",
+                                   "type-text", "type-html", "empty", "garbage", "success-201", "success-204", "cut-off"])
 def test_answers_that_are_not_what_was_asked_for(start_registrar, connect, pki, words):
     """PAY-4, PAY-7, PAY-8, A8: never a success for the device, always 5.02."""
     peer = connect(start_registrar({"est": {"labels": [words]}}))

@@ -98,7 +98,7 @@ def test_late_answers_wait_for_their_device(start_registrar, connect, est_server
 
 def test_waiting_for_approval(start_registrar, connect, est_server, pki):
     """DLY-4: 202 becomes 5.03; an early re-POST makes no upstream request and hears the remaining time; a later one asks again."""
-    words = "attempts-1.retry-2"
+    words = "approve-attempts-2.retry-2"
     peer = connect(start_registrar({"est": {"labels": [words]}}))
     csr = make_csr(pki)
     begin = time.monotonic()
