@@ -116,6 +116,14 @@ class Program:
         self.process.stderr.close()
 
 
+def await_file(file, program):
+    """Until the program has written the file."""
+    deadline = time.monotonic() + START_WITHIN_S
+    while not (file.exists() and file.read_text().strip()):
+        assert program.process.poll() is None and time.monotonic() < deadline, program.text()
+        time.sleep(0.01)
+
+
 class EstServer:
     """est-server on a free port of 127.0.0.1 and what it counted."""
 
@@ -123,10 +131,7 @@ class EstServer:
         port_file = pathlib.Path(folder) / "est-server.port"
         self.pki = pki
         self.program = Program([EST_SERVER, "--pki", pki.folder, "--port", "0", "--port-file", port_file, *options])
-        deadline = time.monotonic() + START_WITHIN_S
-        while not (port_file.exists() and port_file.read_text().strip()):
-            assert self.program.process.poll() is None and time.monotonic() < deadline, self.program.text()
-            time.sleep(0.01)
+        await_file(port_file, self.program)
         self.port = int(port_file.read_text())
         self.url = f"https://localhost:{self.port}"
         self.tls = python_ssl.create_default_context(cafile=str(pki / "est-ca.pem"))

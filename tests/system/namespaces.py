@@ -1,0 +1,37 @@
+"""Hosts of the tests' own: network namespaces joined by veth pairs, removed at the end."""
+
+import os
+import uuid
+
+import programs
+
+
+class Host:
+    """One network namespace."""
+
+    def __init__(self):
+        self.name = f"estuary-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        programs.run(["ip", "netns", "add", self.name])
+        self.run("ip", "link", "set", "lo", "up")
+
+    def command(self, *command):
+        return ["ip", "netns", "exec", self.name, *command]
+
+    def run(self, *command, **more):
+        return programs.run(self.command(*command), **more)
+
+    def link_local(self, interface):
+        """The fe80:: address of an interface, without its prefix length."""
+        text = self.run("ip", "-6", "-oneline", "address", "show", "dev", interface, "scope", "link").stdout.decode()
+        return text.split("inet6 ")[1].split("/")[0]
+
+    def remove(self):
+        programs.run(["ip", "netns", "del", self.name], check=False)
+
+
+def join(one, other, interface):
+    """A cable: an interface of this name in each of two hosts, with link-local addresses at once (no duplicate address detection)."""
+    one.run("ip", "link", "add", interface, "type", "veth", "peer", "name", interface, "netns", other.name)
+    for host in (one, other):
+        host.run("sysctl", "-q", "-w", f"net.ipv6.conf.{interface}.accept_dad=0")
+        host.run("ip", "link", "set", interface, "up")
