@@ -33,5 +33,5 @@ def join(one, other, interface):
     """A cable: an interface of this name in each of two hosts, with link-local addresses at once (no duplicate address detection)."""
     one.run("ip", "link", "add", interface, "type", "veth", "peer", "name", interface, "netns", other.name)
     for host in (one, other):
-        host.run("sysctl", "-q", "-w", f"net.ipv6.conf.{interface}.accept_dad=0")
+        host.run("sh", "-c", f"echo 0 >/proc/sys/net/ipv6/conf/{interface}/accept_dad")
         host.run("ip", "link", "set", interface, "up")
