@@ -217,9 +217,10 @@ def merge(base, changes):
 
 
 def est_device(*arguments, check=True, timeout=60):
-    """Runs est-device --json: its records by operation, and the process's result."""
+    """Runs est-device --json: its records of the operations asked for, and the process's result."""
     result = run([EST_DEVICE, "--json", *arguments], check=False, timeout=timeout)
     records = [json.loads(line) for line in result.stdout.decode().splitlines() if line.startswith("{")]
+    records = [record for record in records if not record.get("implicit")]
     if check:
         assert result.returncode == 0, f"{arguments}: {result.returncode}\n{result.stdout.decode()}\n{result.stderr.decode()}"
     return records, result

@@ -21,7 +21,7 @@ def test_every_device_enrols_exactly_once(start_registrar, est_server, pki, tmp_
     def enrol(relay, number):
         certificate, key = pki.device(f"lossy{number}")
         return est_device("--server", f"127.0.0.1:{relay.address[1]}", "--certificate", certificate, "--key", key,
-                          "--trust", pki / "est-ca.pem", "--ack-timeout-ms", "200", "--max-retransmit", "6", "--attempts", str(ATTEMPTS),
+                          "--trust", pki / "est-ca.pem", "--ack-timeout-ms", "200", "--max-retransmit", "6", "--handshake-retransmit", "11", "--attempts", str(ATTEMPTS),
                           "--max-wait", "2", "--block-size", "256", "--out", tmp_path / f"{number}.pem", "sen",
                           check=False, timeout=240)
 
