@@ -84,8 +84,14 @@ static bool build_upstream(struct worker *worker, struct buffer *errors)
 {
     const struct worker_context *context = &worker->context;
 
-    worker->est_client = est_client_create(&context->settings->upstream, worker->base, worker->mailbox,
-                                           context->permits, context->metrics, errors);
+    const struct est_client_services services = {
+        .base = worker->base,
+        .mailbox = worker->mailbox,
+        .permits = context->permits,
+        .metrics = context->metrics,
+    };
+
+    worker->est_client = est_client_create(&context->settings->upstream, &services, errors);
     return worker->est_client != NULL;
 }
 
