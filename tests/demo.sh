@@ -52,7 +52,7 @@ prepare() {
     fi
     title "Making keys and certificates: a manufacturer's CA with a device, the EST server's CA, the registrar"
     "$root/tests/pki/make_pki" "$dir/pki"
-    "$root/tests/pki/make_device" "$dir/pki" device 4711
+    "$root/tests/pki/make_device" "$dir/pki" device 4711 --ca manufacturer-ca
     openssl x509 -in "$dir/pki/device.crt" -noout -subject -issuer | sed 's/^/   device /'
 }
 
@@ -128,8 +128,8 @@ step() {
 # What the EST server logged, for a person: method, path, HTTP status, who asked, and what it issued.
 upstream_lines() {
     sed -nE \
-        -e 's/^[^ ]+ request .*method="([A-Z]+)" target="([^"]*)".*outcome="([^"]*)".*client="([^"]*)".*ra=true.*/   registrar → EST server: \1 \2 → HTTP \3   (RA \4)/p;t' \
-        -e 's/^[^ ]+ request .*method="([A-Z]+)" target="([^"]*)".*outcome="([^"]*)".*/   registrar → EST server: \1 \2 → HTTP \3/p;t' \
+        -e 's/^[^ ]+ request .*method="([A-Z]+)" path="([^"]*)".*outcome="([^"]*)".*client="([^"]*)".*ra=true.*/   registrar → EST server: \1 \2 → HTTP \3   (RA \4)/p;t' \
+        -e 's/^[^ ]+ request .*method="([A-Z]+)" path="([^"]*)".*outcome="([^"]*)".*/   registrar → EST server: \1 \2 → HTTP \3/p;t' \
         -e 's/^[^ ]+ issued .*serial="([^"]*)" subject="([^"]*)".*/   EST server: issued serial \1 to \2/p'
 }
 

@@ -97,13 +97,14 @@ class DtlsClient:
         ssl.SSL_CTX_set_options(ctx, options)
         ssl.SSL_CTX_ctrl(ctx, SET_MIN_VERSION, version, None)
         ssl.SSL_CTX_ctrl(ctx, SET_MAX_VERSION, version, None)
+        # First: a security level in the list decides which certificates may be loaded.
+        assert ssl.SSL_CTX_set_cipher_list(ctx, ciphers.encode()) == 1, ciphers
         if certificate:
             assert ssl.SSL_CTX_use_certificate_chain_file(ctx, str(certificate).encode()) == 1, certificate
             assert ssl.SSL_CTX_use_PrivateKey_file(ctx, str(key or certificate).encode(), 1) == 1, key
         if trust:
             assert ssl.SSL_CTX_load_verify_locations(ctx, str(trust).encode(), None) == 1, trust
             ssl.SSL_CTX_set_verify(ctx, 1, None)
-        assert ssl.SSL_CTX_set_cipher_list(ctx, ciphers.encode()) == 1, ciphers
         if groups:
             assert ssl.SSL_CTX_ctrl(ctx, SET_GROUPS_LIST, 0, ctypes.cast(ctypes.c_char_p(groups.encode()), P)) == 1
         if psk:
@@ -195,10 +196,9 @@ class DtlsClient:
                     return None
 
     def close(self):
-        if not self.ssl:
-            return
-        ssl.SSL_shutdown(self.ssl)
-        self.flush()
+        if self.ssl and self.udp.fileno() >= 0:
+            ssl.SSL_shutdown(self.ssl)
+            self.flush()
         self.abandon()
 
     def abandon(self):

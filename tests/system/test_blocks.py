@@ -68,10 +68,10 @@ def test_smaller_blocks_in_the_middle(start_registrar, connect, pki):
 
 
 def test_the_server_chooses_smaller_blocks(start_registrar, connect, est_server, pki):
-    """BLK-6: configured 64, sent 256: the first answer says szx 2, and the client goes on from there."""
+    """BLK-6: configured 64, sent 128: the first answer says szx 2, and the client goes on from there."""
     peer = connect(start_registrar({"coap": {"block_size": 64}}))
     csr = make_csr(pki)
-    response, _ = peer.post_blocks(path("sen"), csr, 4, POST_OPTIONS)
+    response, _ = peer.post_blocks(path("sen"), csr, 3, POST_OPTIONS)
     first = next(m for d, m in peer.trace if d == "←" and m.status == "2.31")
     assert first.block(coap.BLOCK1).szx == 2
     assert response.status == "2.04"
@@ -164,7 +164,7 @@ def test_max_fragment_length(start_registrar, connect, pki):
 
 def test_abandoned_uploads_are_bounded(start_registrar, connect, est_server):
     """BLK-8: contexts of one association and bytes of all are bounded; what is refused is told 5.03 with Max-Age."""
-    registrar = start_registrar({"coap": {"max_buffered_bytes": 4096}, "est": {"labels": ["a", "b", "c"]}})
+    registrar = start_registrar({"coap": {"max_buffered_bytes": 4096, "max_request_bytes": 2048}, "est": {"labels": ["a", "b", "c"]}})
     statuses = set()
     for number in range(4):
         peer = connect(registrar, device=f"hoarder{number}")

@@ -28,7 +28,7 @@ def test_one_session_for_all_functions(start_registrar, connect, est_server, pki
     assert is_for(certificates(body)[0], csr)
     response, body = enrol(peer, csr := make_csr(pki), "sren")
     assert response.status == "2.04" and is_for(certificates(body)[0], csr)
-    asked = {record["target"] for record in est_server.stats()["log"]}
+    asked = {record["path"] for record in est_server.stats()["log"]}
     assert {"/.well-known/est/cacerts", "/.well-known/est/simpleenroll", "/.well-known/est/simplereenroll"} <= asked
 
 

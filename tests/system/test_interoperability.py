@@ -13,7 +13,7 @@ SIZES = [16, 64, 256, 1024]
 @pytest.fixture
 def client(start_registrar, pki, tmp_path):
     registrar = start_registrar({"coap": {"block_size": 1024}})
-    certificate, key = pki.device("stock")
+    certificate, key = pki.device("stock", None, "--ca", "manufacturer-ca")
 
     def call(flavour, method, resource, *options, body=None):
         out = tmp_path / "out"
@@ -57,7 +57,7 @@ def test_enrolment(client, est_server, pki, flavour, size):
 def test_openssl_s_client(start_registrar, pki):
     """DTLS-3, DTLS-11, DTLS-13: handshake with stock OpenSSL at a small MTU; the chain it shows has no root."""
     registrar = start_registrar()
-    certificate, key = pki.device("stock")
+    certificate, key = pki.device("stock", None, "--ca", "manufacturer-ca")
     result = programs.run(["openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{registrar.address[1]}", "-mtu", "256", "-cert", certificate,
                            "-key", key, "-CAfile", pki / "est-ca.pem", "-cipher", "ECDHE-ECDSA-AES128-CCM8", "-showcerts"],
                           input=b"Q\n", check=False, timeout=20)
@@ -69,7 +69,7 @@ def test_openssl_s_client(start_registrar, pki):
 def test_gnutls_cli(start_registrar, pki):
     """An independent DTLS stack completes a handshake with mutual certificates."""
     registrar = start_registrar()
-    certificate, key = pki.device("stock")
+    certificate, key = pki.device("stock", None, "--ca", "manufacturer-ca")
     result = programs.run(["gnutls-cli", "--udp", "--mtu", "512", "-p", registrar.address[1], "--x509certfile", certificate,
                            "--x509keyfile", key, "--x509cafile", pki / "est-ca.pem", "--priority",
                            "NORMAL:-VERS-ALL:+VERS-DTLS1.2:+AES-128-CCM-8", "localhost"],

@@ -77,7 +77,7 @@ def test_cacerts_are_fetched_once(start_registrar, connect, est_server):
     registrar = start_registrar({"workers": 2})
     bodies = {get(connect(registrar, device=f"crowd{n}"), "crts")[1] for n in range(6)}
     assert len(bodies) == 1
-    assert [r["target"] for r in est_server.stats()["log"]] == ["/.well-known/est/cacerts"]
+    assert [r["path"] for r in est_server.stats()["log"]] == ["/.well-known/est/cacerts"]
 
 
 def test_late_answers_wait_for_their_device(start_registrar, connect, est_server, pki):

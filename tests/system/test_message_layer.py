@@ -188,7 +188,7 @@ def test_labels_that_are(start_registrar, connect, est_server):
     """URI-4: forwarded as a segment between root and operation, percent-encoded where needed; and none is listed by default."""
     peer = connect(start_registrar({"est": {"labels": ["max-age-5"]}}))
     assert peer.get(path("crts", "max-age-5")).status == "2.05"
-    assert [r["target"] for r in est_server.stats()["log"]] == ["/.well-known/est/max-age-5/cacerts"]
+    assert [r["path"] for r in est_server.stats()["log"]] == ["/.well-known/est/max-age-5/cacerts"]
     assert connect(start_registrar()).get(path("crts", "max-age-5")).status == "4.04"
 
 

@@ -28,17 +28,24 @@ def test_ra_credentials(start_registrar, connect, est_server, pki):
     assert record["tls"] in ("TLSv1.2", "TLSv1.3")
 
 
-@pytest.mark.parametrize("change", ["trust", "name"])
-def test_servers_that_do_not_verify(start_registrar, connect, est_server, pki, change):
+@pytest.fixture
+def misnamed_server(pki, tmp_path):
+    """An EST server whose certificate is for another host."""
+    certificate, key = pki.device("misnamed", None, "--ca", "est-ca", "--san", "dns:other.example")
+    server = programs.EstServer(pki, tmp_path, "--certificate", certificate, "--key", key)
+    yield server
+    server.program.stop()
+
+
+@pytest.mark.parametrize("wrong", ["trust", "name"])
+def test_servers_that_do_not_verify(start_registrar, connect, est_server, misnamed_server, pki, wrong):
     """RA-2: a wrong CA or a wrong host name is 5.02, and no request is made."""
-    changes = {"upstream": {"trust": [str(pki / "other-ca.pem")]}}
-    url = est_server.url
-    if change == "name":
-        changes, url = {}, est_server.url.replace("localhost", "127.0.0.2")
-    peer = connect(start_registrar(changes, upstream_url=url))
+    server = misnamed_server if wrong == "name" else est_server
+    changes = {"upstream": {"trust": [str(pki / "other-ca.pem")]}} if wrong == "trust" else {}
+    peer = connect(start_registrar(changes, upstream_url=server.url))
     assert get(peer, "crts")[0].status == "5.02"
     assert enrol(peer, make_csr(pki))[0].status == "5.02"
-    assert not est_server.stats()["log"]
+    assert not server.stats()["log"]
 
 
 def test_connections_are_reused(start_registrar, connect, est_server, pki):
@@ -176,11 +183,12 @@ def test_a_slow_resolver(start_registrar, connect, pki, tmp_path, est_server):
         #define _GNU_SOURCE
         #include <dlfcn.h>
         #include <netdb.h>
+        #include <string.h>
         #include <unistd.h>
         int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
         {
             int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
-            if (node != NULL && node[0] == 'l')
+            if (node != NULL && strncmp(node, "slow", 4) == 0)
                 sleep(8);
             return real(node, service, hints, result);
         }
@@ -188,6 +196,7 @@ def test_a_slow_resolver(start_registrar, connect, pki, tmp_path, est_server):
     library = tmp_path / "slow.so"
     programs.run(["cc", "-shared", "-fPIC", "-o", library, source])
     registrar = start_registrar({"upstream": {"connect_timeout_ms": 1000, "timeout_ms": 2000}},
+                                upstream_url="https://slow.example:8443",
                                 environment={"LD_PRELOAD": str(library), "ASAN_OPTIONS": "verify_asan_link_order=0"})
     waiting = connect(registrar)
     request = waiting.send(waiting.message(coap.GET, path("crts")))
