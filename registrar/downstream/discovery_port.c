@@ -4,6 +4,7 @@
 #include "common/udp_socket.h"
 #include "registrar/counters.h"
 #include "registrar/downstream/discovery_reply.h"
+#include "registrar/downstream/udp_listeners.h"
 
 #include <event2/event.h>
 
@@ -11,17 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #define MODULE      "discovery"
 #define LEISURE_MS  5000 /* DEFAULT_LEISURE, RFC 7252 section 4.8 */
 #define DELAYED_MAX 64   /* answers to groups that wait for their moment; further queries go unanswered */
-
-struct listener {
-    struct discovery_port *port;
-    int fd;
-    struct event *readable;
-};
 
 /* One answer on its way to somebody who asked a group. Owned by its slot in the port. */
 struct delayed_answer {
@@ -37,9 +31,7 @@ struct discovery_port {
     const struct settings *settings;
     struct event_base *base;
     struct metrics *metrics;
-    struct udp_batch *batch;
-    struct listener listeners[SETTINGS_LISTENERS_MAX];
-    size_t listener_count;
+    struct udp_listeners *listeners;
     struct delayed_answer *delayed[DELAYED_MAX];
     uint16_t coaps_port;
     uint16_t next_id;
@@ -56,23 +48,19 @@ static const struct group {
     {"224.0.1.187", AF_INET, true},
 };
 
-static bool open_listeners(struct discovery_port *port, struct buffer *errors);
-static bool open_listener(struct discovery_port *port, const struct endpoint *local,
-                          struct listener *listener);
-static const char *cure_of(int error);
 static bool join_groups(struct discovery_port *port, struct buffer *errors);
 static size_t join_on_interface(struct discovery_port *port, size_t index, struct buffer *errors);
-static size_t join_on_listener(const struct listener *listener, sa_family_t family, size_t index,
+static size_t join_on_listener(const struct discovery_port *port, int fd, sa_family_t family, size_t index,
                                struct buffer *errors);
-static bool join_group(const struct listener *listener, sa_family_t family, const struct group *group,
-                       const char *interface);
+static bool join_group(int fd, sa_family_t family, const struct group *group, const char *interface);
 static bool is_wildcard(const struct endpoint *endpoint);
-static void on_readable(evutil_socket_t fd, short what, void *user);
-static void on_datagram(void *user, const struct udp_datagram *datagram);
-static void answer(struct listener *listener, const struct udp_datagram *datagram, struct buffer *reply);
+static void on_datagram(void *user, int fd, const struct udp_datagram *datagram);
+static void answer(struct discovery_port *port, int fd, const struct udp_datagram *datagram,
+                   struct buffer *reply);
 static const char *format_authority(const struct endpoint *local, uint16_t port,
                                     char text[static ENDPOINT_TEXT_MAX]);
-static void send_later(struct listener *listener, const struct udp_datagram *datagram, struct buffer *octets);
+static void send_later(struct discovery_port *port, int fd, const struct udp_datagram *datagram,
+                       struct buffer *octets);
 static struct delayed_answer *reserve_slot(struct discovery_port *port);
 static void on_due(evutil_socket_t fd, short what, void *user);
 static void free_delayed(struct delayed_answer *delayed);
@@ -83,18 +71,23 @@ struct discovery_port *discovery_port_create(const struct settings *settings, ui
                                              struct buffer *errors)
 {
     struct discovery_port *port = calloc(1, sizeof *port);
-    if (port == NULL || (port->batch = udp_batch_create()) == NULL) {
+    if (port == NULL) {
         buffer_printf(errors, "listen.discovery: %s\n", status_text(STATUS_NO_MEMORY));
-        free(port);
         return NULL;
     }
+    const struct udp_listeners_plan plan = {.setting = "listen.discovery",
+                                            .endpoints = &settings->listen.discovery,
+                                            .sharing = UDP_EXCLUSIVE,
+                                            .base = base,
+                                            .take = on_datagram,
+                                            .user = port};
     port->settings = settings;
     port->base = base;
     port->metrics = metrics;
     port->coaps_port = coaps_port;
     port->next_id = (uint16_t)random_number();
-    bool opened = open_listeners(port, errors);
-    if (opened && join_groups(port, errors))
+    port->listeners = udp_listeners_create(&plan, errors);
+    if (port->listeners != NULL && join_groups(port, errors))
         return port;
     discovery_port_free(port);
     return NULL;
@@ -107,66 +100,13 @@ void discovery_port_free(struct discovery_port *port)
     for (size_t i = 0; i < DELAYED_MAX; i++)
         if (port->delayed[i] != NULL)
             free_delayed(port->delayed[i]);
-    for (size_t i = 0; i < port->listener_count; i++) {
-        if (port->listeners[i].readable != NULL)
-            event_free(port->listeners[i].readable);
-        close(port->listeners[i].fd);
-    }
-    udp_batch_free(port->batch);
+    udp_listeners_free(port->listeners);
     free(port);
 }
 
 void discovery_port_addresses(const struct discovery_port *port, struct settings_endpoints *addresses)
 {
-    addresses->count = port->listener_count;
-    for (size_t i = 0; i < port->listener_count; i++)
-        if (udp_socket_local(port->listeners[i].fd, &addresses->items[i]) != STATUS_OK)
-            addresses->items[i] = (struct endpoint){.len = 0};
-}
-
-/* Tries all of them, so that all that is wrong is told at once. */
-static bool open_listeners(struct discovery_port *port, struct buffer *errors)
-{
-    const struct settings_endpoints *endpoints = &port->settings->listen.discovery;
-    for (size_t i = 0; i < endpoints->count; i++) {
-        char text[ENDPOINT_TEXT_MAX];
-        if (open_listener(port, &endpoints->items[i], &port->listeners[port->listener_count]))
-            continue;
-        int error = errno;
-        buffer_printf(errors, "listen.discovery[%zu]: \"%s\" cannot be opened: %s; %s\n", i,
-                      endpoint_format(&endpoints->items[i], text), strerror(error), cure_of(error));
-    }
-    return port->listener_count == endpoints->count;
-}
-
-static bool open_listener(struct discovery_port *port, const struct endpoint *local,
-                          struct listener *listener)
-{
-    if (udp_socket_open(local, UDP_EXCLUSIVE, &listener->fd) != STATUS_OK)
-        return false;
-    port->listener_count++; /* from here on discovery_port_free closes it */
-    listener->port = port;
-    listener->readable = event_new(port->base, listener->fd, EV_READ | EV_PERSIST, on_readable, listener);
-    if (listener->readable != NULL && event_add(listener->readable, NULL) == 0)
-        return true;
-    errno = ENOMEM;
-    return false;
-}
-
-static const char *cure_of(int error)
-{
-    switch (error) {
-    case EADDRINUSE:
-        return "use another port, or stop the program that has it (\"ss -ulpn\" shows it)";
-    case EADDRNOTAVAIL:
-        return "use an address that this host has (\"ip address\" shows them), or \"[::]\"";
-    case EACCES:
-        return "use a port above 1023, or grant CAP_NET_BIND_SERVICE";
-    case EAFNOSUPPORT:
-        return "use an IPv4 address such as \"0.0.0.0\": IPv6 is switched off here";
-    default:
-        return "remove the entry if the system cannot provide it";
-    }
+    udp_listeners_addresses(port->listeners, addresses);
 }
 
 static bool join_groups(struct discovery_port *port, struct buffer *errors)
@@ -184,12 +124,12 @@ static size_t join_on_interface(struct discovery_port *port, size_t index, struc
     const struct settings_endpoints *endpoints = &port->settings->listen.discovery;
     const char *interface = port->settings->listen.multicast_interfaces.items[index];
     size_t wildcards = 0, failures = 0;
-    for (size_t i = 0; i < port->listener_count; i++) {
+    for (size_t i = 0; i < udp_listeners_count(port->listeners); i++) {
         if (!is_wildcard(&endpoints->items[i]))
             continue;
         wildcards++;
-        failures +=
-            join_on_listener(&port->listeners[i], endpoints->items[i].address.any.sa_family, index, errors);
+        failures += join_on_listener(port, udp_listeners_fd(port->listeners, i),
+                                     endpoints->items[i].address.any.sa_family, index, errors);
     }
     if (wildcards > 0)
         return failures;
@@ -201,13 +141,13 @@ static size_t join_on_interface(struct discovery_port *port, size_t index, struc
 }
 
 /* Returns how many errors it appended. */
-static size_t join_on_listener(const struct listener *listener, sa_family_t family, size_t index,
+static size_t join_on_listener(const struct discovery_port *port, int fd, sa_family_t family, size_t index,
                                struct buffer *errors)
 {
-    const char *interface = listener->port->settings->listen.multicast_interfaces.items[index];
+    const char *interface = port->settings->listen.multicast_interfaces.items[index];
     size_t failures = 0;
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
-        if (join_group(listener, family, &groups[i], interface))
+        if (join_group(fd, family, &groups[i], interface))
             continue;
         failures++;
         buffer_printf(errors,
@@ -219,12 +159,11 @@ static size_t join_on_listener(const struct listener *listener, sa_family_t fami
 }
 
 /* False with errno: a group that must be joined was not. */
-static bool join_group(const struct listener *listener, sa_family_t family, const struct group *group,
-                       const char *interface)
+static bool join_group(int fd, sa_family_t family, const struct group *group, const char *interface)
 {
     if (family == AF_INET && group->family == AF_INET6)
         return true;
-    if (udp_socket_join(listener->fd, group->address, interface) == STATUS_OK)
+    if (udp_socket_join(fd, group->address, interface) == STATUS_OK)
         return true;
     if (group->required && group->family == family)
         return false;
@@ -239,33 +178,26 @@ static bool is_wildcard(const struct endpoint *endpoint)
     return IN6_IS_ADDR_UNSPECIFIED(&endpoint->address.v6.sin6_addr);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *user)
+static void on_datagram(void *user, int fd, const struct udp_datagram *datagram)
 {
-    (void)what;
-    struct listener *listener = user;
-    udp_socket_receive(fd, listener->port->batch, on_datagram, listener);
-}
-
-static void on_datagram(void *user, const struct udp_datagram *datagram)
-{
-    struct listener *listener = user;
+    struct discovery_port *port = user;
     struct udp_datagram back = *datagram;
     struct buffer reply;
-    metrics_add(listener->port->metrics, COUNTER_DATAGRAMS_RECEIVED, 1);
+    metrics_add(port->metrics, COUNTER_DATAGRAMS_RECEIVED, 1);
     /* A group is no sender: answer from the address that the kernel takes towards this peer. */
     if (datagram->multicast && udp_source_for(&datagram->peer, &back.local) != STATUS_OK) {
-        metrics_add(listener->port->metrics, COUNTER_DATAGRAMS_DROPPED, 1);
+        metrics_add(port->metrics, COUNTER_DATAGRAMS_DROPPED, 1);
         return;
     }
     buffer_init(&reply, DISCOVERY_REPLY_MAX);
-    answer(listener, &back, &reply);
+    answer(port, fd, &back, &reply);
     buffer_free(&reply);
 }
 
 /* datagram is what came in, but its local address is where the answer leaves from. */
-static void answer(struct listener *listener, const struct udp_datagram *datagram, struct buffer *reply)
+static void answer(struct discovery_port *port, int fd, const struct udp_datagram *datagram,
+                   struct buffer *reply)
 {
-    struct discovery_port *port = listener->port;
     struct udp_datagram back = *datagram;
     char authority[ENDPOINT_TEXT_MAX];
     struct discovery_query query = {
@@ -283,9 +215,9 @@ static void answer(struct listener *listener, const struct udp_datagram *datagra
     back.payload = buffer_view(reply);
     back.multicast = false;
     if (datagram->multicast)
-        send_later(listener, &back, reply);
+        send_later(port, fd, &back, reply);
     else
-        udp_socket_send(listener->fd, &back);
+        udp_socket_send(fd, &back);
 }
 
 /* Without the scope: a zone means nothing to anybody else and does not belong in a URI on the wire (RFC 6874
@@ -305,15 +237,15 @@ static const char *format_authority(const struct endpoint *local, uint16_t port,
 
 /* RFC 7252 section 8.2: at a random moment within the leisure, lest all that were asked answer at once. Takes
  * the octets. */
-static void send_later(struct listener *listener, const struct udp_datagram *datagram, struct buffer *octets)
+static void send_later(struct discovery_port *port, int fd, const struct udp_datagram *datagram,
+                       struct buffer *octets)
 {
-    struct discovery_port *port = listener->port;
     struct delayed_answer *delayed = reserve_slot(port);
     if (delayed == NULL) {
         metrics_add(port->metrics, COUNTER_MESSAGES_DROPPED, 1);
         return;
     }
-    delayed->fd = listener->fd;
+    delayed->fd = fd;
     delayed->datagram = *datagram;
     delayed->octets = *octets;
     buffer_init(octets, DISCOVERY_REPLY_MAX);
