@@ -10,6 +10,7 @@
 
 #include <event2/event.h>
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,10 +19,68 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #define CSR BYTES_LITERAL("TUlJQg==\r\n")
+
+/* How many connections this process has to the server, counted where libcurl makes and closes them: these two
+ * functions stand before the C library's. It is a count of the client's ends, so it cannot be late. */
+static struct {
+    pthread_mutex_t mutex;
+    bool is_open[1024]; /* by file descriptor */
+    unsigned count, peak;
+} open_connections = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+/* The C library's declaration takes a union of pointers, where Clang and GCC differ about access. */
+static bool is_ipv4(__CONST_SOCKADDR_ARG address)
+{
+    sa_family_t family;
+    const void *at;
+    memcpy(&at, &address, sizeof at);
+    memcpy(&family, at, sizeof family);
+    return family == AF_INET;
+}
+
+int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
+{
+    typedef int connect_function(int, __CONST_SOCKADDR_ARG, socklen_t);
+    connect_function *real;
+    *(void **)&real = dlsym(RTLD_NEXT, "connect");
+    if (fd < 1024 && is_ipv4(address)) {
+        pthread_mutex_lock(&open_connections.mutex);
+        open_connections.is_open[fd] = true;
+        if (++open_connections.count > open_connections.peak)
+            open_connections.peak = open_connections.count;
+        pthread_mutex_unlock(&open_connections.mutex);
+    }
+    return real(fd, address, len);
+}
+
+int close(int fd)
+{
+    typedef int close_function(int);
+    close_function *real;
+    *(void **)&real = dlsym(RTLD_NEXT, "close");
+    pthread_mutex_lock(&open_connections.mutex);
+    if (fd >= 0 && fd < 1024 && open_connections.is_open[fd]) {
+        open_connections.is_open[fd] = false;
+        open_connections.count--;
+    }
+    pthread_mutex_unlock(&open_connections.mutex);
+    return real(fd);
+}
+
+/* Since the last call. */
+static unsigned connections_peak(void)
+{
+    pthread_mutex_lock(&open_connections.mutex);
+    unsigned peak = open_connections.peak;
+    open_connections.peak = open_connections.count;
+    pthread_mutex_unlock(&open_connections.mutex);
+    return peak;
+}
 
 struct test_client {
     struct metrics *metrics;
@@ -35,6 +94,7 @@ static void start_client(struct upstream_fixture *fixture, struct test_client *t
     const struct upstream_settings *settings = &fixture->settings;
     struct buffer errors;
     buffer_init(&errors, 4096);
+    (void)connections_peak();
     test->metrics = counters_create();
     test->permits = permit_pool_create(settings->max_connections, settings->queue, test->metrics);
     test->mailbox = mailbox_create(fixture->base);
@@ -219,7 +279,7 @@ static void connections_are_reused_only_if_allowed(void **state)
         assert_int_equal(counts.posts, 5);
         assert_int_equal(counts.gets, 5);
         assert_int_equal(counts.connections, reuse ? 1 : 10);
-        assert_int_equal(counts.connections_peak, 1);
+        assert_int_equal(connections_peak(), 1);
         assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_REQUESTS), 10);
         assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_FAILURES), 0);
         end_client(&test);
@@ -274,7 +334,7 @@ static void black_holed_posts_delay_no_get(void **state)
         assert_int_equal(posts[i + 3].sending, posts[i + 3].result == EST_TIMEOUT);
     }
     scripted_server_count(server, &counts);
-    assert_true(counts.connections_peak <= 4);
+    assert_true(connections_peak() <= 4);
     for (size_t i = 0; i < 6; i++)
         outcome_free(&posts[i]);
     outcome_free(&refused);
@@ -382,7 +442,7 @@ static void two_hundred_parallel_requests_are_all_served(void **state)
         assert_int_equal(crowd.failed, 0);
         assert_int_equal(counts.posts, 160);
         assert_int_equal(counts.gets, 40);
-        assert_int_equal(counts.connections_peak, fixture->settings.max_connections);
+        assert_int_equal(connections_peak(), fixture->settings.max_connections);
         assert_int_equal(counts.connections, reuse ? 4 : 200);
         end_client(&test);
         scripted_server_stop(server);
@@ -458,6 +518,7 @@ static void workers_share_one_bound_on_connections(void **state)
     struct worker workers[2] = {{.pauses = true}, {.pauses = false}};
     pthread_t threads[2];
 
+    (void)connections_peak();
     for (size_t i = 0; i < 2; i++) {
         workers[i].settings = &fixture->settings;
         workers[i].permits = permits;
@@ -470,7 +531,7 @@ static void workers_share_one_bound_on_connections(void **state)
         assert_int_equal(workers[i].crowd.failed, 0);
     }
     scripted_server_count(server, &counts);
-    assert_int_equal(counts.connections_peak, fixture->settings.max_connections);
+    assert_int_equal(connections_peak(), fixture->settings.max_connections);
     assert_int_equal(counts.gets + counts.posts, 400);
     assert_int_equal(metrics_get(metrics, COUNTER_UPSTREAM_QUEUED), 0);
     permit_pool_free(permits);

@@ -298,7 +298,7 @@ static void a_worker_that_goes_leaves_its_permits(void **state)
  */
 #define THREADS  4
 #define JOBS     50 /* at once, in each thread */
-#define REQUESTS 2000
+#define REQUESTS 500
 #define PERMITS  5
 
 struct crowd {

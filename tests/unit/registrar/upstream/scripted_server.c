@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <poll.h>
 #include <pthread.h>
@@ -46,7 +45,6 @@ struct scripted_server {
 static SSL_CTX *make_tls(const struct server_settings *settings);
 static void *accept_all(void *user);
 static void start_connection(struct scripted_server *server, int socket);
-static unsigned count_established(const struct scripted_server *server);
 static void *serve(void *user);
 static void serve_requests(struct connection *connection, SSL *ssl);
 static bool read_request(SSL *ssl, char *text, size_t size, char **body);
@@ -117,29 +115,9 @@ static void start_connection(struct scripted_server *server, int socket)
     connection->server = server;
     connection->socket = socket;
     connection->number = server->counts.connections;
-    unsigned established = count_established(server);
-    if (established > server->counts.connections_peak)
-        server->counts.connections_peak = established;
     if (pthread_create(&connection->thread, NULL, serve, connection) != 0)
         abort();
     pthread_mutex_unlock(&server->mutex);
-}
-
-/* By the client's ends, which are in this machine: when it closes one, that shows at once. */
-static unsigned count_established(const struct scripted_server *server)
-{
-    char line[256];
-    unsigned count = 0, local_port, remote_port, tcp_state;
-    FILE *file = fopen("/proc/net/tcp", "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, " %*u: %*x:%x %*x:%x %x", &local_port, &remote_port, &tcp_state) == 3 &&
-            remote_port == server->port && (tcp_state == TCP_ESTABLISHED || tcp_state == TCP_SYN_SENT))
-            count++;
-    }
-    if (file == NULL)
-        abort();
-    fclose(file);
-    return count;
 }
 
 static void *serve(void *user)

@@ -39,8 +39,7 @@ struct server_settings {
 
 /* What has been seen so far. */
 struct server_counts {
-    unsigned connections,
-        connections_peak; /* accepted; open at the client at the same time, idle ones included */
+    unsigned connections; /* accepted */
     unsigned handshakes, gets, posts;
     char head[4096];   /* of the last request */
     char body[4096];   /* of the last request */
