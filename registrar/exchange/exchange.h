@@ -62,8 +62,8 @@ struct exchange_services {
 /* Gives the owner of one worker's exchanges; NULL: no memory. */
 struct exchanges *exchanges_create(const struct exchange_services *services);
 
-/* Drops exchanges that still run, unanswered: what the EST server has been sent is recorded as in doubt. To be
- * called after est_client_free, and before mailbox_free, which opens the letters that are under way. */
+/* Drops exchanges that still run, unanswered: what the EST server has been sent is recorded as in doubt. To
+ * be called after est_client_free, and before mailbox_free, which opens the letters that are under way. */
 void exchanges_free(struct exchanges *exchanges);
 
 /* Starts one. Every exchange answers exactly once, whatever happens. */
