@@ -136,10 +136,8 @@ def test_the_queue_is_bounded(start_registrar, connect, est_server, pki):
     assert registrar.counters()["upstream_refused"] == 1
 
 
-def test_many_devices_at_once(start_registrar, est_server, pki):
-    """RA-5: parallel clients stay apart; never more connections than allowed, with two workers."""
-    registrar = start_registrar({"workers": 2, "upstream": {"max_connections": 4}})
-    csrs = [make_csr(pki) for _ in range(PARALLEL)]
+def enrol_at_once(registrar, pki, csrs):
+    """One association for each CSR, all at the same time; returns what went wrong."""
     certificate, key = pki.device("meter")
     failures = []
 
@@ -150,7 +148,7 @@ def test_many_devices_at_once(start_registrar, est_server, pki):
                 answer, body = enrol(CoapPeer(client), csr, timeout=30)
                 if answer.status != "2.04" or not is_for(certificates(body)[0], csr):
                     failures.append(answer)
-        except Exception as error:
+        except Exception as error:  # pylint: disable=broad-except
             failures.append(error)
 
     threads = [threading.Thread(target=device, args=(csr,)) for csr in csrs]
@@ -158,10 +156,35 @@ def test_many_devices_at_once(start_registrar, est_server, pki):
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failures
+    return failures
+
+
+def test_many_devices_at_once(start_registrar, est_server, pki):
+    """RA-5: parallel clients stay apart; never more connections than allowed, with two workers."""
+    registrar = start_registrar({"workers": 2, "upstream": {"max_connections": 4}})
+    csrs = [make_csr(pki) for _ in range(PARALLEL)]
+    assert not enrol_at_once(registrar, pki, csrs)
     stats = est_server.stats()
     assert len(stats["issued"]) == len(csrs)
     assert len({i["csr_sha256"] for i in stats["issued"]}) == len(csrs)
+    assert stats["connections"]["max_open_est"] <= 4
+
+
+@pytest.fixture
+def wedging_server(pki, tmp_path):
+    """An EST server that is like libest: five connections at a time, and five idle ones wedge it for good."""
+    server = programs.EstServer(pki, tmp_path, "--libest")
+    yield server
+    server.program.stop()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_libest_is_never_wedged(start_registrar, connect, wedging_server, pki, workers):
+    """profile libest: twenty devices at once, and then another one, find all its five workers alive."""
+    registrar = start_registrar({"workers": workers, "upstream": {"profile": "libest"}}, upstream_url=wedging_server.url)
+    assert not enrol_at_once(registrar, pki, [make_csr(pki) for _ in range(20)])
+    assert get(connect(registrar), "crts")[0].status == "2.05"
+    assert not enrol_at_once(registrar, pki, [make_csr(pki) for _ in range(5)])
 
 
 def test_libest(start_registrar, connect, est_server, pki):
