@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
+TAILQ_HEAD(members, member);
+
 /* RFC 6347 section 4.2.8: a device that restarts on its port begins a new handshake on the flow of its old
  * association. The older one lives until the newer is established; the map knows the newest of each flow. */
 struct member {
@@ -21,11 +23,9 @@ struct member {
     uint64_t handle;
     uint64_t began_ms;
     uint8_t random[DTLS_RANDOM_OCTETS]; /* of the ClientHello that began it */
-    bool established;
+    struct members *list;               /* which one it is in */
     TAILQ_ENTRY(member) order;
 };
-
-TAILQ_HEAD(members, member);
 
 struct association_table {
     struct association_table_context context;
@@ -49,6 +49,7 @@ struct arrival {
 
 static bool receive_hello(struct association_table *table, const struct arrival *arrival,
                           const struct dtls_client_hello *hello);
+static bool is_established(const struct member *member);
 static bool is_from(const struct member *member, const struct dtls_client_hello *hello);
 static enum dtls_cookie_verdict judge_cookie(struct association_table *table, const struct arrival *arrival,
                                              const struct dtls_client_hello *hello);
@@ -67,6 +68,7 @@ static void feed(const struct member *member, const struct arrival *arrival);
 static bool on_answer(void *user, uint64_t handle, uint32_t request, const struct est_answer *answer);
 static void on_established(void *user);
 static void on_active(void *user);
+static void move_to_end(struct member *member, struct members *list);
 static void on_ended(void *user);
 static void log_failure(struct association_table *table, const struct member *member);
 static bool may_log(struct association_table *table);
@@ -108,11 +110,12 @@ void association_table_free(struct association_table *table)
 {
     if (table == NULL)
         return;
+    /* The analyzer does not see that remove_member takes the first one off its list. */
     struct member *member;
     while ((member = TAILQ_FIRST(&table->handshakes)) != NULL)
-        remove_member(member);
+        remove_member(member); /* NOLINT(clang-analyzer-unix.Malloc) */
     while ((member = TAILQ_FIRST(&table->established)) != NULL) {
-        association_close(member->association);
+        association_close(member->association); /* NOLINT(clang-analyzer-unix.Malloc) */
         remove_member(member);
     }
     flow_map_free(table->flows);
@@ -165,7 +168,7 @@ static bool receive_hello(struct association_table *table, const struct arrival 
 {
     const struct member *newest = find_newest(table, &arrival->flow);
     if (newest != NULL && is_from(newest, hello)) {
-        if (newest->established)
+        if (is_established(newest))
             return false;
         feed(newest, arrival);
         return true;
@@ -179,6 +182,11 @@ static bool receive_hello(struct association_table *table, const struct arrival 
     if (verdict == COOKIE_GOOD)
         return begin_handshake(table, arrival, hello);
     return verdict != COOKIE_LOST;
+}
+
+static bool is_established(const struct member *member)
+{
+    return member->list == &member->table->established;
 }
 
 static bool is_from(const struct member *member, const struct dtls_client_hello *hello)
@@ -218,7 +226,7 @@ static bool begin_handshake(struct association_table *table, const struct arriva
                             const struct dtls_client_hello *hello)
 {
     struct member *newest = find_newest(table, &arrival->flow);
-    if (newest != NULL && !newest->established) {
+    if (newest != NULL && !is_established(newest)) {
         metrics_add(table->context.metrics, COUNTER_HANDSHAKES_FAILED, 1);
         remove_member(newest);
     }
@@ -319,7 +327,8 @@ static struct member *create_member(struct association_table *table, const struc
         flow_map_remove(table->flows, &member->older->node);
     }
     flow_map_insert(table->flows, &member->node);
-    TAILQ_INSERT_TAIL(&table->handshakes, member, order);
+    member->list = &table->handshakes;
+    TAILQ_INSERT_TAIL(member->list, member, order);
     return member;
 }
 
@@ -366,11 +375,10 @@ static void on_established(void *user)
 {
     struct member *member = user;
     struct association_table *table = member->table;
-    member->established = true;
+
     metrics_subtract(table->context.metrics, COUNTER_HANDSHAKES, 1);
     metrics_add(table->context.metrics, COUNTER_HANDSHAKES_COMPLETED, 1);
-    TAILQ_REMOVE(&table->handshakes, member, order);
-    TAILQ_INSERT_TAIL(&table->established, member, order);
+    move_to_end(member, &table->established);
     if (member->older != NULL)
         remove_member(member->older);
     char peer[ENDPOINT_TEXT_MAX];
@@ -383,14 +391,20 @@ static void on_established(void *user)
 static void on_active(void *user)
 {
     struct member *member = user;
-    TAILQ_REMOVE(&member->table->established, member, order);
-    TAILQ_INSERT_TAIL(&member->table->established, member, order);
+    move_to_end(member, &member->table->established);
+}
+
+static void move_to_end(struct member *member, struct members *list)
+{
+    TAILQ_REMOVE(member->list, member, order);
+    TAILQ_INSERT_TAIL(list, member, order);
+    member->list = list;
 }
 
 static void on_ended(void *user)
 {
     struct member *member = user;
-    if (!member->established) {
+    if (!is_established(member)) {
         metrics_add(member->table->context.metrics, COUNTER_HANDSHAKES_FAILED, 1);
         log_failure(member->table, member);
     }
@@ -426,10 +440,10 @@ static void remove_member(struct member *member)
 {
     struct association_table *table = member->table;
     unlink_member(member);
-    TAILQ_REMOVE(member->established ? &table->established : &table->handshakes, member, order);
+    TAILQ_REMOVE(member->list, member, order);
     handle_table_release(table->handles, member->handle);
     metrics_subtract(table->context.metrics, COUNTER_ASSOCIATIONS, 1);
-    if (!member->established)
+    if (!is_established(member))
         metrics_subtract(table->context.metrics, COUNTER_HANDSHAKES, 1);
     association_free(member->association);
     free(member);

@@ -43,6 +43,7 @@ static struct test_timer *find_timer(const struct event *event)
     return NULL;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): libevent's signature */
 int event_assign(struct event *event, struct event_base *base, evutil_socket_t fd, short what,
                  event_callback_fn callback, void *user)
 {
@@ -895,8 +896,8 @@ static void eviction_looks_at_a_few(void **state)
     struct device newcomer;
     fixture->settings.dtls.max_associations = COUNT;
     create_table(fixture);
-    for (uint16_t i = 0; i < COUNT; i++) {
-        connect_device(fixture, &devices[i], 1000 + i);
+    for (size_t i = 0; i < COUNT; i++) {
+        connect_device(fixture, &devices[i], (uint16_t)(1000 + i));
         if (i + 1 < COUNT)
             ask_as(fixture, &devices[i], CM_NON, 1);
     }
