@@ -48,6 +48,7 @@ static enum pending_verdict ask_entry(struct pending_enrolments *pending, struct
                                       struct buffer *result);
 static enum pending_verdict later(const struct pending_enrolments *pending, uint64_t wait_ms,
                                   struct pending_outcome *outcome);
+static uint64_t passed_ms(uint64_t since_ms, uint64_t now_ms);
 static enum pending_verdict give(struct pending_enrolments *pending, const struct entry *entry,
                                  struct pending_outcome *outcome, struct buffer *result);
 static enum pending_verdict begin(struct entry *entry, uint64_t now_ms, struct pending_outcome *outcome);
@@ -168,7 +169,7 @@ static enum pending_verdict ask_entry(struct pending_enrolments *pending, struct
     case PENDING_SENT:
         break;
     }
-    return later(pending, now_ms - entry->asked_ms, outcome);
+    return later(pending, passed_ms(entry->asked_ms, now_ms), outcome);
 }
 
 static enum pending_verdict later(const struct pending_enrolments *pending, uint64_t wait_ms,
@@ -176,6 +177,12 @@ static enum pending_verdict later(const struct pending_enrolments *pending, uint
 {
     outcome->retry_after_s = pending_retry_after_s(wait_ms, pending->settings->retry_after_max_s);
     return PENDING_LATER;
+}
+
+/* Whoever read the clock and then waited for the mutex is a little behind what others wrote meanwhile. */
+static uint64_t passed_ms(uint64_t since_ms, uint64_t now_ms)
+{
+    return now_ms > since_ms ? now_ms - since_ms : 0;
 }
 
 static enum pending_verdict give(struct pending_enrolments *pending, const struct entry *entry,
@@ -290,7 +297,7 @@ static bool may_be_evicted(const struct pending_enrolments *pending, const struc
                            uint64_t now_ms)
 {
     if (entry->state == PENDING_READY)
-        return entry->delivered && now_ms - entry->delivered_ms >= PENDING_LOST_ANSWER_MS;
+        return entry->delivered && passed_ms(entry->delivered_ms, now_ms) >= PENDING_LOST_ANSWER_MS;
     return entry->state == PENDING_IN_DOUBT && pending->settings->in_doubt == IN_DOUBT_RETRY;
 }
 

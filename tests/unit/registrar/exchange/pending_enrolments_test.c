@@ -429,6 +429,22 @@ static void states_follow_each_other(void **state)
     assert_state(fixture, 1, PENDING_READY);
 }
 
+/* A worker reads the clock, then waits for the mutex while another one writes a later time: nobody is told to
+ * come back in an age for that, and no result is forgotten right after its delivery. */
+static void a_clock_read_too_early_does_no_harm(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    assert_later(fixture, 1, START_MS - 1, 1);
+    for (uint8_t number = 2; number <= 4; number++)
+        assert_asked(fixture, number, START_MS, false);
+    sent(fixture, 1);
+    ready(fixture, 1, START_MS);
+    delivered(fixture, 1, START_MS);
+    assert_full(fixture, 5, START_MS - 1);
+    assert_answered(fixture, 1, START_MS);
+}
+
 /* Two workers: of all who come at once with one key, one asks. */
 static void *ask_in_a_thread(void *user)
 {
@@ -482,6 +498,7 @@ int main(void)
         TEST(running_requests_do_not_expire),
         TEST(only_running_requests_are_settled),
         TEST(states_follow_each_other),
+        TEST(a_clock_read_too_early_does_no_harm),
         TEST(one_of_many_threads_asks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
