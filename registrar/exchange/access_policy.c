@@ -24,6 +24,8 @@ enum status access_policy_check(const struct access_settings *settings, const st
     }
     if (settings->csr_identity == CSR_IDENTITY_ANY)
         return STATUS_OK;
+    if (certificate_request_changes_name(request)) /* RE-2 */
+        return forbid(diagnostic, "the CSR asks for another name by ChangeSubjectName");
     X509 *certificate = client_identity_certificate(client);
     enum status status = check_subject(settings->csr_identity, X509_get_subject_name(certificate),
                                        certificate_request_subject(request), diagnostic);

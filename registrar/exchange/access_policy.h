@@ -17,6 +17,7 @@
  * - same-subject: the subjects are equal, attribute by attribute. An empty one names nobody: then the CSR
  *   has a subjectAltName.
  * - with both, every subjectAltName of the CSR is one of the client certificate's.
+ * - with both, no ChangeSubjectName asks for yet another name (RE-2).
  * - any: whatever it likes to call itself. */
 enum status access_policy_check(const struct access_settings *settings, const struct client_identity *client,
                                 const struct certificate_request *request, struct buffer *diagnostic);

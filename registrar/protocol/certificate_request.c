@@ -10,6 +10,10 @@
 
 #define ATTRIBUTES_MAX 32
 
+/* Types of attributes: the content of their OBJECT IDENTIFIER. */
+#define CHALLENGE_PASSWORD  BYTES_LITERAL("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x07") /* 1.2.840.113549.1.9.7 */
+#define CHANGE_SUBJECT_NAME BYTES_LITERAL("\x2b\x06\x01\x05\x05\x07\x07\x24")     /* 1.3.6.1.5.5.7.7.36 */
+
 /* The parts of a CertificationRequestInfo (RFC 2986 section 4.1), as views into the octets that were parsed.
  */
 struct request_info {
@@ -18,6 +22,7 @@ struct request_info {
     struct bytes attributes[ATTRIBUTES_MAX];
     bool is_challenge_password[ATTRIBUTES_MAX];
     size_t attribute_count;
+    bool has_change_of_name;
 };
 
 struct certificate_request {
@@ -32,7 +37,7 @@ struct certificate_request {
 static enum status parse(struct certificate_request *request);
 static enum status read_info(struct bytes der, struct request_info *info);
 static enum status read_attributes(struct bytes attributes, struct request_info *info);
-static bool is_challenge_password(struct bytes attribute);
+static bool attribute_is(struct bytes attribute, struct bytes wanted);
 static bool key_is_acceptable(const struct der_element *key_info);
 static enum status read_attribute(struct certificate_request *request, int index);
 static bool attribute_is_repeated(const X509_REQ *request, int index);
@@ -115,17 +120,19 @@ static enum status read_attributes(struct bytes attributes, struct request_info 
         if (info->attribute_count == ATTRIBUTES_MAX ||
             der_read_tagged(&attributes, DER_SEQUENCE, &attribute) != STATUS_OK)
             return STATUS_MALFORMED;
-        info->is_challenge_password[info->attribute_count] = is_challenge_password(attribute.content);
+        info->has_change_of_name |= attribute_is(attribute.content, CHANGE_SUBJECT_NAME);
+        info->is_challenge_password[info->attribute_count] =
+            attribute_is(attribute.content, CHALLENGE_PASSWORD);
         info->attributes[info->attribute_count++] = attribute.whole;
     }
     return STATUS_OK;
 }
 
-static bool is_challenge_password(struct bytes attribute)
+static bool attribute_is(struct bytes attribute, struct bytes wanted)
 {
     struct der_element type;
     return der_read_tagged(&attribute, DER_OBJECT_IDENTIFIER, &type) == STATUS_OK &&
-           bytes_equal(type.content, BYTES_LITERAL("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x07"));
+           bytes_equal(type.content, wanted);
 }
 
 /* An elliptic curve stands by its name (RFC 5480 section 2.1.1): one spelt out could be of any size and
@@ -228,6 +235,11 @@ EVP_PKEY *certificate_request_key(const struct certificate_request *request)
 const STACK_OF(X509_EXTENSION) * certificate_request_extensions(const struct certificate_request *request)
 {
     return request->extensions;
+}
+
+bool certificate_request_changes_name(const struct certificate_request *request)
+{
+    return request->info.has_change_of_name;
 }
 
 bool certificate_request_challenge_password(const struct certificate_request *request, struct bytes *text)
@@ -357,6 +369,8 @@ static const char *power_of_extended_key_usage(const EXTENDED_KEY_USAGE *usage)
         {"1.3.6.1.5.5.7.3.29", "extendedKeyUsage cmcArchive"}, /* RFC 6402 section 2.10 */
         {"1.3.6.1.5.5.7.3.32", "extendedKeyUsage cmKGA"},      /* RFC 9480 section 2.2 */
         {"1.3.6.1.5.5.7.3.9", "extendedKeyUsage OCSPSigning"}, /* RFC 6960 section 4.2.2.2 */
+        /* Microsoft's RA: its holder requests certificates in anybody's name. */
+        {"1.3.6.1.4.1.311.20.2.1", "extendedKeyUsage enrollmentAgent"},
     };
     for (int i = 0; i < sk_ASN1_OBJECT_num(usage); i++) {
         char oid[64];

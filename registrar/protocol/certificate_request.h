@@ -23,6 +23,10 @@ EVP_PKEY *certificate_request_key(const struct certificate_request *request);   
 /* The requested extensions, NULL: none. Borrows. */
 const STACK_OF(X509_EXTENSION) * certificate_request_extensions(const struct certificate_request *request);
 
+/* Whether it carries ChangeSubjectName (RFC 6402 section 2.8): then the certificate is to bear other names
+ * than the CSR's subject and subjectAltName. */
+bool certificate_request_changes_name(const struct certificate_request *request);
+
 /* The text of challengePassword (1.2.840.113549.1.9.7). False: the CSR has none. Borrows. */
 bool certificate_request_challenge_password(const struct certificate_request *request, struct bytes *text);
 
@@ -31,7 +35,8 @@ enum status certificate_request_digest(const struct certificate_request *request
 
 /* What a CSR may never ask for through an RA (RE-7): CA:TRUE, keyCertSign, cRLSign, an EKU of cmcRA, cmcCA or
  * any, the other extensions that only CA certificates have (RFC 5280 section 4.2.1), and the EKUs by which a
- * CA delegates its own authority (OCSPSigning, cmcArchive, cmKGA). Gives the name of the first such thing
+ * CA delegates its own authority (OCSPSigning, cmcArchive, cmKGA, Microsoft's enrollmentAgent). Gives the
+ * name of the first such thing
  * ("basicConstraints CA:TRUE"), a static string, or NULL when there is none. An extension that cannot be
  * decoded, and an extension or attribute that stands twice, count as one. */
 const char *certificate_request_forbidden_power(const struct certificate_request *request);

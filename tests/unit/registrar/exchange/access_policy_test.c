@@ -6,31 +6,39 @@
 #define SUBJECT "the CSR's subject is not that of the client certificate"
 #define SAN     "the CSR has a subjectAltName that the client certificate has not"
 #define NOBODY  "the CSR names nobody"
+#define CHANGE  "the CSR asks for another name by ChangeSubjectName"
 
 static EVP_PKEY *key;
 
-/* Checks one CSR of one client. reason is NULL when it is to pass. */
-static void assert_checked(enum csr_identity rule, const struct made_certificate *made_client,
-                           const struct made_request *made, const char *reason)
+/* Checks one CSR of one client. reason is NULL when it is to pass. Takes der. */
+static void assert_request_checked(enum csr_identity rule, const struct made_certificate *made_client,
+                                   struct buffer *der, const char *reason)
 {
     struct access_settings settings = {.csr_identity = rule};
     X509 *certificate = make_certificate(made_client);
     struct client_identity *client = client_identity_create(certificate, TRUST_MANUFACTURER);
-    struct buffer der = make_request(made), diagnostic;
+    struct buffer diagnostic;
     struct certificate_request *request = NULL;
-    assert_int_equal(certificate_request_parse(buffer_view(&der), &request), STATUS_OK);
+    assert_int_equal(certificate_request_parse(buffer_view(der), &request), STATUS_OK);
     buffer_init(&diagnostic, 128);
     enum status status = access_policy_check(&settings, client, request, &diagnostic);
     if (status != (reason == NULL ? STATUS_OK : STATUS_FORBIDDEN))
-        fail_msg("\"%s\" by \"%s\": %s, %s", made->subject, made_client->subject, status_text(status),
-                 buffer_string(&diagnostic));
+        fail_msg("%s by \"%s\": %s, %s", reason == NULL ? "to pass" : reason, made_client->subject,
+                 status_text(status), buffer_string(&diagnostic));
     assert_string_equal(buffer_string(&diagnostic), reason == NULL ? "" : reason);
     assert_int_equal(diagnostic.status, STATUS_OK);
     buffer_free(&diagnostic);
-    buffer_free(&der);
+    buffer_free(der);
     certificate_request_free(request);
     client_identity_release(client);
     X509_free(certificate);
+}
+
+static void assert_checked(enum csr_identity rule, const struct made_certificate *made_client,
+                           const struct made_request *made, const char *reason)
+{
+    struct buffer der = make_request(made);
+    assert_request_checked(rule, made_client, &der, reason);
 }
 
 struct subject_row {
@@ -183,6 +191,30 @@ static void string_types_do_not_matter(void **state)
     assert_int_equal(check_name(make_two_part_name(V_ASN1_BMPSTRING, 0)), STATUS_FORBIDDEN); /* 2 letters */
 }
 
+/* RE-2, RE-8: the subject is the device's own, and an attribute asks the CA for another one. */
+static void the_name_is_not_changed_by_an_attribute(void **state)
+{
+    (void)state;
+    static const struct {
+        enum csr_identity rule;
+        enum status status;
+    } rows[] = {{CSR_IDENTITY_SAME_SERIAL, STATUS_FORBIDDEN},
+                {CSR_IDENTITY_SAME_SUBJECT, STATUS_FORBIDDEN},
+                {CSR_IDENTITY_ANY, STATUS_OK}};
+    static const unsigned char change[] = "\x30\x12\x30\x10\x31\x0e\x30\x0c\x06\x03\x55\x04\x03\x0c\x05other";
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        X509_REQ *made =
+            make_unsigned_request(&(struct made_request){.key = key, .subject = "serialNumber=1"});
+        assert_int_equal(X509_REQ_add1_attr_by_txt(made, "1.3.6.1.5.5.7.7.36", V_ASN1_SEQUENCE, change,
+                                                   sizeof(change) - 1),
+                         1);
+        struct buffer der = sign_request(made, key);
+        assert_request_checked(rows[i].rule,
+                               &(struct made_certificate){.key = key, .subject = "serialNumber=1"}, &der,
+                               rows[i].status == STATUS_OK ? NULL : CHANGE);
+    }
+}
+
 /* RE-7: "whatever the access rules say". */
 static void powers_are_refused_under_every_rule(void **state)
 {
@@ -231,6 +263,7 @@ int main(void)
         cmocka_unit_test(an_empty_subject_needs_an_alternative_name),
         cmocka_unit_test(the_shape_of_a_name_matters),
         cmocka_unit_test(string_types_do_not_matter),
+        cmocka_unit_test(the_name_is_not_changed_by_an_attribute),
         cmocka_unit_test(powers_are_refused_under_every_rule),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -360,6 +360,7 @@ static const struct power_row power_rows[] = {
     {{{"extendedKeyUsage", "OCSPSigning"}}, "extendedKeyUsage OCSPSigning"},
     {{{"extendedKeyUsage", "1.3.6.1.5.5.7.3.29"}}, "extendedKeyUsage cmcArchive"},
     {{{"extendedKeyUsage", "1.3.6.1.5.5.7.3.32"}}, "extendedKeyUsage cmKGA"},
+    {{{"extendedKeyUsage", "1.3.6.1.4.1.311.20.2.1"}}, "extendedKeyUsage enrollmentAgent"},
     {{{"nameConstraints", "permitted;DNS:example.com"}}, "nameConstraints"},
     {{{"policyConstraints", "requireExplicitPolicy:3"}}, "policyConstraints"},
     {{{"inhibitAnyPolicy", "2"}}, "inhibitAnyPolicy"},
