@@ -4,6 +4,8 @@
 #include "registrar/translate/freshness.h"
 #include "registrar/translate/response_code.h"
 
+#define SERIAL_DIGITS_MAX 64
+
 /* RFC 7252 section 10.1, and the last two rows of requirements A8. */
 static const struct {
     enum est_outcome_kind kind; /* of a POST; a GET leaves no doubt */
@@ -32,11 +34,13 @@ void est_outcome_init(struct est_outcome *outcome, size_t limit)
 {
     *outcome = (struct est_outcome){.kind = OUTCOME_REFUSED, .code = CM_INTERNAL_SERVER_ERROR};
     buffer_init(&outcome->content, limit);
+    buffer_init(&outcome->serial, SERIAL_DIGITS_MAX);
 }
 
 void est_outcome_free(struct est_outcome *outcome)
 {
     buffer_wipe(&outcome->content);
+    buffer_free(&outcome->serial);
 }
 
 void est_outcome_refuse(struct est_outcome *outcome, uint8_t code, const char *diagnostic)
@@ -45,6 +49,7 @@ void est_outcome_refuse(struct est_outcome *outcome, uint8_t code, const char *d
     outcome->code = code;
     outcome->max_age_s = 0;
     buffer_reset(&outcome->content);
+    buffer_reset(&outcome->serial);
     buffer_append_string(&outcome->content, diagnostic);
 }
 
@@ -97,8 +102,8 @@ static void judge_status(const struct response_context *asked, const struct est_
 static void judge_body(const struct response_context *asked, const struct est_response *response,
                        uint8_t code, struct est_outcome *outcome)
 {
-    enum status status =
-        response_body_decode(asked, response->content_type, response->body, &outcome->content);
+    enum status status = response_body_decode(asked, response->content_type, response->body,
+                                              &outcome->content, &outcome->serial);
     if (status != STATUS_OK) {
         est_outcome_refuse(outcome, CM_BAD_GATEWAY,
                            status == STATUS_MISMATCH ? "the EST server sent no certificate for this key"

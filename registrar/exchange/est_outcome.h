@@ -20,6 +20,7 @@ struct est_outcome {
     uint8_t code;          /* CoAP */
     uint32_t max_age_s;    /* RESULT and NOTHING of a GET: remaining freshness; with 5.03: the wait */
     struct buffer content; /* DER, or a diagnostic payload */
+    struct buffer serial;  /* of the certificate, in hexadecimal (SEC-2); empty but for enrolments */
 };
 
 void est_outcome_init(struct est_outcome *outcome, size_t limit);

@@ -20,7 +20,6 @@
 
 #define DIAGNOSTIC_OCTETS_MAX 128
 #define RECORD_OCTETS_MAX     1500
-#define SERIAL_DIGITS_MAX     64
 
 enum verdict {
     NEXT,  /* on to the next stage */
@@ -308,13 +307,10 @@ static void log_exchange(const struct exchange *exchange)
 {
     const struct est_outcome *outcome = &exchange->outcome;
     struct inquiry_report report = {.source = "registrar"};
-    struct buffer line, serial;
+    struct buffer line;
     buffer_init(&line, RECORD_OCTETS_MAX);
-    buffer_init(&serial, SERIAL_DIGITS_MAX);
     if (exchange->inquiry != NULL)
         report = inquiry_report(exchange->inquiry);
-    if (outcome->kind == OUTCOME_RESULT && exchange->csr != NULL)
-        response_body_serial(buffer_view(&outcome->content), exchange->csr, &serial);
     const struct exchange_record record = {
         .client = exchange->client,
         .operation = exchange->operation,
@@ -324,14 +320,13 @@ static void log_exchange(const struct exchange *exchange)
         .code = exchange->answered,
         .outcome = exchange->answered == outcome->code ? 0 : outcome->code,
         .elapsed_ms = (uint32_t)(monotonic_ms() - exchange->started_ms),
-        .serial = buffer_view(&serial),
+        .serial = buffer_view(&outcome->serial),
         .diagnostic =
             outcome->kind == OUTCOME_RESULT ? (struct bytes){NULL, 0} : buffer_view(&outcome->content),
     };
     exchange_record_write(&record, &line);
     log_info("exchange", "%s", buffer_string(&line));
     buffer_free(&line);
-    buffer_free(&serial);
 }
 
 /* From beginning to end. */

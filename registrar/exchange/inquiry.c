@@ -127,6 +127,7 @@ static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct by
         inquiry->report.reached = true;
         outcome->kind = OUTCOME_RESULT;
         outcome->code = CM_CHANGED;
+        response_body_serial(buffer_view(&outcome->content), inquiry->subject.csr, &outcome->serial);
         return INQUIRY_ANSWERED;
     case PENDING_ASK:
         if (found.repeats_in_doubt)

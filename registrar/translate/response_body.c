@@ -7,13 +7,15 @@
 
 static struct bytes strip_counted_nul(struct bytes body);
 static enum status check_csrattrs(struct bytes der);
-static enum status check_certs_only(struct bytes der, const struct certificate_request *csr);
+static enum status check_certs_only(struct bytes der, const struct certificate_request *csr,
+                                    struct buffer *serial);
+static void append_serial(const X509 *certificate, struct buffer *serial);
 static enum status choose_certificate(const struct response_context *context, const struct certs_only *certs,
                                       X509 **certificate);
 static enum status append_certificate(X509 *certificate, struct buffer *representation);
 
 enum status response_body_decode(const struct response_context *context, struct bytes content_type,
-                                 struct bytes body, struct buffer *der)
+                                 struct bytes body, struct buffer *der, struct buffer *serial)
 {
     enum content_format format = context->operation->response[0];
     if (!content_format_matches_media_type(format, content_type))
@@ -25,8 +27,8 @@ enum status response_body_decode(const struct response_context *context, struct 
     if (status != STATUS_OK)
         return status;
     struct bytes decoded = bytes_slice(buffer_view(der), before, der->len);
-    status =
-        format == CONTENT_FORMAT_CSRATTRS ? check_csrattrs(decoded) : check_certs_only(decoded, context->csr);
+    status = format == CONTENT_FORMAT_CSRATTRS ? check_csrattrs(decoded)
+                                               : check_certs_only(decoded, context->csr, serial);
     if (status != STATUS_OK)
         der->len = before;
     return status;
@@ -47,15 +49,26 @@ static enum status check_csrattrs(struct bytes der)
     return status == STATUS_OK && der.len > 0 ? STATUS_MALFORMED : status;
 }
 
-static enum status check_certs_only(struct bytes der, const struct certificate_request *csr)
+static enum status check_certs_only(struct bytes der, const struct certificate_request *csr,
+                                    struct buffer *serial)
 {
     struct certs_only *certs = NULL;
     X509 *issued;
     enum status status = certs_only_parse(der, &certs);
     if (status == STATUS_OK && csr != NULL)
         status = certs_only_find(certs, certificate_request_key(csr), &issued);
+    if (status == STATUS_OK && csr != NULL && serial != NULL)
+        append_serial(issued, serial);
     certs_only_free(certs);
     return status;
+}
+
+static void append_serial(const X509 *certificate, struct buffer *serial)
+{
+    const ASN1_INTEGER *number = X509_get0_serialNumber(certificate);
+    const uint8_t *octets = ASN1_STRING_get0_data(number);
+    for (int i = 0; i < ASN1_STRING_length(number); i++)
+        buffer_printf(serial, "%02x", octets[i]);
 }
 
 enum status response_body_present(const struct response_context *context, enum content_format format,
@@ -110,14 +123,5 @@ uint8_t response_body_none(const struct est_operation *operation, const struct e
 
 void response_body_serial(struct bytes der, const struct certificate_request *csr, struct buffer *serial)
 {
-    struct certs_only *certs = NULL;
-    X509 *issued = NULL;
-    if (certs_only_parse(der, &certs) == STATUS_OK &&
-        certs_only_find(certs, certificate_request_key(csr), &issued) == STATUS_OK) {
-        const ASN1_INTEGER *number = X509_get0_serialNumber(issued);
-        const uint8_t *octets = ASN1_STRING_get0_data(number);
-        for (int i = 0; i < ASN1_STRING_length(number); i++)
-            buffer_printf(serial, "%02x", octets[i]);
-    }
-    certs_only_free(certs);
+    (void)check_certs_only(der, csr, serial);
 }

@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     };
     struct buffer der;
     buffer_init(&der, LIMIT);
-    enum status status = response_body_decode(&context, content_type, body, &der);
+    enum status status = response_body_decode(&context, content_type, body, &der, NULL);
     if ((status == STATUS_OK) != (der.len > 0))
         abort();
     if (status == STATUS_OK)

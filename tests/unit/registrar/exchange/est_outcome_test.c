@@ -144,6 +144,19 @@ static struct est_response success(void)
                                  .body = buffer_view(&issued_base64)};
 }
 
+/* SEC-2 */
+static void assert_serial_of_issued(struct est_outcome *outcome)
+{
+    struct buffer serial;
+    buffer_init(&serial, MADE_LIMIT);
+    response_body_serial(buffer_view(&issued), csr, &serial);
+    assert_true(serial.len > 0);
+    assert_true(bytes_equal(buffer_view(&outcome->serial), buffer_view(&serial)));
+    est_outcome_refuse(outcome, CM_NOT_ACCEPTABLE, "");
+    assert_int_equal(outcome->serial.len, 0);
+    buffer_free(&serial);
+}
+
 /* Q2, RSP-4: 2.05 with freshness, 2.04 without. */
 static void a_valid_body_is_a_result(void **state)
 {
@@ -156,6 +169,7 @@ static void a_valid_body_is_a_result(void **state)
     assert_int_equal(outcome.code, CM_CONTENT);
     assert_int_equal(outcome.max_age_s, 20);
     assert_true(bytes_equal(buffer_view(&outcome.content), buffer_view(&issued)));
+    assert_int_equal(outcome.serial.len, 0);
     est_outcome_free(&outcome);
 
     outcome = judge(EST_SEN, &response);
@@ -163,6 +177,7 @@ static void a_valid_body_is_a_result(void **state)
     assert_int_equal(outcome.code, CM_CHANGED);
     assert_int_equal(outcome.max_age_s, 0);
     assert_true(bytes_equal(buffer_view(&outcome.content), buffer_view(&issued)));
+    assert_serial_of_issued(&outcome);
     est_outcome_free(&outcome);
 }
 

@@ -40,7 +40,8 @@ static void assert_decoded(const struct response_context *context, const char *c
 {
     struct buffer der;
     buffer_init(&der, MADE_LIMIT);
-    assert_int_equal(response_body_decode(context, bytes_from_string(content_type), body, &der), STATUS_OK);
+    assert_int_equal(response_body_decode(context, bytes_from_string(content_type), body, &der, NULL),
+                     STATUS_OK);
     assert_true(bytes_equal(buffer_view(&der), expected));
     buffer_free(&der);
 }
@@ -50,7 +51,8 @@ static void assert_refused(const struct response_context *context, const char *c
 {
     struct buffer der;
     buffer_init(&der, MADE_LIMIT);
-    assert_int_equal(response_body_decode(context, bytes_from_string(content_type), body, &der), status);
+    assert_int_equal(response_body_decode(context, bytes_from_string(content_type), body, &der, NULL),
+                     status);
     assert_int_equal(der.len, 0);
     buffer_free(&der);
 }
@@ -195,8 +197,9 @@ static void the_limit_holds(void **state)
     struct buffer body = base64_of(buffer_view(&vector), BASE64_64_LF);
     buffer_init(&der, vector.len - 1);
     const struct response_context context = {est_operation(EST_CRTS), &rfc7030, NULL};
-    assert_int_equal(response_body_decode(&context, BYTES_LITERAL(CERTS_ONLY_TYPE), buffer_view(&body), &der),
-                     STATUS_TOO_LARGE);
+    assert_int_equal(
+        response_body_decode(&context, BYTES_LITERAL(CERTS_ONLY_TYPE), buffer_view(&body), &der, NULL),
+        STATUS_TOO_LARGE);
     buffer_free(&der);
     buffer_free(&body);
     buffer_free(&vector);
