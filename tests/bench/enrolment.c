@@ -86,14 +86,16 @@ static void make_csr(const X509_NAME *subject, struct buffer *csr)
     EVP_PKEY_free(key);
 }
 
+/* The last one says how large the blocks of the answer may be (RFC 7959 section 2.4). */
 static void send_block(struct enrolment *enrolment)
 {
     size_t octets = coap_block_octets(enrolment->szx);
     struct bytes csr = buffer_view(&enrolment->csr);
+    bool last = enrolment->taken + octets >= csr.len;
     struct coap_message block = {
         .content_format = {true, PKCS10},
-        .block1 = {true, (uint32_t)(enrolment->taken / octets), enrolment->taken + octets < csr.len,
-                   enrolment->szx},
+        .block1 = {true, (uint32_t)(enrolment->taken / octets), !last, enrolment->szx},
+        .block2 = {last, 0, false, enrolment->szx},
         .payload = bytes_slice(csr, enrolment->taken, octets),
     };
     send_request(enrolment, &block);

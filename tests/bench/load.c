@@ -47,7 +47,7 @@ struct load {
 static bool read_options(int count, char *arguments[], struct options *options);
 static bool read_task(const char *name, enum task *task);
 static bool read_option(int letter, const char *value, struct options *options);
-static bool raise_file_limit(unsigned files);
+static bool raise_file_limit(const struct options *options);
 static int run(const struct options *options, SSL_CTX *context);
 static int flood(const struct options *options, SSL_CTX *context);
 static bool load_run(struct load *load);
@@ -69,7 +69,7 @@ int main(int count, char *arguments[])
     }
     signal(SIGPIPE, SIG_IGN);
     SSL_CTX *context = device_context_create(options.certificate, options.key);
-    if (context == NULL || !raise_file_limit(options.count))
+    if (context == NULL || !raise_file_limit(&options))
         return 1;
     int code = options.task == TASK_FLOOD ? flood(&options, context) : run(&options, context);
     SSL_CTX_free(context);
@@ -138,8 +138,9 @@ static bool read_option(int letter, const char *value, struct options *options)
 }
 
 /* Each association has a port, and so a socket, of its own. */
-static bool raise_file_limit(unsigned files)
+static bool raise_file_limit(const struct options *options)
 {
+    const rlim_t files = options->task == TASK_HOLD ? options->count : options->concurrent;
     struct rlimit limit;
 
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -150,7 +151,8 @@ static bool raise_file_limit(unsigned files)
         limit.rlim_max = limit.rlim_cur;
     if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
         return true;
-    fprintf(stderr, "bench: %u open files are not allowed (%s): raise ulimit -n\n", files, strerror(errno));
+    fprintf(stderr, "bench: %lu open files are not allowed (%s): raise ulimit -n\n", (unsigned long)files,
+            strerror(errno));
     return false;
 }
 
