@@ -7,11 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define BUFFER_FIRST_ROOM 64
 
 static bool reserve(struct buffer *buffer, size_t len);
 static bool grow(struct buffer *buffer, size_t room);
+static uint8_t *acquire(const struct buffer *buffer, size_t *room);
+static void release(struct buffer *buffer);
 
 struct bytes bytes_from_string(const char *text)
 {
@@ -43,10 +47,18 @@ void buffer_init(struct buffer *buffer, size_t limit)
     *buffer = (struct buffer){.limit = limit};
 }
 
+void buffer_init_locked(struct buffer *buffer, size_t limit)
+{
+    *buffer = (struct buffer){.limit = limit, .locked = true};
+}
+
 void buffer_free(struct buffer *buffer)
 {
-    free(buffer->at);
-    buffer_init(buffer, buffer->limit);
+    if (buffer->locked)
+        release(buffer);
+    else
+        free(buffer->at);
+    *buffer = (struct buffer){.limit = buffer->limit, .locked = buffer->locked};
 }
 
 void buffer_wipe(struct buffer *buffer)
@@ -141,17 +153,45 @@ static bool reserve(struct buffer *buffer, size_t len)
 /* Not realloc: the octets that are abandoned may be secret. */
 static bool grow(struct buffer *buffer, size_t room)
 {
-    uint8_t *at = malloc(room);
+    uint8_t *at = acquire(buffer, &room);
     if (at == NULL) {
         buffer->status = STATUS_NO_MEMORY;
         return false;
     }
     if (buffer->at != NULL) {
         memcpy(at, buffer->at, buffer->len);
-        OPENSSL_cleanse(buffer->at, buffer->room);
-        free(buffer->at);
+        release(buffer);
     }
     buffer->at = at;
     buffer->room = room;
     return true;
+}
+
+/* Locked memory comes in whole pages, which no lock or advice of others concerns. */
+static uint8_t *acquire(const struct buffer *buffer, size_t *room)
+{
+    if (!buffer->locked)
+        return malloc(*room);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (*room > SIZE_MAX - page)
+        return NULL;
+    *room = (*room + page - 1) / page * page;
+    void *at = mmap(NULL, *room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        return NULL;
+    mlock(at, *room); /* where RLIMIT_MEMLOCK lets us */
+    madvise(at, *room, MADV_DONTDUMP);
+    madvise(at, *room, MADV_WIPEONFORK);
+    return at;
+}
+
+static void release(struct buffer *buffer)
+{
+    if (buffer->at == NULL)
+        return;
+    OPENSSL_cleanse(buffer->at, buffer->room);
+    if (buffer->locked)
+        munmap(buffer->at, buffer->room);
+    else
+        free(buffer->at);
 }

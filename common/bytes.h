@@ -19,6 +19,7 @@ struct buffer {
     uint8_t *at;
     size_t len, room, limit; /* octets; room is what is allocated, limit what may ever be */
     enum status status;
+    bool locked; /* see buffer_init_locked */
 };
 
 #define BYTES_LITERAL(text) ((struct bytes){(const uint8_t *)(text), sizeof(text) - 1})
@@ -35,6 +36,10 @@ struct bytes bytes_slice(struct bytes whole, size_t offset, size_t len);
 /* Nothing is allocated before the first write. */
 void buffer_init(struct buffer *buffer, size_t limit);
 void buffer_free(struct buffer *buffer);
+
+/* For private keys: memory of its own pages, locked against swapping where the system lets us, left out of
+ * core dumps and of child processes, and overwritten whenever it is given up, by buffer_free as well. */
+void buffer_init_locked(struct buffer *buffer, size_t limit);
 
 /* Like buffer_free, but overwrites the content first: for keys and passwords. Growing a buffer that is
  * freed like this leaves no copies behind: every reallocation wipes what it abandons. */

@@ -8,7 +8,17 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+
+#if defined(__has_feature)
+#define IS_SANITIZED __has_feature(address_sanitizer)
+#elif defined(__SANITIZE_ADDRESS__)
+#define IS_SANITIZED 1
+#else
+#define IS_SANITIZED 0
+#endif
 
 /* Read by the sanitizers before main: let an allocation fail instead of ending the program. */
 const char *__asan_default_options(void);
@@ -195,6 +205,52 @@ static void an_empty_buffer_is_an_empty_string(void **state)
     buffer_free(&buffer);
 }
 
+/* SKG-9: locked where RLIMIT_MEMLOCK lets us, left out of core dumps and of children, and otherwise like any
+ * buffer. */
+static void locked_buffers(void **state)
+{
+    (void)state;
+    struct buffer buffer;
+    buffer_init_locked(&buffer, 100000);
+    for (unsigned i = 0; i < 50000; i++)
+        buffer_append_byte(&buffer, (uint8_t)i);
+    assert_int_equal(buffer.status, STATUS_OK);
+    for (unsigned i = 0; i < 50000; i++)
+        assert_int_equal(buffer.at[i], (uint8_t)i);
+
+    bool found = false;
+    char line[256], flags[256] = "";
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof(line), maps) != NULL) {
+        unsigned long begin, end;
+        if (sscanf(line, "%lx-%lx ", &begin, &end) == 2)
+            found = begin <= (uintptr_t)buffer.at && (uintptr_t)buffer.at < end;
+        else if (found && strncmp(line, "VmFlags:", 8) == 0)
+            memcpy(flags, line, sizeof(flags));
+    }
+    fclose(maps);
+    assert_non_null(strstr(flags, " dd")); /* not dumped */
+    assert_non_null(strstr(flags, " wf")); /* wiped on fork */
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    if (limit.rlim_cur > 1000000 && !IS_SANITIZED) /* sanitizers swallow mlock */
+        assert_non_null(strstr(flags, " lo"));
+
+    static const uint8_t more[50000];
+    buffer_append(&buffer, (struct bytes){more, sizeof(more)});
+    buffer_append_byte(&buffer, 0);
+    assert_int_equal(buffer.status, STATUS_TOO_LARGE);
+    buffer_free(&buffer);
+    assert_null(buffer.at);
+    assert_int_equal(buffer.limit, 100000);
+    assert_true(buffer.locked);
+    buffer_append_byte(&buffer, 1);
+    assert_int_equal(buffer.len, 1);
+    buffer_wipe(&buffer);
+    assert_null(buffer.at);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +265,7 @@ int main(void)
         cmocka_unit_test(memory_that_cannot_be_had_is_told),
         cmocka_unit_test(wiping_leaves_nothing),
         cmocka_unit_test(an_empty_buffer_is_an_empty_string),
+        cmocka_unit_test(locked_buffers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
