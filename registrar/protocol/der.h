@@ -10,6 +10,7 @@ enum der_tag {
     DER_BOOLEAN = 0x01,
     DER_INTEGER = 0x02,
     DER_BIT_STRING = 0x03,
+    DER_OCTET_STRING = 0x04,
     DER_OBJECT_IDENTIFIER = 0x06,
     DER_ENUMERATED = 0x0a,
     DER_SEQUENCE = 0x30,
