@@ -19,6 +19,7 @@
 struct request_info {
     struct bytes fixed; /* version, subject and subjectPKInfo */
     struct der_element key_info;
+    struct bytes key_algorithm; /* the content of its AlgorithmIdentifier */
     struct bytes attributes[ATTRIBUTES_MAX];
     bool is_challenge_password[ATTRIBUTES_MAX];
     size_t attribute_count;
@@ -32,13 +33,15 @@ struct certificate_request {
     STACK_OF(X509_EXTENSION) * extensions; /* NULL: none */
     struct bytes challenge_password;
     bool has_challenge_password, has_repeated_attribute;
+    bool is_keyless; /* an unreadable public key is no fault */
 };
 
+static enum status parse_copy(struct bytes der, bool is_keyless, struct certificate_request **request);
 static enum status parse(struct certificate_request *request);
 static enum status read_info(struct bytes der, struct request_info *info);
 static enum status read_attributes(struct bytes attributes, struct request_info *info);
 static bool attribute_is(struct bytes attribute, struct bytes wanted);
-static bool key_is_acceptable(const struct der_element *key_info);
+static bool key_is_acceptable(struct request_info *info);
 static enum status read_attribute(struct certificate_request *request, int index);
 static bool attribute_is_repeated(const X509_REQ *request, int index);
 static enum status read_challenge_password(struct certificate_request *request, X509_ATTRIBUTE *attribute);
@@ -46,9 +49,20 @@ static enum status read_extensions(struct certificate_request *request, X509_ATT
 
 enum status certificate_request_parse(struct bytes der, struct certificate_request **request)
 {
+    return parse_copy(der, false, request);
+}
+
+enum status certificate_request_parse_keyless(struct bytes der, struct certificate_request **request)
+{
+    return parse_copy(der, true, request);
+}
+
+static enum status parse_copy(struct bytes der, bool is_keyless, struct certificate_request **request)
+{
     struct certificate_request *parsed = calloc(1, sizeof(*parsed));
     if (parsed == NULL)
         return STATUS_NO_MEMORY;
+    parsed->is_keyless = is_keyless;
     buffer_init(&parsed->der, der.len);
     buffer_append(&parsed->der, der);
     enum status status = parsed->der.status;
@@ -80,7 +94,7 @@ static enum status parse(struct certificate_request *request)
     struct bytes der = buffer_view(&request->der);
     if (!der_is_strict(der) || read_info(der, &request->info) != STATUS_OK)
         return STATUS_MALFORMED;
-    if (!key_is_acceptable(&request->info.key_info))
+    if (!key_is_acceptable(&request->info))
         return STATUS_MALFORMED;
     const unsigned char *at = der.at;
     request->request = d2i_X509_REQ(NULL, &at, (long)der.len);
@@ -88,7 +102,7 @@ static enum status parse(struct certificate_request *request)
         return STATUS_MALFORMED;
     if (X509_REQ_get_version(request->request) != X509_REQ_VERSION_1)
         return STATUS_MALFORMED;
-    if (X509_REQ_get0_pubkey(request->request) == NULL)
+    if (!request->is_keyless && X509_REQ_get0_pubkey(request->request) == NULL)
         return STATUS_MALFORMED;
     enum status status = STATUS_OK;
     for (int i = 0; status == STATUS_OK && i < X509_REQ_get_attr_count(request->request); i++)
@@ -137,12 +151,14 @@ static bool attribute_is(struct bytes attribute, struct bytes wanted)
 
 /* An elliptic curve stands by its name (RFC 5480 section 2.1.1): one spelt out could be of any size and
  * shape, and be slow to compute with. */
-static bool key_is_acceptable(const struct der_element *key_info)
+static bool key_is_acceptable(struct request_info *info)
 {
-    struct bytes rest = key_info->content;
+    struct bytes rest = info->key_info.content;
     struct der_element algorithm, type, curve;
-    if (der_read_tagged(&rest, DER_SEQUENCE, &algorithm) != STATUS_OK ||
-        der_read_tagged(&algorithm.content, DER_OBJECT_IDENTIFIER, &type) != STATUS_OK)
+    if (der_read_tagged(&rest, DER_SEQUENCE, &algorithm) != STATUS_OK)
+        return false;
+    info->key_algorithm = algorithm.content;
+    if (der_read_tagged(&algorithm.content, DER_OBJECT_IDENTIFIER, &type) != STATUS_OK)
         return false;
     if (!bytes_equal(type.content, BYTES_LITERAL("\x2a\x86\x48\xce\x3d\x02\x01"))) /* id-ecPublicKey */
         return true;
@@ -240,6 +256,40 @@ const STACK_OF(X509_EXTENSION) * certificate_request_extensions(const struct cer
 bool certificate_request_changes_name(const struct certificate_request *request)
 {
     return request->info.has_change_of_name;
+}
+
+struct bytes certificate_request_key_algorithm(const struct certificate_request *request)
+{
+    return request->info.key_algorithm;
+}
+
+size_t certificate_request_attributes(const struct certificate_request *request,
+                                      const struct bytes **attributes)
+{
+    *attributes = request->info.attributes;
+    return request->info.attribute_count;
+}
+
+enum status certificate_request_attribute(const struct certificate_request *request, struct bytes type,
+                                          struct bytes *value)
+{
+    struct der_element attribute, name, set, only;
+    bool found = false;
+    for (size_t i = 0; i < request->info.attribute_count; i++) {
+        struct bytes rest = request->info.attributes[i];
+        if (der_read(&rest, &attribute) != STATUS_OK ||
+            der_read_tagged(&attribute.content, DER_OBJECT_IDENTIFIER, &name) != STATUS_OK ||
+            !bytes_equal(name.content, type))
+            continue;
+        if (found || der_read_tagged(&attribute.content, DER_SET, &set) != STATUS_OK ||
+            der_read(&set.content, &only) != STATUS_OK || set.content.len != 0)
+            return STATUS_MALFORMED;
+        found = true;
+    }
+    if (!found)
+        return STATUS_NOT_FOUND;
+    *value = only.whole;
+    return STATUS_OK;
 }
 
 bool certificate_request_challenge_password(const struct certificate_request *request, struct bytes *text)

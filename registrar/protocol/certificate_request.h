@@ -14,6 +14,10 @@ struct certificate_request;
 enum status certificate_request_parse(struct bytes der, struct certificate_request **request);
 void certificate_request_free(struct certificate_request *request);
 
+/* The same for server-side key generation, where the values of the public key are ignored (RFC 9148 section
+ * 4.8, SKG-2): one that cannot be read is no fault, and certificate_request_key gives NULL for it. */
+enum status certificate_request_parse_keyless(struct bytes der, struct certificate_request **request);
+
 /* Checks the self-signature (PAY-10). STATUS_UNTRUSTED when it does not verify. */
 enum status certificate_request_verify(const struct certificate_request *request);
 
@@ -26,6 +30,19 @@ const STACK_OF(X509_EXTENSION) * certificate_request_extensions(const struct cer
 /* Whether it carries ChangeSubjectName (RFC 6402 section 2.8): then the certificate is to bear other names
  * than the CSR's subject and subjectAltName. */
 bool certificate_request_changes_name(const struct certificate_request *request);
+
+/* The content octets of subjectPKInfo's AlgorithmIdentifier: an object identifier, and parameters if any (RFC
+ * 5280 section 4.1.1.2). Borrows. */
+struct bytes certificate_request_key_algorithm(const struct certificate_request *request);
+
+/* The attributes in their order, each a whole Attribute in DER. Gives their number; borrows. */
+size_t certificate_request_attributes(const struct certificate_request *request,
+                                      const struct bytes **attributes);
+
+/* The one value, in DER, of the attribute whose type has these content octets. STATUS_NOT_FOUND: the CSR has
+ * no such attribute; STATUS_MALFORMED: it stands twice, or has no value or several. Borrows. */
+enum status certificate_request_attribute(const struct certificate_request *request, struct bytes type,
+                                          struct bytes *value);
 
 /* The text of challengePassword (1.2.840.113549.1.9.7). False: the CSR has none. Borrows. */
 bool certificate_request_challenge_password(const struct certificate_request *request, struct bytes *text);

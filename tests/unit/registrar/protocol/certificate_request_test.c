@@ -434,6 +434,81 @@ static void repeated_attributes_are_forbidden(void **state)
     }
 }
 
+#define UNSTRUCTURED_NAME_TYPE "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x02"
+
+/* SKG-3: an attribute is found by its type; one that stands twice, or has not one value, is not guessed at.
+ */
+static void attributes_are_found(void **state)
+{
+    (void)state;
+    const struct {
+        struct bytes addition;
+        enum status status;
+    } rows[] = {
+        {BYTES_LITERAL(UNSTRUCTURED_NAME "x"), STATUS_OK},
+        {BYTES_LITERAL(MICROSOFT_EXTENSION_REQUEST UNSTRUCTURED_NAME "x"), STATUS_OK},
+        {BYTES_LITERAL(EXTENSION_REQUEST), STATUS_NOT_FOUND},
+        {BYTES_LITERAL(""), STATUS_NOT_FOUND},
+        {BYTES_LITERAL(UNSTRUCTURED_NAME "x" UNSTRUCTURED_NAME "x"), STATUS_MALFORMED},
+        {BYTES_LITERAL("\x30\x13\x06\x09" UNSTRUCTURED_NAME_TYPE "\x31\x06\x0c\x01x\x0c\x01y"),
+         STATUS_MALFORMED},
+        {BYTES_LITERAL("\x30\x0d\x06\x09" UNSTRUCTURED_NAME_TYPE "\x31\x00"), STATUS_MALFORMED},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct buffer der = add_attributes(
+            make_request(&(struct made_request){.key = key, .subject = "CN=a"}), rows[i].addition);
+        struct certificate_request *request = NULL;
+        enum status status = certificate_request_parse(buffer_view(&der), &request);
+        buffer_free(&der);
+        struct bytes value;
+        if (status == STATUS_OK)
+            status = certificate_request_attribute(request, BYTES_LITERAL(UNSTRUCTURED_NAME_TYPE), &value);
+        if (status != rows[i].status)
+            fail_msg("row %zu: %s", i, status_text(status));
+        if (status == STATUS_OK)
+            assert_true(bytes_equal(value, BYTES_LITERAL("\x0c\x01x")));
+        certificate_request_free(request);
+    }
+}
+
+static void attributes_are_counted(void **state)
+{
+    (void)state;
+    struct buffer der = add_attributes(make_request(&(struct made_request){.key = key, .subject = "CN=a"}),
+                                       BYTES_LITERAL(EXTENSION_REQUEST UNSTRUCTURED_NAME "x"));
+    struct certificate_request *request = parse(&der);
+    const struct bytes *attributes;
+    assert_int_equal(certificate_request_attributes(request, &attributes), 2);
+    assert_true(bytes_equal(attributes[0], BYTES_LITERAL(EXTENSION_REQUEST)));
+    assert_true(bytes_equal(attributes[1], BYTES_LITERAL(UNSTRUCTURED_NAME "x")));
+    certificate_request_free(request);
+}
+
+/* SKG-2: the values of the public key are ignored, so one that is no point on the curve is no fault. */
+static void a_keyless_request_needs_no_readable_key(void **state)
+{
+    (void)state;
+    struct buffer der = read_vector("rfc9148-A3-skg-request.csr.der");
+    uint8_t *point = memmem(der.at, der.len, "\x03\x42\x00\x04", 4);
+    assert_non_null(point);
+    memset(point + 4, 0, 64);
+    assert_malformed(buffer_view(&der));
+    struct certificate_request *request = NULL;
+    assert_int_equal(certificate_request_parse_keyless(buffer_view(&der), &request), STATUS_OK);
+    assert_null(certificate_request_key(request));
+    assert_int_equal(certificate_request_verify(request), STATUS_UNTRUSTED);
+    assert_true(bytes_equal(certificate_request_key_algorithm(request),
+                            BYTES_LITERAL("\x06\x07\x2a\x86\x48\xce\x3d\x02\x01"
+                                          "\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07")));
+    uint8_t digest[32];
+    assert_int_equal(certificate_request_digest(request, digest), STATUS_OK);
+    certificate_request_free(request);
+    for (size_t len = 0; len < der.len; len++)
+        assert_int_equal(certificate_request_parse_keyless((struct bytes){der.at, len}, &request),
+                         STATUS_MALFORMED);
+    buffer_free(&der);
+}
+
 /* An extensionRequest that holds no extensions cannot be judged. */
 static void unreadable_extension_requests_are_malformed(void **state)
 {
@@ -487,6 +562,9 @@ int main(void)
         cmocka_unit_test(the_digest_is_sha256_of_the_info),
         cmocka_unit_test(forbidden_powers_are_named),
         cmocka_unit_test(repeated_attributes_are_forbidden),
+        cmocka_unit_test(attributes_are_found),
+        cmocka_unit_test(attributes_are_counted),
+        cmocka_unit_test(a_keyless_request_needs_no_readable_key),
         cmocka_unit_test(unreadable_extension_requests_are_malformed),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
