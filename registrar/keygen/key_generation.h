@@ -28,7 +28,8 @@ void key_generation_free(struct generated_key *key);
 struct bytes key_generation_csr(const struct generated_key *key); /* DER; borrows */
 EVP_PKEY *key_generation_key(const struct generated_key *key);    /* borrows */
 
-/* Appends the key's PrivateKeyInfo in DER (RFC 5958). No copy but this one stays behind: wipe it. */
+/* Appends the key's PrivateKeyInfo in DER (RFC 5958). No copy but this one stays behind: let it
+ * be a locked buffer, and wipe it. */
 enum status key_generation_pkcs8(const struct generated_key *key, struct buffer *pkcs8);
 
 #endif

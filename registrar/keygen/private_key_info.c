@@ -50,7 +50,7 @@ enum status private_key_info_append(EVP_PKEY *key, struct buffer *der)
 {
     struct bytes algorithm = BYTES_LITERAL(DER_RSA_ALGORITHM);
     struct buffer encoded;
-    buffer_init(&encoded, KEY_LIMIT);
+    buffer_init_locked(&encoded, KEY_LIMIT);
     enum status status =
         EVP_PKEY_is_a(key, "RSA") ? encode_rsa_key(key, &encoded) : encode_ec_key(key, &encoded, &algorithm);
     if (status == STATUS_OK)
@@ -64,7 +64,7 @@ enum status private_key_info_append(EVP_PKEY *key, struct buffer *der)
 static enum status append_info(struct bytes algorithm, const struct buffer *key, struct buffer *der)
 {
     struct buffer content;
-    buffer_init(&content, KEY_LIMIT + 64);
+    buffer_init_locked(&content, KEY_LIMIT + 64);
     buffer_append(&content, VERSION("\x00"));
     buffer_append(&content, algorithm);
     der_append_head(&content, DER_OCTET_STRING, key->len);
@@ -100,7 +100,7 @@ static enum status encode_ec_content(EVP_PKEY *key, size_t octets, struct buffer
         return STATUS_CRYPTO;
     BIGNUM *number = read_number(key, OSSL_PKEY_PARAM_PRIV_KEY);
     struct buffer content, bits;
-    buffer_init(&content, KEY_LIMIT);
+    buffer_init_locked(&content, KEY_LIMIT);
     buffer_init(&bits, POINT_LIMIT + 8);
     buffer_append(&content, VERSION("\x01"));
     der_append_head(&content, DER_OCTET_STRING, octets);
@@ -122,7 +122,7 @@ static enum status encode_ec_content(EVP_PKEY *key, size_t octets, struct buffer
 static enum status encode_rsa_key(EVP_PKEY *key, struct buffer *out)
 {
     struct buffer content;
-    buffer_init(&content, KEY_LIMIT);
+    buffer_init_locked(&content, KEY_LIMIT);
     buffer_append(&content, VERSION("\x00"));
     enum status status = STATUS_OK;
     for (size_t i = 0; status == STATUS_OK && i < sizeof(rsa_numbers) / sizeof(rsa_numbers[0]); i++)

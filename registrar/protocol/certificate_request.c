@@ -277,11 +277,10 @@ enum status certificate_request_attribute(const struct certificate_request *requ
     bool found = false;
     for (size_t i = 0; i < request->info.attribute_count; i++) {
         struct bytes rest = request->info.attributes[i];
-        if (der_read(&rest, &attribute) != STATUS_OK ||
-            der_read_tagged(&attribute.content, DER_OBJECT_IDENTIFIER, &name) != STATUS_OK ||
-            !bytes_equal(name.content, type))
+        if (der_read(&rest, &attribute) != STATUS_OK || !attribute_is(attribute.content, type))
             continue;
-        if (found || der_read_tagged(&attribute.content, DER_SET, &set) != STATUS_OK ||
+        if (found || der_read(&attribute.content, &name) != STATUS_OK ||
+            der_read_tagged(&attribute.content, DER_SET, &set) != STATUS_OK ||
             der_read(&set.content, &only) != STATUS_OK || set.content.len != 0)
             return STATUS_MALFORMED;
         found = true;
