@@ -137,9 +137,8 @@ static bool build_discovery(struct registrar *registrar, struct buffer *errors)
 {
     if (registrar->settings->listen.discovery.count == 0)
         return true;
-    registrar->discovery =
-        discovery_port_create(registrar->settings, endpoint_port(&registrar->coaps.items[0]), registrar->base,
-                              registrar->metrics, errors);
+    registrar->discovery = discovery_port_create(registrar->settings, &registrar->coaps, registrar->base,
+                                                 registrar->metrics, errors);
     return registrar->discovery != NULL;
 }
 

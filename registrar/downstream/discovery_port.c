@@ -33,7 +33,7 @@ struct discovery_port {
     struct metrics *metrics;
     struct udp_listeners *listeners;
     struct delayed_answer *delayed[DELAYED_MAX];
-    uint16_t coaps_port;
+    const struct settings_endpoints *coaps;
     uint16_t next_id;
 };
 
@@ -57,8 +57,12 @@ static bool is_wildcard(const struct endpoint *endpoint);
 static void on_datagram(void *user, int fd, const struct udp_datagram *datagram);
 static void answer(struct discovery_port *port, int fd, const struct udp_datagram *datagram,
                    struct buffer *reply);
-static const char *format_authority(const struct endpoint *local, uint16_t port,
+static const char *format_authority(const struct settings_endpoints *coaps, const struct endpoint *local,
                                     char text[static ENDPOINT_TEXT_MAX]);
+static struct endpoint find_coaps(const struct settings_endpoints *coaps, const struct endpoint *local);
+static struct endpoint with_port_of(const struct endpoint *local, const struct endpoint *listener);
+static bool is_same(const struct endpoint *a, const struct endpoint *b);
+static bool covers(const struct endpoint *listener, const struct endpoint *local);
 static void send_later(struct discovery_port *port, int fd, const struct udp_datagram *datagram,
                        struct buffer *octets);
 static struct delayed_answer *reserve_slot(struct discovery_port *port);
@@ -66,9 +70,9 @@ static void on_due(evutil_socket_t fd, short what, void *user);
 static void free_delayed(struct delayed_answer *delayed);
 static uint32_t random_number(void);
 
-struct discovery_port *discovery_port_create(const struct settings *settings, uint16_t coaps_port,
-                                             struct event_base *base, struct metrics *metrics,
-                                             struct buffer *errors)
+struct discovery_port *discovery_port_create(const struct settings *settings,
+                                             const struct settings_endpoints *coaps, struct event_base *base,
+                                             struct metrics *metrics, struct buffer *errors)
 {
     struct discovery_port *port = calloc(1, sizeof *port);
     if (port == NULL) {
@@ -84,7 +88,7 @@ struct discovery_port *discovery_port_create(const struct settings *settings, ui
     port->settings = settings;
     port->base = base;
     port->metrics = metrics;
-    port->coaps_port = coaps_port;
+    port->coaps = coaps;
     port->next_id = (uint16_t)random_number();
     port->listeners = udp_listeners_create(&plan, errors);
     if (port->listeners != NULL && join_groups(port, errors))
@@ -203,7 +207,7 @@ static void answer(struct discovery_port *port, int fd, const struct udp_datagra
     struct discovery_query query = {
         .datagram = datagram->payload,
         .multicast = datagram->multicast,
-        .authority = format_authority(&datagram->local, port->coaps_port, authority),
+        .authority = format_authority(port->coaps, &datagram->local, authority),
         .id = port->next_id++,
     };
     enum status status = discovery_reply(port->settings, &query, reply);
@@ -222,17 +226,56 @@ static void answer(struct discovery_port *port, int fd, const struct udp_datagra
 
 /* Without the scope: a zone means nothing to anybody else and does not belong in a URI on the wire (RFC 6874
  * section 1). */
-static const char *format_authority(const struct endpoint *local, uint16_t port,
+static const char *format_authority(const struct settings_endpoints *coaps, const struct endpoint *local,
                                     char text[static ENDPOINT_TEXT_MAX])
 {
-    struct endpoint coaps = *local;
-    if (coaps.address.any.sa_family == AF_INET6) {
-        coaps.address.v6.sin6_scope_id = 0;
-        coaps.address.v6.sin6_port = htons(port);
-    } else {
-        coaps.address.v4.sin_port = htons(port);
+    struct endpoint found = find_coaps(coaps, local);
+    if (found.address.any.sa_family == AF_INET6)
+        found.address.v6.sin6_scope_id = 0;
+    return endpoint_format(&found, text);
+}
+
+/* Where whoever asked at local finds EST: at the same address if coaps listens there, at the first coaps
+ * address otherwise. */
+static struct endpoint find_coaps(const struct settings_endpoints *coaps, const struct endpoint *local)
+{
+    const struct endpoint *wildcard = NULL, *first = &coaps->items[0];
+    for (size_t i = 0; i < coaps->count; i++) {
+        const struct endpoint *listener = &coaps->items[i], there = with_port_of(local, listener);
+        if (is_same(&there, listener))
+            return there;
+        if (wildcard == NULL && covers(listener, local))
+            wildcard = listener;
     }
-    return endpoint_format(&coaps, text);
+    if (wildcard == NULL && !is_wildcard(first))
+        return *first;
+    return with_port_of(local, wildcard != NULL ? wildcard : first);
+}
+
+static struct endpoint with_port_of(const struct endpoint *local, const struct endpoint *listener)
+{
+    struct endpoint there = *local;
+    in_port_t port = htons(endpoint_port(listener));
+    if (there.address.any.sa_family == AF_INET6)
+        there.address.v6.sin6_port = port;
+    else
+        there.address.v4.sin_port = port;
+    return there;
+}
+
+/* As text, in which an IPv4-mapped address is an IPv4 address. */
+static bool is_same(const struct endpoint *a, const struct endpoint *b)
+{
+    char text_a[ENDPOINT_TEXT_MAX], text_b[ENDPOINT_TEXT_MAX];
+    return strcmp(endpoint_format(a, text_a), endpoint_format(b, text_b)) == 0;
+}
+
+static bool covers(const struct endpoint *listener, const struct endpoint *local)
+{
+    if (!is_wildcard(listener))
+        return false;
+    return listener->address.any.sa_family == AF_INET6 || local->address.any.sa_family == AF_INET ||
+           IN6_IS_ADDR_V4MAPPED(&local->address.v6.sin6_addr);
 }
 
 /* RFC 7252 section 8.2: at a random moment within the leisure, lest all that were asked answer at once. Takes

@@ -12,11 +12,11 @@ struct metrics;
 struct discovery_port;
 
 /* Opens all of listen.discovery and joins ff02::fd (and ff05::fd, 224.0.1.187 where possible) on
- * multicast_interfaces. coaps_port is the port that absolute links name. Borrows all. On failure NULL, and
- * errors names path, value and cure. */
-struct discovery_port *discovery_port_create(const struct settings *settings, uint16_t coaps_port,
-                                             struct event_base *base, struct metrics *metrics,
-                                             struct buffer *errors);
+ * multicast_interfaces. coaps are the addresses that absolute links name, at least one, ports resolved.
+ * Borrows all. On failure NULL, and errors names path, value and cure. */
+struct discovery_port *discovery_port_create(const struct settings *settings,
+                                             const struct settings_endpoints *coaps, struct event_base *base,
+                                             struct metrics *metrics, struct buffer *errors);
 void discovery_port_free(struct discovery_port *port);
 
 /* Where it really listens (port 0 resolved). */

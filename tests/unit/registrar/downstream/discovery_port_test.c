@@ -43,11 +43,17 @@ struct fixture {
     struct metrics *metrics;
     struct discovery_port *port;
     struct buffer errors;
-    struct endpoint local; /* of the first listener */
+    struct endpoint local;           /* of the first listener */
+    struct settings_endpoints coaps; /* where EST is said to be */
 };
 
 static char root[] = "/est";
 static struct fixture fixture;
+
+static void serve_at(const char *text)
+{
+    assert_int_equal(endpoint_parse(text, &fixture.coaps.items[fixture.coaps.count++]), STATUS_OK);
+}
 
 static int set_up(void **state)
 {
@@ -58,6 +64,7 @@ static int set_up(void **state)
         .metrics = counters_create(),
     };
     buffer_init(&fixture.errors, 4096);
+    serve_at("[::]:61617");
     return fixture.base == NULL || fixture.metrics == NULL;
 }
 
@@ -86,8 +93,8 @@ static void join_on(char *interface)
 static bool create_port(void)
 {
     struct settings_endpoints addresses;
-    fixture.port =
-        discovery_port_create(&fixture.settings, COAPS_PORT, fixture.base, fixture.metrics, &fixture.errors);
+    fixture.port = discovery_port_create(&fixture.settings, &fixture.coaps, fixture.base, fixture.metrics,
+                                         &fixture.errors);
     if (fixture.port == NULL)
         return false;
     discovery_port_addresses(fixture.port, &addresses);
@@ -181,6 +188,40 @@ static void disc_3_links_name_the_address_that_was_asked(void **state)
     assert_links_name("[::1]");
     assert_int_equal(metrics_get(fixture.metrics, COUNTER_DATAGRAMS_RECEIVED), 3);
     assert_int_equal(metrics_get(fixture.metrics, COUNTER_MESSAGES_RECEIVED), 3);
+}
+
+/* Links name an address and a port where somebody listens. */
+static void disc_3_links_name_a_coaps_address(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *coaps[3], *asked, *authority;
+    } rows[] = {
+        {{"127.0.0.1:1000", "[::1]:2000"}, "127.0.0.1", "127.0.0.1:1000"},
+        {{"127.0.0.1:1000", "[::1]:2000"}, "[::1]", "[::1]:2000"},
+        {{"[::]:1000", "127.0.0.1:2000"}, "127.0.0.1", "127.0.0.1:2000"},
+        {{"[::]:1000", "127.0.0.1:2000"}, "127.0.0.2", "127.0.0.2:1000"},
+        {{"[::]:1000", "127.0.0.1:2000"}, "[::1]", "[::1]:1000"},
+        {{"127.0.0.9:1000", "0.0.0.0:2000"}, "127.0.0.1", "127.0.0.1:2000"},
+        {{"127.0.0.9:1000", "0.0.0.0:2000"}, "[::1]", "127.0.0.9:1000"},
+        {{"127.0.0.9:1000", "127.0.0.8:1000"}, "127.0.0.1", "127.0.0.9:1000"},
+        {{"0.0.0.0:1000"}, "[::1]", "[::1]:1000"}, /* at a loss */
+    };
+    listen_at("[::]:0");
+    assert_true(create_port());
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint8_t octets[UDP_DATAGRAM_MAX];
+        char link[100];
+        fixture.coaps.count = 0;
+        for (size_t j = 0; j < 3 && rows[i].coaps[j] != NULL; j++)
+            serve_at(rows[i].coaps[j]);
+        int client = connected_to(rows[i].asked);
+        struct coap_message answer = answer_to(client, QUERY, octets);
+        int len = snprintf(link, sizeof link, "<coaps://%s/est/crts>;", rows[i].authority);
+        assert_in_range(answer.payload.len, len, 512);
+        assert_memory_equal(answer.payload.at, link, len);
+        close(client);
+    }
 }
 
 static void every_listener_answers(void **state)
@@ -356,8 +397,8 @@ static void no_listener_is_allowed(void **state)
 {
     (void)state;
     struct settings_endpoints addresses;
-    fixture.port =
-        discovery_port_create(&fixture.settings, COAPS_PORT, fixture.base, fixture.metrics, &fixture.errors);
+    fixture.port = discovery_port_create(&fixture.settings, &fixture.coaps, fixture.base, fixture.metrics,
+                                         &fixture.errors);
     assert_non_null(fixture.port);
     discovery_port_addresses(fixture.port, &addresses);
     assert_int_equal(addresses.count, 0);
@@ -395,6 +436,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(disc_3_links_name_the_address_that_was_asked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(disc_3_links_name_a_coaps_address, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_listener_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(dtls_1_est_is_refused_and_the_port_lives_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_duplicate_gets_the_same_links, set_up, tear_down),
