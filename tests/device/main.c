@@ -164,8 +164,9 @@ static void settle(struct device_settings *settings, const struct materials *mat
         .max_wait_ms = options->has_max_wait ? (int64_t)options->max_wait_s * 1000 : -1,
         .timeout_ms = (int64_t)options->timeout_s * 1000,
     };
-    while (strcmp(verify_words[settings->verify], options->verify) != 0)
-        settings->verify++;
+    for (enum verify_issued way = VERIFY_CRTS; way <= VERIFY_OFF; way++)
+        if (strcmp(verify_words[way], options->verify) == 0)
+            settings->verify = way;
 }
 
 /* With --discover-uri this is what "discover" means. */

@@ -209,20 +209,24 @@ static void reports_all_mistakes_at_once_each_with_path_value_and_cure(void **st
         " \"limits\": {\"count\": \"7\", \"factor\": 3.5, \"colour\": \"blue\"},"
         " \"lists\": {\"words\": [\"ok\", \"bad\", 7], \"files\": \"a.pem\", \"listen\": [\"localhost:1\"]},"
         " \"threads\": 65}");
+    static const char *const lines[] = {
+        ": main.name: 5 is not a string; give one in double quotes",
+        ": main.key_file: \"\" does not name a file; give the name of a file",
+        ": main.on: 1 is not a truth value; use true or false",
+        ": limits.count: \"7\" is not a whole number; use 2 to 4294967295",
+        ": limits.factor: 3.5 is out of range; use 1 to 3",
+        ": limits.colour: \"blue\" is not known here; use \"red\" or \"green\"",
+        ": lists.words[1]: \"bad\" is a bad word; use a good one",
+        ": lists.words[2]: 7 is not a string; give one in double quotes",
+        ": lists.files: \"a.pem\" is not a list; use a list of at most 64 file names",
+        (": lists.listen[0]: \"localhost:1\" is not a numeric address with port; "
+         "use \"192.0.2.1:5684\" or \"[2001:db8::1]:5684\""),
+        ": threads: 65 is out of range; use 1 to 64 or \"auto\"",
+    };
     assert_int_equal(errors, 11);
     assert_int_equal(count_lines(fixture), 11);
-    assert_line(fixture, ": main.name: 5 is not a string; give one in double quotes");
-    assert_line(fixture, ": main.key_file: \"\" does not name a file; give the name of a file");
-    assert_line(fixture, ": main.on: 1 is not a truth value; use true or false");
-    assert_line(fixture, ": limits.count: \"7\" is not a whole number; use 2 to 4294967295");
-    assert_line(fixture, ": limits.factor: 3.5 is out of range; use 1 to 3");
-    assert_line(fixture, ": limits.colour: \"blue\" is not known here; use \"red\" or \"green\"");
-    assert_line(fixture, ": lists.words[1]: \"bad\" is a bad word; use a good one");
-    assert_line(fixture, ": lists.words[2]: 7 is not a string; give one in double quotes");
-    assert_line(fixture, ": lists.files: \"a.pem\" is not a list; use a list of at most 64 file names");
-    assert_line(fixture, ": lists.listen[0]: \"localhost:1\" is not a numeric address with port; "
-                         "use \"192.0.2.1:5684\" or \"[2001:db8::1]:5684\"");
-    assert_line(fixture, ": threads: 65 is out of range; use 1 to 64 or \"auto\"");
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+        assert_line(fixture, lines[i]);
 }
 
 static void holds_the_bounds_of_numbers_and_lists(void **state)
