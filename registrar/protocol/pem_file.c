@@ -94,7 +94,8 @@ static BIO *open_file(const struct pem_file *file, struct buffer *errors)
     errno = 0;
     BIO *in = BIO_new_file(file->name, "re");
     if (in == NULL)
-        pem_file_say(file, errors, "cannot be read: %s", strerror(errno));
+        pem_file_say(file, errors, "cannot be read: %s; name a file that the user of est-registrar may read",
+                     strerror(errno));
     ERR_clear_error();
     return in;
 }

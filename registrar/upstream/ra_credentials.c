@@ -169,7 +169,9 @@ static enum status read_file(const char *setting, const char *file, struct buffe
     uint8_t chunk[4096];
     size_t len;
     if (stream == NULL) {
-        buffer_printf(errors, "%s: \"%s\" cannot be read: %s\n", setting, file, strerror(errno));
+        buffer_printf(errors,
+                      "%s: \"%s\" cannot be read: %s; name a file that the user of est-registrar may read\n",
+                      setting, file, strerror(errno));
         return STATUS_SYSTEM;
     }
     setvbuf(stream, NULL, _IONBF, 0); /* no copy of a key in a buffer of stdio */

@@ -72,7 +72,8 @@ static void names_what_is_wrong_with_certificates(void **state)
     const struct pem_file missing = {"some.setting", "/nowhere/at/all.pem"};
     assert_null(pem_file_certificates(&missing, &lines));
     assert_string_equal(buffer_string(&lines),
-                        "some.setting: \"/nowhere/at/all.pem\" cannot be read: No such file or directory\n");
+                        "some.setting: \"/nowhere/at/all.pem\" cannot be read: No such file or directory; "
+                        "name a file that the user of est-registrar may read\n");
     buffer_reset(&lines);
 
     write_text("");
