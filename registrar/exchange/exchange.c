@@ -257,7 +257,7 @@ static void answer(struct exchange *exchange)
         .payload = payload,
         .had_effect = exchange->inquiry != NULL && inquiry_report(exchange->inquiry).reached,
     };
-    if (reply_with(exchange, &full) && success)
+    if (reply_with(exchange, &full) && exchange->inquiry != NULL)
         inquiry_delivered(exchange->inquiry);
 }
 

@@ -24,7 +24,8 @@ struct inquiry {
     struct inquiry_subject subject;
     struct inquiry_report report;
     enum claim claim;
-    bool orphaned; /* its exchange is gone, and only a letter is still on its way */
+    bool orphaned;      /* its exchange is gone, and only a letter is still on its way */
+    bool owes_delivery; /* the pending table wants to hear when the device has the outcome */
     struct pending_key key;
     struct cache_waiter waiter;
 };
@@ -113,6 +114,7 @@ static enum status ask(struct inquiry *inquiry, struct bytes body,
 static void on_sending(void *user);
 static void on_enrolled(void *user, const struct est_response *response);
 static void judge(struct inquiry *inquiry, const struct est_response *response);
+static void settle_refusal(struct inquiry *inquiry, uint64_t now_ms);
 static void tell_of_doubt(const struct inquiry *inquiry, const char *reason);
 
 static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct bytes body)
@@ -124,6 +126,12 @@ static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct by
     switch (pending_enrolments_ask(inquiry->services->pending, &inquiry->key, monotonic_ms(), &found,
                                    &outcome->content)) {
     case PENDING_ANSWER:
+        inquiry->owes_delivery = true;
+        if (found.refusal != 0) {
+            outcome->kind = OUTCOME_REFUSED;
+            outcome->code = found.refusal;
+            return INQUIRY_ANSWERED;
+        }
         inquiry->report.reached = true;
         outcome->kind = OUTCOME_RESULT;
         outcome->code = CM_CHANGED;
@@ -219,6 +227,7 @@ static void settle(struct inquiry *inquiry)
     inquiry->claim = CLAIM_NOTHING;
     switch (outcome->kind) {
     case OUTCOME_RESULT:
+        inquiry->owes_delivery = true;
         if (pending_enrolments_ready(pending, &inquiry->key, now_ms, buffer_view(&outcome->content)) !=
             STATUS_OK)
             tell_of_doubt(inquiry, "a repetition would not be recognised: no room for the certificate");
@@ -232,9 +241,22 @@ static void settle(struct inquiry *inquiry)
         break;
     case OUTCOME_NOTHING:
     case OUTCOME_REFUSED:
-        pending_enrolments_refused(pending, &inquiry->key, now_ms);
+        settle_refusal(inquiry, now_ms);
         break;
     }
+}
+
+/* Only the EST server's own word is kept for the device. */
+static void settle_refusal(struct inquiry *inquiry, uint64_t now_ms)
+{
+    struct pending_enrolments *pending = inquiry->services->pending;
+    const struct est_outcome *outcome = inquiry->subject.outcome;
+    inquiry->owes_delivery = inquiry->report.http_status != 0;
+    if (inquiry->owes_delivery)
+        pending_enrolments_refused(pending, &inquiry->key, now_ms, outcome->code,
+                                   buffer_view(&outcome->content));
+    else
+        pending_enrolments_withdrawn(pending, &inquiry->key, now_ms);
 }
 
 static void tell_of_doubt(const struct inquiry *inquiry, const char *reason)
@@ -247,7 +269,7 @@ static void tell_of_doubt(const struct inquiry *inquiry, const char *reason)
 
 void inquiry_delivered(struct inquiry *inquiry)
 {
-    if (inquiry->subject.csr != NULL)
+    if (inquiry->owes_delivery)
         pending_enrolments_delivered(inquiry->services->pending, &inquiry->key, monotonic_ms());
 }
 

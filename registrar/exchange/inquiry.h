@@ -42,7 +42,7 @@ enum inquiry_verdict inquiry_ask(struct inquiry *inquiry, struct bytes body);
 
 struct inquiry_report inquiry_report(const struct inquiry *inquiry);
 
-/* The device was handed the result. */
+/* The device was handed the outcome. */
 void inquiry_delivered(struct inquiry *inquiry);
 
 /* Whether nobody needs the outcome: true for whoever merely waits for what another exchange fetches, and done

@@ -23,11 +23,12 @@ struct entry {
     uint64_t asked_ms;   /* QUEUED, SENT: since when */
     uint64_t due_ms;     /* WAITING: until when */
     uint64_t settled_ms; /* READY, IN_DOUBT: since when */
-    uint64_t expires_ms; /* WAITING, READY, IN_DOUBT */
+    uint64_t expires_ms; /* WAITING, READY, REFUSED, IN_DOUBT */
     bool delivered;      /* READY, at delivered_ms for the last time */
     uint64_t delivered_ms;
     bool doubtful;        /* an earlier request may have had a certificate issued */
-    struct buffer result; /* READY */
+    struct buffer result; /* READY; REFUSED: the diagnostic */
+    uint8_t refusal;      /* REFUSED: the code; else 0 */
     bool is_unlisted;     /* no memory to list it */
     UT_hash_handle hh;
 };
@@ -65,7 +66,11 @@ static bool may_be_evicted(const struct pending_enrolments *pending, const struc
                            uint64_t now_ms);
 static enum status keep_result(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
                                struct bytes result);
+static enum status store(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
+                         struct bytes octets);
+static void withdraw(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
 static void doubt(struct entry *entry, uint64_t now_ms);
+static uint64_t grace_ms(const struct pending_enrolments *pending);
 
 enum status pending_key_make(struct bytes client_fingerprint, struct bytes operation, struct bytes label,
                              const uint8_t csr_digest[static 32], struct pending_key *key)
@@ -160,6 +165,7 @@ static enum pending_verdict ask_entry(struct pending_enrolments *pending, struct
         return now_ms < entry->due_ms ? later(pending, entry->due_ms - now_ms, outcome)
                                       : begin(entry, now_ms, outcome);
     case PENDING_READY:
+    case PENDING_REFUSED:
         return give(pending, entry, outcome, result);
     case PENDING_IN_DOUBT:
         return pending->settings->in_doubt == IN_DOUBT_HOLD
@@ -191,6 +197,7 @@ static enum pending_verdict give(struct pending_enrolments *pending, const struc
     buffer_append(result, buffer_view(&entry->result));
     if (result->status != STATUS_OK)
         return later(pending, 0, outcome);
+    outcome->refusal = entry->refusal;
     metrics_add(pending->metrics, COUNTER_PENDING_REPEATED, 1);
     return PENDING_ANSWER;
 }
@@ -291,14 +298,15 @@ static bool is_expired(const struct entry *entry, uint64_t now_ms)
     return entry->state != PENDING_QUEUED && entry->state != PENDING_SENT && now_ms >= entry->expires_ms;
 }
 
-/* Without breaking the promise: a result whose device has had it for long enough to notice if it had not, and
- * a doubt that would not keep anybody from asking again. */
+/* Without breaking the promise: a result whose device has had it for long enough to notice if it had not, a
+ * refusal, and a doubt that would not keep anybody from asking again. */
 static bool may_be_evicted(const struct pending_enrolments *pending, const struct entry *entry,
                            uint64_t now_ms)
 {
     if (entry->state == PENDING_READY)
         return entry->delivered && passed_ms(entry->delivered_ms, now_ms) >= PENDING_LOST_ANSWER_MS;
-    return entry->state == PENDING_IN_DOUBT && pending->settings->in_doubt == IN_DOUBT_RETRY;
+    return entry->state == PENDING_REFUSED ||
+           (entry->state == PENDING_IN_DOUBT && pending->settings->in_doubt == IN_DOUBT_RETRY);
 }
 
 bool pending_enrolments_state(struct pending_enrolments *pending, const struct pending_key *key,
@@ -334,25 +342,34 @@ enum status pending_enrolments_ready(struct pending_enrolments *pending, const s
 static enum status keep_result(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
                                struct bytes result)
 {
-    if (result.len > pending->max_bytes - pending->bytes)
-        sweep(pending, now_ms, true);
-    enum status status = STATUS_BUSY;
-    if (result.len <= pending->max_bytes - pending->bytes) {
-        buffer_append(&entry->result, result);
-        status = entry->result.status;
-    }
+    enum status status = store(pending, entry, now_ms, result);
     if (status != STATUS_OK) {
-        buffer_reset(&entry->result);
         metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
         doubt(entry, now_ms);
         return status;
     }
-    pending->bytes += result.len;
     entry->state = PENDING_READY;
     entry->delivered = false;
     entry->settled_ms = now_ms;
     entry->expires_ms = now_ms + PENDING_KEPT_MS;
     return STATUS_OK;
+}
+
+static enum status store(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
+                         struct bytes octets)
+{
+    if (octets.len > pending->max_bytes - pending->bytes)
+        sweep(pending, now_ms, true);
+    if (octets.len > pending->max_bytes - pending->bytes)
+        return STATUS_BUSY;
+    buffer_append(&entry->result, octets);
+    if (entry->result.status == STATUS_OK) {
+        pending->bytes += octets.len;
+        return STATUS_OK;
+    }
+    enum status status = entry->result.status;
+    buffer_reset(&entry->result);
+    return status;
 }
 
 void pending_enrolments_wait(struct pending_enrolments *pending, const struct pending_key *key,
@@ -369,15 +386,36 @@ void pending_enrolments_wait(struct pending_enrolments *pending, const struct pe
 }
 
 void pending_enrolments_refused(struct pending_enrolments *pending, const struct pending_key *key,
-                                uint64_t now_ms)
+                                uint64_t now_ms, uint8_t code, struct bytes diagnostic)
 {
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find_running(pending, key);
-    if (entry != NULL && entry->doubtful)
-        doubt(entry, now_ms);
-    else if (entry != NULL)
-        drop(pending, entry);
+    if (entry != NULL && !entry->doubtful && store(pending, entry, now_ms, diagnostic) == STATUS_OK) {
+        entry->state = PENDING_REFUSED;
+        entry->refusal = code;
+        entry->expires_ms = now_ms + grace_ms(pending);
+    } else if (entry != NULL) {
+        withdraw(pending, entry, now_ms);
+    }
     pthread_mutex_unlock(&pending->mutex);
+}
+
+void pending_enrolments_withdrawn(struct pending_enrolments *pending, const struct pending_key *key,
+                                  uint64_t now_ms)
+{
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry = find_running(pending, key);
+    if (entry != NULL)
+        withdraw(pending, entry, now_ms);
+    pthread_mutex_unlock(&pending->mutex);
+}
+
+static void withdraw(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)
+{
+    if (entry->doubtful)
+        doubt(entry, now_ms);
+    else
+        drop(pending, entry);
 }
 
 void pending_enrolments_in_doubt(struct pending_enrolments *pending, const struct pending_key *key,
@@ -403,14 +441,20 @@ static void doubt(struct entry *entry, uint64_t now_ms)
 void pending_enrolments_delivered(struct pending_enrolments *pending, const struct pending_key *key,
                                   uint64_t now_ms)
 {
-    uint64_t grace_ms = (uint64_t)pending->settings->grace_s * 1000;
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find(pending, key);
     if (entry != NULL && entry->state == PENDING_READY) {
-        uint64_t last_ms = entry->settled_ms + PENDING_KEPT_MS;
+        uint64_t last_ms = entry->settled_ms + PENDING_KEPT_MS, grace_end_ms = now_ms + grace_ms(pending);
         entry->delivered = true;
         entry->delivered_ms = now_ms;
-        entry->expires_ms = now_ms + grace_ms < last_ms ? now_ms + grace_ms : last_ms;
+        entry->expires_ms = grace_end_ms < last_ms ? grace_end_ms : last_ms;
+    } else if (entry != NULL && entry->state == PENDING_REFUSED) {
+        drop(pending, entry);
     }
     pthread_mutex_unlock(&pending->mutex);
+}
+
+static uint64_t grace_ms(const struct pending_enrolments *pending)
+{
+    return (uint64_t)pending->settings->grace_s * 1000;
 }

@@ -16,6 +16,7 @@ enum pending_state {
     PENDING_SENT,    /* recorded before the first octet leaves; the EST server may act */
     PENDING_WAITING, /* the EST server said when to come back: 202, or overloaded */
     PENDING_READY,   /* the EST server's answer is here for its device */
+    PENDING_REFUSED, /* the EST server has refused, and the device has not heard of it */
     PENDING_IN_DOUBT /* sent, outcome unknown: reset, timeout after sending, an answer of no use */
 };
 
@@ -41,12 +42,13 @@ enum pending_verdict {
     PENDING_ASK,    /* ask the EST server; the entry is now QUEUED and the caller's until it is settled */
     PENDING_LATER,  /* answer 5.03 with Max-Age: asked already, Retry-After has not elapsed, or in doubt and
                        held */
-    PENDING_ANSWER, /* the result is in hand */
+    PENDING_ANSWER, /* the result is in hand, or a refusal */
     PENDING_FULL    /* no room: 5.03 with Max-Age */
 };
 
 struct pending_outcome {
     uint32_t retry_after_s; /* with PENDING_LATER and PENDING_FULL */
+    uint8_t refusal;        /* with PENDING_ANSWER: 0, or the CoAP code of a refusal */
     bool repeats_in_doubt;  /* with PENDING_ASK: the caller audits that it may be a second issue */
 };
 
@@ -55,8 +57,9 @@ struct pending_enrolments *pending_enrolments_create(const struct est_settings *
                                                      struct metrics *metrics);
 void pending_enrolments_free(struct pending_enrolments *pending); /* wipes results */
 
-/* A device asks. With PENDING_ANSWER the validated DER of the EST server's answer is appended to result; the
- * caller says with pending_enrolments_delivered when the device was handed it. */
+/* A device asks. With PENDING_ANSWER the validated DER of the EST server's answer is appended to result, or
+ * the diagnostic of its refusal; the caller says with pending_enrolments_delivered when the device was handed
+ * it. */
 enum pending_verdict pending_enrolments_ask(struct pending_enrolments *pending, const struct pending_key *key,
                                             uint64_t now_ms, struct pending_outcome *outcome,
                                             struct buffer *result);
@@ -64,7 +67,7 @@ enum pending_verdict pending_enrolments_ask(struct pending_enrolments *pending, 
 /* The first octet of the request is about to leave. Call it before it does. */
 void pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key);
 
-/* The four ways in which a caller that got PENDING_ASK settles the entry: */
+/* The five ways in which a caller that got PENDING_ASK settles the entry: */
 
 /* The result is here; it is copied, and kept until delivered and grace_s longer, or a day at most. Not
  * STATUS_OK: there was no room for it, and the entry is IN_DOUBT, for a repetition cannot be answered. */
@@ -75,15 +78,22 @@ enum status pending_enrolments_ready(struct pending_enrolments *pending, const s
 void pending_enrolments_wait(struct pending_enrolments *pending, const struct pending_key *key,
                              uint64_t now_ms, uint32_t retry_after_s);
 
-/* Nothing was issued: a repetition may ask at once. (What was in doubt before stays so.) */
+/* The EST server issued nothing, and answers code with diagnostic, which is copied. It is kept until it is
+ * delivered, or for grace_s: lest a device that was told to come back asks, is told so again, and never hears
+ * of it. Then a repetition asks again. (What was in doubt before stays so, and nothing is kept.) */
 void pending_enrolments_refused(struct pending_enrolments *pending, const struct pending_key *key,
-                                uint64_t now_ms);
+                                uint64_t now_ms, uint8_t code, struct bytes diagnostic);
+
+/* The EST server was not asked: a repetition may ask at once. (What was in doubt before stays so.) */
+void pending_enrolments_withdrawn(struct pending_enrolments *pending, const struct pending_key *key,
+                                  uint64_t now_ms);
 
 /* The EST server may have issued a certificate that did not arrive here. */
 void pending_enrolments_in_doubt(struct pending_enrolments *pending, const struct pending_key *key,
                                  uint64_t now_ms);
 
-/* The device was handed the result: the time of grace for an answer that gets lost begins (again). */
+/* The device was handed the result: the time of grace for an answer that gets lost begins (again). Or the
+ * refusal, which is then forgotten. */
 void pending_enrolments_delivered(struct pending_enrolments *pending, const struct pending_key *key,
                                   uint64_t now_ms);
 

@@ -96,6 +96,19 @@ def test_late_answers_wait_for_their_device(start_registrar, connect, est_server
     assert len(upstream_posts(est_server)) == 1
 
 
+def test_late_refusals_are_heard(start_registrar, connect, est_server, pki):
+    """DLY-3, DLY-4: a device that was told to come back hears of the refusal, by one upstream request; then it may ask again."""
+    words = "status-403.delay-1500"
+    peer = connect(start_registrar({"est": {"labels": [words]}, "coap": {"separate_after_ms": 100, "answer_within_ms": 500}}))
+    csr = make_csr(pki)
+    assert enrol(peer, csr, label_name=words)[0].status == "5.03"
+    time.sleep(1.3)
+    assert enrol(peer, csr, label_name=words)[0].status == "4.03"
+    assert len(upstream_posts(est_server)) == 1
+    assert enrol(peer, csr, label_name=words)[0].status == "5.03"
+    assert len(upstream_posts(est_server)) == 2
+
+
 def test_waiting_for_approval(start_registrar, connect, est_server, pki):
     """DLY-4: 202 becomes 5.03; an early re-POST makes no upstream request and hears the remaining time; a later one asks again."""
     words = "approve-attempts-2.retry-2"

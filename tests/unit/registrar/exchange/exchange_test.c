@@ -536,6 +536,30 @@ static void a_slow_est_server_is_outwaited(void **state)
     assert_calls(fixture, 1);
 }
 
+/* DLY-3: a refusal that comes late is heard by the next POST, which would otherwise be told to come back for
+ * ever; the one after it asks again. */
+static void a_slow_refusal_is_heard(void **state)
+{
+    struct fixture *fixture = *state;
+    struct est_response no = {.result = EST_ANSWERED,
+                              .http_status = 403,
+                              .content_type = BYTES_LITERAL("text/plain"),
+                              .body = BYTES_LITERAL("unknown device")};
+    enrol(fixture);
+    run_loop(fixture, 1, 2000);
+    assert_later(last(fixture, 1), 1);
+    respond(fixture, 0, &no);
+    assert_int_equal(fixture->got_count, 1);
+    fixture->device_is_gone = true;
+    enrol(fixture);
+    fixture->device_is_gone = false;
+    enrol(fixture);
+    assert_error(last(fixture, 3), CM_FORBIDDEN, "unknown device");
+    assert_calls(fixture, 1);
+    enrol(fixture);
+    assert_calls(fixture, 2);
+}
+
 /* DLY-3 for GETs: who fetches runs on, who merely waits is forgotten. */
 static void a_slow_fetch_is_outwaited(void **state)
 {
@@ -846,6 +870,7 @@ int main(void)
         TEST(a_rebuilt_csr_finds_its_transaction),
         TEST(others_do_not_collect_the_result),
         TEST(a_slow_est_server_is_outwaited),
+        TEST(a_slow_refusal_is_heard),
         TEST(a_slow_fetch_is_outwaited),
         TEST(a_result_waits_for_a_device_that_is_gone),
         TEST(retry_after_is_kept),

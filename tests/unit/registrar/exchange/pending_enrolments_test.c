@@ -121,7 +121,25 @@ static void wait_for(struct fixture *fixture, uint8_t number, uint64_t now_ms, u
 static void refused(struct fixture *fixture, uint8_t number, uint64_t now_ms)
 {
     struct pending_key key = make_pending_key(number);
-    pending_enrolments_refused(fixture->pending, &key, now_ms);
+    pending_enrolments_refused(fixture->pending, &key, now_ms, 0x83, BYTES_LITERAL("no"));
+}
+
+static void withdrawn(struct fixture *fixture, uint8_t number, uint64_t now_ms)
+{
+    struct pending_key key = make_pending_key(number);
+    pending_enrolments_withdrawn(fixture->pending, &key, now_ms);
+}
+
+static void assert_refused(struct fixture *fixture, uint8_t number, uint64_t now_ms)
+{
+    struct pending_key key = make_pending_key(number);
+    struct pending_outcome outcome;
+    struct buffer got;
+    buffer_init(&got, MAX_BYTES);
+    assert_int_equal(pending_enrolments_ask(fixture->pending, &key, now_ms, &outcome, &got), PENDING_ANSWER);
+    assert_int_equal(outcome.refusal, 0x83);
+    assert_true(bytes_equal(buffer_view(&got), BYTES_LITERAL("no")));
+    buffer_free(&got);
 }
 
 static void in_doubt(struct fixture *fixture, uint8_t number, uint64_t now_ms)
@@ -241,17 +259,45 @@ static void retry_after_is_held(void **state)
     assert_answered(fixture, 1, START_MS + 122000);
 }
 
-/* An outcome that is known and no certificate frees the key. */
-static void a_refusal_is_forgotten(void **state)
+/* What the EST server was not asked frees the key. */
+static void what_is_withdrawn_is_forgotten(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    withdrawn(fixture, 1, START_MS);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 0);
+    assert_asked(fixture, 1, START_MS, false);
+    sent(fixture, 1); /* and whose connection then broke before the body left: the same */
+    withdrawn(fixture, 1, START_MS);
+    assert_asked(fixture, 1, START_MS, false);
+}
+
+/* DLY-3, DLY-4: a refusal waits for its device, which hears it once, as a certificate would. */
+static void a_refusal_is_kept_until_it_is_heard(void **state)
 {
     struct fixture *fixture = *state;
     assert_asked(fixture, 1, START_MS, false);
     sent(fixture, 1);
     refused(fixture, 1, START_MS);
+    assert_refused(fixture, 1, START_MS + 1);
+    assert_refused(fixture, 1, START_MS + 299999);
+    delivered(fixture, 1, START_MS + 299999);
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 0);
-    assert_asked(fixture, 1, START_MS, false);
-    refused(fixture, 1, START_MS); /* never sent: the same */
-    assert_asked(fixture, 1, START_MS, false);
+    assert_asked(fixture, 1, START_MS + 299999, false);
+    refused(fixture, 1, START_MS + 300000);
+    assert_asked(fixture, 1, START_MS + 600000, false); /* nobody came within grace_s */
+}
+
+/* A full table has no room for refusals, and one without octets to spare keeps none. */
+static void refusals_make_room(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint8_t number = 1; number <= 4; number++) {
+        assert_asked(fixture, number, START_MS, false);
+        refused(fixture, number, START_MS);
+    }
+    assert_asked(fixture, 5, START_MS, false);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 1);
 }
 
 /* in_doubt: retry: the next one asks again, and is told that it may be the second issue. */
@@ -267,8 +313,10 @@ static void a_doubt_is_retried(void **state)
     in_doubt(fixture, 1, START_MS + 2);
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 2);
     assert_asked(fixture, 1, START_MS + 3, true);
-    refused(fixture, 1, START_MS + 4); /* says nothing about the first two */
+    withdrawn(fixture, 1, START_MS + 4); /* says nothing about the first two */
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 2);
+    assert_asked(fixture, 1, START_MS + 5, true);
+    refused(fixture, 1, START_MS + 5); /* nor does this */
     assert_asked(fixture, 1, START_MS + 5, true);
     wait_for(fixture, 1, START_MS + 5, 1);
     assert_asked(fixture, 1, START_MS + 1005, true);
@@ -307,7 +355,7 @@ static void a_full_table_forgets_nothing_that_matters(void **state)
     assert_later(fixture, 2, START_MS, 10);
     assert_answered(fixture, 3, START_MS);
     assert_later(fixture, 4, START_MS, 3600);
-    refused(fixture, 1, START_MS);
+    withdrawn(fixture, 1, START_MS);
     assert_asked(fixture, 5, START_MS, false);
     assert_full(fixture, 1, START_MS);
 }
@@ -386,12 +434,14 @@ static void only_running_requests_are_settled(void **state)
     wait_for(fixture, 1, START_MS, 10);
     in_doubt(fixture, 1, START_MS);
     refused(fixture, 1, START_MS);
+    withdrawn(fixture, 1, START_MS);
     delivered(fixture, 1, START_MS);
     sent(fixture, 1);
     assert_asked(fixture, 1, START_MS, false);
     ready(fixture, 1, START_MS);
     in_doubt(fixture, 1, START_MS);
     refused(fixture, 1, START_MS);
+    withdrawn(fixture, 1, START_MS);
     wait_for(fixture, 1, START_MS, 10);
     sent(fixture, 1);
     assert_answered(fixture, 1, START_MS);
@@ -488,7 +538,9 @@ int main(void)
         TEST(no_result_is_older_than_a_day),
         TEST(an_undelivered_result_outlives_the_time_of_grace),
         TEST(retry_after_is_held),
-        TEST(a_refusal_is_forgotten),
+        TEST(what_is_withdrawn_is_forgotten),
+        TEST(a_refusal_is_kept_until_it_is_heard),
+        TEST(refusals_make_room),
         TEST(a_doubt_is_retried),
         TEST(a_doubt_is_held),
         TEST(a_full_table_forgets_nothing_that_matters),
