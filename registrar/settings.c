@@ -91,7 +91,7 @@ static const struct settings_field fields[] = {
     { A_FILE(dtls.private_key), REQUIRED, SOURCE("DTLS-11"),
       DOC("PEM: the private key of that certificate") },
     { FILES(dtls.manufacturer_trust, 0), PRESET("[]"), SOURCE("DTLS-8"),
-      DOC("PEM: CAs of the certificates that manufacturers put into devices (IDevID); they may enrol, not re-enrol") },
+      DOC("PEM: CAs of the certificates that manufacturers put into devices (IDevID), with which they enrol first") },
     { FILES(dtls.domain_trust, 0), PRESET("[]"), SOURCE("DTLS-8, RE-3"),
       DOC("PEM: the EST CA, whose certificates devices enrolled for (LDevID)") },
     { U32(dtls.handshake_mtu, 256, 1200), PRESET("1024"), SOURCE("DTLS-7"),
