@@ -1,6 +1,7 @@
 #!/bin/bash
-# Installs what is missing, builds plainly and with ASan and UBSan, with GCC and with Clang, and runs all tests.
-# The time each part may take on two cores stands in docs/testing.md.
+# Installs what is missing, builds with GCC, with GCC, ASan and UBSan, and with Clang and its fuzzers, and runs all tests: the
+# test command of the README. The time that each part may take on two cores stands in docs/testing.md. Needs root: containers and
+# network namespaces are among the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,8 +28,7 @@ configure build/fuzz -DCMAKE_C_COMPILER=clang -DESTUARY_FUZZ=ON
 ninja -C build/fuzz --quiet
 
 part "style: clang-tidy"
-configure build/tidy -DCMAKE_C_COMPILER=clang
-git ls-files '*.c' ':!tests/fuzz' | xargs -P "$(nproc)" -n 4 clang-tidy -p build/tidy --quiet 2>/dev/null
+git ls-files -z '*.c' | xargs -0 -P "$(nproc)" -n 4 clang-tidy -p build/fuzz --quiet 2>/dev/null
 
 part "tests: fuzzers, briefly"
 ctest --test-dir build/fuzz -L fuzz --output-on-failure --quiet -j "$(nproc)"
@@ -38,5 +38,3 @@ ctest --test-dir build/sanitized --output-on-failure -j "$(nproc)" -LE 'style|co
 
 part "tests: plain"
 ctest --test-dir build/plain --output-on-failure -j "$(nproc)"
-
-part "done"
