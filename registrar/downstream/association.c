@@ -17,7 +17,7 @@ struct association {
     uint64_t handle;
     struct association_events events;
     struct dtls_association *dtls;
-    struct coap_server *coap; /* NULL until established */
+    struct coap_server *coap; /* NULL until the first record */
     unsigned depth;     /* of our functions in each other: an exchange may answer before it has started */
     uint64_t active_ms; /* when the client last proved to be there */
     struct event timer;
@@ -29,11 +29,14 @@ static void leave(struct association *association, uint64_t now_ms);
 static void on_send(void *user, struct bytes datagram);
 static void on_established(void *user);
 static void on_record(void *user, struct bytes record);
+static bool start_coap(struct association *association);
 static void on_message(void *user, struct bytes message);
 static void on_request(void *user, uint32_t request, struct est_request *est_request);
 static void on_timer(evutil_socket_t fd, short what, void *user);
 static void expire_when_idle(struct association *association, uint64_t now_ms);
 static uint64_t idle_deadline(const struct association *association);
+static uint64_t kept_until(const struct association *association);
+static bool is_established(const struct association *association);
 static uint64_t next_deadline(const struct association *association);
 static void arm_timer(struct association *association, uint64_t now_ms);
 static uint64_t least(uint64_t a, uint64_t b);
@@ -99,8 +102,8 @@ bool association_is_busy(const struct association *association)
 
 bool association_is_idle(const struct association *association, uint64_t now_ms)
 {
-    return association->coap != NULL && !coap_server_busy(association->coap) &&
-           coap_server_keep_until(association->coap) <= now_ms;
+    return is_established(association) && !association_is_busy(association) &&
+           kept_until(association) <= now_ms;
 }
 
 bool association_failed(const struct association *association, struct buffer *reason)
@@ -141,20 +144,6 @@ static void on_send(void *user, struct bytes datagram)
 static void on_established(void *user)
 {
     struct association *association = user;
-    const struct coap_server_context context = {
-        .settings = association->context->settings,
-        .metrics = association->context->metrics,
-        .client = dtls_association_client(association->dtls),
-        .send = on_message,
-        .start = on_request,
-        .user = association,
-    };
-    association->coap = coap_server_create(&context);
-    if (association->coap == NULL) {
-        dtls_association_close(association->dtls);
-        return;
-    }
-    coap_server_limit_record(association->coap, dtls_association_record_limit(association->dtls));
     association->active_ms = monotonic_ms();
     association->events.established(association->events.user);
 }
@@ -164,7 +153,30 @@ static void on_record(void *user, struct bytes record)
     struct association *association = user;
     association->active_ms = monotonic_ms();
     association->events.active(association->events.user);
+    if (association->coap == NULL && !start_coap(association)) {
+        dtls_association_close(association->dtls);
+        return;
+    }
     coap_server_receive(association->coap, association->active_ms, record);
+}
+
+/* Not before the client has something to say: an association that is just held takes that much less memory.
+ */
+static bool start_coap(struct association *association)
+{
+    const struct coap_server_context context = {
+        .settings = association->context->settings,
+        .metrics = association->context->metrics,
+        .client = dtls_association_client(association->dtls),
+        .send = on_message,
+        .start = on_request,
+        .user = association,
+    };
+    association->coap = coap_server_create(&context);
+    if (association->coap == NULL)
+        return false;
+    coap_server_limit_record(association->coap, dtls_association_record_limit(association->dtls));
+    return true;
 }
 
 static void on_message(void *user, struct bytes message)
@@ -193,17 +205,17 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
     association->armed_ms = MONOTONIC_NEVER;
     enter(association);
     dtls_association_tick(association->dtls, now_ms);
-    if (association->coap != NULL) {
+    if (association->coap != NULL)
         coap_server_tick(association->coap, now_ms);
+    if (is_established(association))
         expire_when_idle(association, now_ms);
-    }
     leave(association, now_ms);
 }
 
 /* Work in flight counts as a sign of life: the time begins to run when it is done. */
 static void expire_when_idle(struct association *association, uint64_t now_ms)
 {
-    if (coap_server_busy(association->coap))
+    if (association_is_busy(association))
         association->active_ms = now_ms;
     if (now_ms < idle_deadline(association))
         return;
@@ -216,19 +228,28 @@ static uint64_t idle_deadline(const struct association *association)
 {
     uint64_t idle =
         association->active_ms + (uint64_t)association->context->settings->dtls.idle_timeout_s * 1000;
-    uint64_t kept = coap_server_keep_until(association->coap);
+    uint64_t kept = kept_until(association);
     if (kept > 0)
         kept += ASSOCIATION_KEEP_MARGIN_MS;
     return kept > idle ? kept : idle;
 }
 
+static uint64_t kept_until(const struct association *association)
+{
+    return association->coap != NULL ? coap_server_keep_until(association->coap) : 0;
+}
+
+static bool is_established(const struct association *association)
+{
+    return dtls_association_state(association->dtls) == DTLS_ESTABLISHED;
+}
+
 static uint64_t next_deadline(const struct association *association)
 {
     uint64_t deadline = dtls_association_deadline(association->dtls);
-    if (association->coap == NULL)
-        return deadline;
-    deadline = least(deadline, coap_server_deadline(association->coap));
-    return least(deadline, idle_deadline(association));
+    if (association->coap != NULL)
+        deadline = least(deadline, coap_server_deadline(association->coap));
+    return is_established(association) ? least(deadline, idle_deadline(association)) : deadline;
 }
 
 /* Only ever moved forward: a deadline that was put off lets the timer fire once for nothing, which costs less
