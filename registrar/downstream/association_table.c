@@ -151,11 +151,13 @@ void association_table_receive(struct association_table *table, int fd, const st
         .now_ms = monotonic_ms(),
     };
     struct dtls_client_hello hello;
+    bool taken;
     metrics_add(table->context.metrics, COUNTER_DATAGRAMS_RECEIVED, 1);
-    bool taken = false;
-    if (!datagram->multicast && dtls_client_hello_read(datagram->payload, &hello))
+    if (datagram->multicast)
+        taken = false; /* DTLS has two ends */
+    else if (dtls_client_hello_read(datagram->payload, &hello))
         taken = receive_hello(table, &arrival, &hello);
-    else if (!datagram->multicast)
+    else
         taken = receive_record(table, &arrival);
     if (!taken)
         metrics_add(table->context.metrics, COUNTER_DATAGRAMS_DROPPED, 1);

@@ -38,7 +38,6 @@ static void shake_hands(struct dtls_association *association, uint64_t now_ms);
 static bool listen_for_hello(struct dtls_association *association);
 static void answer_repetition(struct dtls_association *association, uint64_t now_ms);
 static void send_flight(struct dtls_association *association);
-static bool made_progress(const struct dtls_association *association, size_t unread);
 static void establish(struct dtls_association *association);
 static void drop_intermediates(SSL *ssl);
 static void read_records(struct dtls_association *association);
@@ -131,6 +130,7 @@ void dtls_association_receive(struct dtls_association *association, uint64_t now
         (void)SSL_free_buffers(association->ssl); /* 33 kB that an idle association does without */
 }
 
+/* OpenSSL may stop for a record that it drops, although there are more. */
 static void shake_hands(struct dtls_association *association, uint64_t now_ms)
 {
     answer_repetition(association, now_ms);
@@ -147,7 +147,8 @@ static void shake_hands(struct dtls_association *association, uint64_t now_ms)
             establish(association);
         else if (SSL_get_error(association->ssl, result) != SSL_ERROR_WANT_READ)
             fail(association);
-    } while (association->state == DTLS_HANDSHAKING && made_progress(association, unread));
+    } while (association->state == DTLS_HANDSHAKING && association->input.len > 0 &&
+             association->input.len < unread);
     if (association->state == DTLS_HANDSHAKING)
         dtls_flight_end(&association->flight, association->context->retransmit_timeout_ms, now_ms);
 }
@@ -206,26 +207,18 @@ static void drop_intermediates(SSL *ssl)
         X509_free(sk_X509_pop(chain));
 }
 
-/* OpenSSL may stop for a record that it drops, although there are more. */
-static bool made_progress(const struct dtls_association *association, size_t unread)
-{
-    return association->input.len > 0 && association->input.len < unread;
-}
-
 static void read_records(struct dtls_association *association)
 {
     uint8_t record[READ_OCTETS_MAX];
-    size_t unread;
-    int result;
-    do {
-        unread = association->input.len;
+    int result = 1;
+    while (association->state == DTLS_ESTABLISHED && result > 0) {
         ERR_clear_error();
         result = SSL_read(association->ssl, record, sizeof record);
         if (result > 0)
             association->events.receive(association->events.user, (struct bytes){record, (size_t)result});
         else
             end_reading(association, result);
-    } while (association->state == DTLS_ESTABLISHED && (result > 0 || made_progress(association, unread)));
+    }
 }
 
 static void end_reading(struct dtls_association *association, int result)
@@ -313,7 +306,7 @@ bool dtls_association_failed(const struct dtls_association *association, struct 
         buffer_printf(reason, ": %s", X509_verify_cert_error_string(SSL_get_verify_result(association->ssl)));
     if (association->timed_out && association->too_large)
         buffer_printf(reason, ": the client's certificates take more than %d octets",
-                      DTLS_CERTIFICATE_MESSAGE_MAX);
+                      DTLS_MESSAGE_OCTETS_MAX);
     return true;
 }
 
@@ -399,7 +392,7 @@ static bool admit_messages(struct dtls_association *association, struct bytes fr
     while (fragment.len > 0) {
         if (!dtls_handshake_take(&fragment, &handshake) || handshake.message_seq > DTLS_MESSAGE_SEQ_MAX)
             return false;
-        if (handshake.length > DTLS_CERTIFICATE_MESSAGE_MAX) {
+        if (handshake.length > DTLS_MESSAGE_OCTETS_MAX) {
             association->too_large = true;
             return false;
         }

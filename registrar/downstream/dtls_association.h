@@ -10,10 +10,12 @@ struct client_identity;
 struct metrics;
 struct dtls_association;
 
-/* What is kept of a stranger is bounded before OpenSSL sees it: it would set aside 18 kB for each message
- * that a fragment announces, and 17 kB for each record of an epoch to come. */
-#define DTLS_MESSAGE_SEQ_MAX   7 /* a client's Finished has 5 */
-#define DTLS_EARLY_RECORDS_MAX 2 /* kept before their ChangeCipherSpec: a Finished that overtook it */
+/* What is kept of a stranger is bounded before OpenSSL sees it: it would take messages of up to 100 kB, set
+ * aside as much as a fragment announces, and 17 kB for each record of an epoch to come. RFC 7925
+ * section 4.4.4 wants chains, the largest message of a client, short. */
+#define DTLS_MESSAGE_OCTETS_MAX 8192
+#define DTLS_MESSAGE_SEQ_MAX    7 /* a client's Finished has 5 */
+#define DTLS_EARLY_RECORDS_MAX  2 /* kept before their ChangeCipherSpec: a Finished that overtook it */
 
 enum dtls_state {
     DTLS_HANDSHAKING,

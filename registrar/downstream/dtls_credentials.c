@@ -119,10 +119,10 @@ static bool configure(struct dtls_credentials *credentials)
 
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(context, validate_client, credentials);
-    SSL_CTX_set_max_cert_list(context, DTLS_CERTIFICATE_MESSAGE_MAX);
     SSL_CTX_set_cookie_verify_cb(context, accept_cookie);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_mode(context, SSL_MODE_NO_AUTO_CHAIN); /* the chain is what the operator's file holds */
+    /* The chain is what the operator's file holds: do not search for one in each handshake. */
+    SSL_CTX_set_mode(context, SSL_MODE_NO_AUTO_CHAIN);
     return SSL_CTX_set_session_id_context(context, session_id_context, sizeof session_id_context - 1) == 1;
 }
 

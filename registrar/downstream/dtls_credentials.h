@@ -9,10 +9,6 @@
 
 #include <openssl/ssl.h>
 
-/* Octets of a client's certificate message. RFC 7925 section 4.4.4 wants chains short; OpenSSL would take 100
- * kB, and buffer several such messages of a stranger. */
-#define DTLS_CERTIFICATE_MESSAGE_MAX 8192
-
 /* Intermediate certificates between a client's and the one that is trusted. */
 #define DTLS_CHAIN_DEPTH_MAX 3
 

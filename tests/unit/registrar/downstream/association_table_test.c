@@ -54,8 +54,11 @@ int event_assign(struct event *event, struct event_base *base, evutil_socket_t f
     return 0;
 }
 
+static unsigned timers_set;
+
 int event_add(struct event *event, const struct timeval *wait)
 {
+    timers_set++;
     find_timer(event)->due_ms = clock_ms + (uint64_t)wait->tv_sec * 1000 + (uint64_t)wait->tv_usec / 1000;
     return 0;
 }
@@ -129,13 +132,14 @@ static struct started {
 
 static size_t started_count;
 static bool answer_at_once;
+static struct bytes answer_payload;
 
 static bool answer(const struct started *exchange, uint8_t code, uint32_t max_age_s)
 {
     const struct est_answer given = {.code = code,
                                      .content_format = CONTENT_FORMAT_NONE,
                                      .max_age = {max_age_s > 0, max_age_s},
-                                     .payload = BYTES_LITERAL("payload")};
+                                     .payload = answer_payload};
     return exchange->reply.answer(exchange->reply.user, exchange->reply.association, exchange->reply.request,
                                   &given);
 }
@@ -201,6 +205,7 @@ static int create(void **state)
     *state = &fixture;
     started_count = datagrams_sent = 0;
     answer_at_once = false;
+    answer_payload = BYTES_LITERAL("payload");
     outbox.port = 0;
     clock_ms = 1000000;
     return 0;
@@ -298,6 +303,20 @@ static void connect_device(struct fixture *fixture, struct device *device, uint1
     device_create(device, port);
     try_to_connect(fixture, device);
     assert_true(device->client.finished);
+}
+
+/* Once more: what was left of the association before it would show. */
+static void assert_flow_is_free(struct fixture *fixture, uint16_t port)
+{
+    struct device device;
+    uint64_t before = count(fixture, COUNTER_ASSOCIATIONS);
+    connect_device(fixture, &device, port);
+    assert_int_equal(count(fixture, COUNTER_ASSOCIATIONS), before + 1);
+    ERR_clear_error();
+    SSL_shutdown(device.client.ssl);
+    carry(fixture, &device);
+    assert_int_equal(count(fixture, COUNTER_ASSOCIATIONS), before);
+    device_free(&device);
 }
 
 /* Asks for /est/crts. */
@@ -580,6 +599,11 @@ static void a_refused_newcomer_leaves_the_old_association(void **state)
     assert_true(newcomer.client.failed);
     assert_int_equal(count(fixture, COUNTER_HANDSHAKES_FAILED), 1);
     assert_serves(fixture, &before, 1);
+    ERR_clear_error();
+    SSL_shutdown(before.client.ssl);
+    carry(fixture, &before);
+    assert_int_equal(count(fixture, COUNTER_ASSOCIATIONS), 0);
+    assert_flow_is_free(fixture, 1000);
     device_free(&before);
     device_free(&newcomer);
 }
@@ -723,6 +747,63 @@ static void an_answer_may_come_after_close_notify(void **state)
     assert_true(has_close_notify(&device));
     assert_int_equal(count(fixture, COUNTER_ASSOCIATIONS), 0);
     assert_false(answer(&started[0], CM_CONTENT, 0));
+    device_free(&device);
+}
+
+/* DTLS-7: a Block2 of 1024 octets is not sent to who negotiated records of 512. */
+static void blocks_fit_the_records_of_the_association(void **state)
+{
+    struct fixture *fixture = *state;
+    static uint8_t payload[1000];
+    const struct test_client_wish wish = {.certificate = &world.domain_device, .max_fragment_length = 1};
+    struct device device = {.port = 1000};
+    fixture->settings.coap.block_size = 1024;
+    create_table(fixture);
+    client_create(&device.client, &wish);
+    try_to_connect(fixture, &device);
+    assert_true(device.client.finished);
+    ask(fixture, &device, 1);
+    answer_payload = (struct bytes){payload, sizeof payload};
+    assert_true(answer(&started[0], CM_CONTENT, 0));
+    carry(fixture, &device);
+    struct coap_message response = take_message(&device);
+    assert_true(response.block2.present);
+    assert_int_equal(coap_block_octets(response.block2.szx), 256);
+    device_free(&device);
+}
+
+/* DLY-1: an empty ACK after separate_after_ms. */
+static void the_timer_serves_coap_as_well(void **state)
+{
+    struct fixture *fixture = *state;
+    struct device device;
+    create_table(fixture);
+    connect_device(fixture, &device, 1000);
+    pass(5000); /* the timer of the handshake has fired, for nothing */
+    ask(fixture, &device, 1);
+    pass(999);
+    carry(fixture, &device);
+    assert_int_equal(device.client.records, 0);
+    pass(1);
+    carry(fixture, &device);
+    struct coap_message acknowledgement = take_message(&device);
+    assert_int_equal(acknowledgement.type, CM_ACK);
+    assert_int_equal(acknowledgement.code, CM_EMPTY);
+    device_free(&device);
+}
+
+/* However many requests there are, the timer is set for the first moment at which something may be due. */
+static void a_request_sets_no_timer_of_its_own(void **state)
+{
+    struct fixture *fixture = *state;
+    struct device device;
+    create_table(fixture);
+    connect_device(fixture, &device, 1000);
+    assert_serves(fixture, &device, 1);
+    timers_set = 0;
+    for (uint16_t id = 2; id < 50; id++)
+        assert_serves(fixture, &device, id);
+    assert_true(timers_set <= 2);
     device_free(&device);
 }
 
@@ -1057,6 +1138,9 @@ int main(void)
         TEST(answers_reach_their_own_association_alone),
         TEST(an_exchange_may_answer_at_once),
         TEST(an_answer_may_come_after_close_notify),
+        TEST(blocks_fit_the_records_of_the_association),
+        TEST(the_timer_serves_coap_as_well),
+        TEST(a_request_sets_no_timer_of_its_own),
         TEST(an_idle_association_expires),
         TEST(only_its_client_keeps_an_association_alive),
         TEST(work_in_flight_keeps_an_association),

@@ -208,6 +208,10 @@ static void refuses_certificates_out_of_their_time(void **state)
         .common_name = "x", .issuer = &world.domain_ca, .from_s = 3600, .to_s = 7200});
     struct test_client_wish wish = {.certificate = &expired};
     assert_refused(&wish, SSL_AD_CERTIFICATE_EXPIRED, "certificate verify failed: certificate has expired");
+    test_certificate_free(&expired); /* and of a manufacturer, of whom the domain's store knows nothing */
+    expired = test_certificate(&(struct test_certificate_wish){
+        .common_name = "x", .issuer = &world.manufacturer_root, .from_s = -7200, .to_s = -3600});
+    assert_refused(&wish, SSL_AD_CERTIFICATE_EXPIRED, "certificate verify failed: certificate has expired");
     wish.certificate = &early;
     assert_refused(&wish, SSL_AD_BAD_CERTIFICATE, "certificate verify failed: certificate is not yet valid");
     test_certificate_free(&expired);
@@ -307,6 +311,23 @@ static void a_store_can_be_switched_off(void **state)
     dtls_credentials_free(manufacturer_only);
 }
 
+/* Who is in both is treated as the manufacturer's, which may do less (RFC 7030 section 3.6). */
+static void the_manufacturer_store_is_asked_first(void **state)
+{
+    (void)state;
+    struct dtls_settings settings = world_settings(&world);
+    settings.manufacturer_trust.items[0] = world.domain_file;
+    struct dtls_credentials *both = load_credentials(&settings);
+    struct test_client client;
+    struct test_server server;
+    struct test_client_wish wish = {.certificate = &world.domain_device};
+    connect_peers(&client, &wish, &server, both);
+    assert_int_equal(server_state(&server), DTLS_ESTABLISHED);
+    assert_int_equal(client_identity_trust(dtls_association_client(server.association)), TRUST_MANUFACTURER);
+    free_peers(&client, &server);
+    dtls_credentials_free(both);
+}
+
 /* An operator who trusts one issuing CA need not trust its root. */
 static void an_intermediate_may_be_the_anchor(void **state)
 {
@@ -382,7 +403,7 @@ static void chain_depth_is_bounded(void **state)
         test_certificate_free(&chain[i]);
 }
 
-/* The bound on a client's certificate message, DTLS_CERTIFICATE_MESSAGE_MAX. */
+/* The bound on a client's certificate message, DTLS_MESSAGE_OCTETS_MAX. */
 static void certificate_message_is_bounded(void **state)
 {
     (void)state;
@@ -399,7 +420,7 @@ static void certificate_message_is_bounded(void **state)
         client_create(&client, &wish);
         server_create(&server, credentials, 1024);
         run(&client, &server, NULL);
-        bool fits = sizes[i] < DTLS_CERTIFICATE_MESSAGE_MAX;
+        bool fits = sizes[i] < DTLS_MESSAGE_OCTETS_MAX;
         struct buffer reason;
         buffer_init(&reason, 200);
         assert_int_equal(client.finished, fits);
@@ -666,6 +687,7 @@ int main(void)
         cmocka_unit_test(exempts_ccm_8_alone),
         cmocka_unit_test(remembers_which_store_vouched),
         cmocka_unit_test(a_store_can_be_switched_off),
+        cmocka_unit_test(the_manufacturer_store_is_asked_first),
         cmocka_unit_test(an_intermediate_may_be_the_anchor),
         cmocka_unit_test(an_rsa_root_may_sign),
         cmocka_unit_test(chain_depth_is_bounded),
