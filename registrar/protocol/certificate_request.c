@@ -325,11 +325,39 @@ enum status certificate_request_digest(const struct certificate_request *request
 
 /* Forbidden powers (RE-7). */
 
+struct type_power {
+    const char *oid, *power;
+};
+
+/* Extended key usages: those of RE-7, and the others by which a CA hands a part of its own authority on. */
+static const struct type_power purpose_powers[] = {
+    {"1.3.6.1.5.5.7.3.28", "extendedKeyUsage cmcRA"},      /* RFC 6402 section 2.10 */
+    {"1.3.6.1.5.5.7.3.27", "extendedKeyUsage cmcCA"},      /* RFC 6402 section 2.10 */
+    {"2.5.29.37.0", "extendedKeyUsage any"},               /* RFC 5280 section 4.2.1.12 */
+    {"1.3.6.1.5.5.7.3.29", "extendedKeyUsage cmcArchive"}, /* RFC 6402 section 2.10 */
+    {"1.3.6.1.5.5.7.3.32", "extendedKeyUsage cmKGA"},      /* RFC 9480 section 2.2 */
+    {"1.3.6.1.5.5.7.3.9", "extendedKeyUsage OCSPSigning"}, /* RFC 6960 section 4.2.2.2 */
+    /* Microsoft's RA: its holder requests certificates in anybody's name. */
+    {"1.3.6.1.4.1.311.20.2.1", "extendedKeyUsage enrollmentAgent"},
+};
+
+/* Extensions by which a Microsoft CA behind the EST server would let the device choose what it becomes: its
+ * profile ("SubCA"), its extended key usages by another name, its account. */
+static const struct type_power extension_powers[] = {
+    {"1.3.6.1.4.1.311.20.2", "certificate template"},
+    {"1.3.6.1.4.1.311.21.7", "certificate template"},
+    {"1.3.6.1.4.1.311.21.10", "application policies"},
+    {"1.3.6.1.4.1.311.25.2", "security identifier"},
+};
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
 static const char *forbidden_extension(const struct certificate_request *request, int index);
 static const char *power_of_extension(int nid, const void *value);
 static const char *power_of_basic_constraints(const BASIC_CONSTRAINTS *constraints);
 static const char *power_of_key_usage(const ASN1_BIT_STRING *usage);
 static const char *power_of_extended_key_usage(const EXTENDED_KEY_USAGE *usage);
+static const char *power_of_type(const struct type_power *powers, size_t count, const ASN1_OBJECT *type);
 static const char *power_of_netscape_type(const ASN1_BIT_STRING *type);
 
 const char *certificate_request_forbidden_power(const struct certificate_request *request)
@@ -350,6 +378,9 @@ static const char *forbidden_extension(const struct certificate_request *request
     const ASN1_OBJECT *type = X509_EXTENSION_get_object(extension);
     if (X509v3_get_ext_by_OBJ(request->extensions, type, index) >= 0)
         return "repeated extension";
+    const char *power = power_of_type(extension_powers, COUNT_OF(extension_powers), type);
+    if (power != NULL)
+        return power;
     const X509V3_EXT_METHOD *method = X509V3_EXT_get(extension);
     if (method == NULL)
         return NULL; /* of a kind that OpenSSL does not know, so none of those below */
@@ -361,7 +392,7 @@ static const char *forbidden_extension(const struct certificate_request *request
         ERR_clear_error();
         return "undecodable extension";
     }
-    const char *power = power_of_extension(OBJ_obj2nid(type), value);
+    power = power_of_extension(OBJ_obj2nid(type), value);
     if (method->it != NULL)
         ASN1_item_free(value, ASN1_ITEM_ptr(method->it));
     else
@@ -406,29 +437,25 @@ static const char *power_of_key_usage(const ASN1_BIT_STRING *usage)
     return ASN1_BIT_STRING_get_bit(usage, 6) ? "keyUsage cRLSign" : NULL;
 }
 
-/* Those of RE-7, and the others by which a CA hands a part of its own authority on. */
 static const char *power_of_extended_key_usage(const EXTENDED_KEY_USAGE *usage)
 {
-    static const struct {
-        const char *oid, *power;
-    } powers[] = {
-        {"1.3.6.1.5.5.7.3.28", "extendedKeyUsage cmcRA"},      /* RFC 6402 section 2.10 */
-        {"1.3.6.1.5.5.7.3.27", "extendedKeyUsage cmcCA"},      /* RFC 6402 section 2.10 */
-        {"2.5.29.37.0", "extendedKeyUsage any"},               /* RFC 5280 section 4.2.1.12 */
-        {"1.3.6.1.5.5.7.3.29", "extendedKeyUsage cmcArchive"}, /* RFC 6402 section 2.10 */
-        {"1.3.6.1.5.5.7.3.32", "extendedKeyUsage cmKGA"},      /* RFC 9480 section 2.2 */
-        {"1.3.6.1.5.5.7.3.9", "extendedKeyUsage OCSPSigning"}, /* RFC 6960 section 4.2.2.2 */
-        /* Microsoft's RA: its holder requests certificates in anybody's name. */
-        {"1.3.6.1.4.1.311.20.2.1", "extendedKeyUsage enrollmentAgent"},
-    };
     for (int i = 0; i < sk_ASN1_OBJECT_num(usage); i++) {
-        char oid[64];
-        if (OBJ_obj2txt(oid, sizeof(oid), sk_ASN1_OBJECT_value(usage, i), 1) <= 0)
-            return "undecodable extension";
-        for (size_t j = 0; j < sizeof(powers) / sizeof(powers[0]); j++)
-            if (bytes_equal(bytes_from_string(oid), bytes_from_string(powers[j].oid)))
-                return powers[j].power;
+        const char *power =
+            power_of_type(purpose_powers, COUNT_OF(purpose_powers), sk_ASN1_OBJECT_value(usage, i));
+        if (power != NULL)
+            return power;
     }
+    return NULL;
+}
+
+static const char *power_of_type(const struct type_power *powers, size_t count, const ASN1_OBJECT *type)
+{
+    char oid[64];
+    if (OBJ_obj2txt(oid, sizeof(oid), type, 1) <= 0)
+        return "undecodable extension";
+    for (size_t i = 0; i < count; i++)
+        if (bytes_equal(bytes_from_string(oid), bytes_from_string(powers[i].oid)))
+            return powers[i].power;
     return NULL;
 }
 

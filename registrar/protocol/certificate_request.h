@@ -51,11 +51,11 @@ bool certificate_request_challenge_password(const struct certificate_request *re
 enum status certificate_request_digest(const struct certificate_request *request, uint8_t digest[static 32]);
 
 /* What a CSR may never ask for through an RA (RE-7): CA:TRUE, keyCertSign, cRLSign, an EKU of cmcRA, cmcCA or
- * any, the other extensions that only CA certificates have (RFC 5280 section 4.2.1), and the EKUs by which a
- * CA delegates its own authority (OCSPSigning, cmcArchive, cmKGA, Microsoft's enrollmentAgent). Gives the
- * name of the first such thing
- * ("basicConstraints CA:TRUE"), a static string, or NULL when there is none. An extension that cannot be
- * decoded, and an extension or attribute that stands twice, count as one. */
+ * any, the other extensions that only CA certificates have (RFC 5280 section 4.2.1), the EKUs by which a CA
+ * delegates its own authority (OCSPSigning, cmcArchive, cmKGA, Microsoft's enrollmentAgent), and Microsoft's
+ * extensions for certificate template, application policies and account. Gives the name of the first such
+ * thing ("basicConstraints CA:TRUE"), a static string, or NULL when there is none. An extension that cannot
+ * be decoded, and an extension or attribute that stands twice, count as one. */
 const char *certificate_request_forbidden_power(const struct certificate_request *request);
 
 #endif
