@@ -146,7 +146,7 @@ static const struct settings_field fields[] = {
       DOC("seconds: the longest that we pass on") },
 
     { STRINGS(upstream.servers, 1, 1, complaint_about_server), REQUIRED, SOURCE("RA-1, RA-3"),
-      DOC("base URL of the EST server, `https://host[:port]`") },
+      DOC("base URL of the EST server, `https://host[:port]`; the subjectAltName of its certificate has that host") },
     { FILES(upstream.trust, 1), REQUIRED, SOURCE("RA-2"),
       DOC("PEM: CAs of the EST server's TLS certificate; no others are trusted") },
     { A_FILE(upstream.certificate), REQUIRED, SOURCE("RA-1"),

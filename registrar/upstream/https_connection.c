@@ -3,6 +3,8 @@
 #include "registrar/upstream/curl_loop.h"
 
 #include <event2/event.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +78,9 @@ static bool set_request(struct https_connection *connection);
 static bool add_headers(struct https_connection *connection);
 static bool add_header(struct curl_slist **headers, const char *name, const char *value);
 static void forget_request(struct https_connection *connection);
+static CURLcode guard_names(CURL *easy, void *context, void *user);
+static int verify_certificate(int good, X509_STORE_CTX *store);
+static bool has_server_name(X509 *certificate);
 static int before_request(void *user, char *peer, char *local, int peer_port, int local_port);
 static bool nothing_was_sent(const struct https_connection *connection);
 static size_t read_body(char *to, size_t size, size_t count, void *user);
@@ -149,6 +154,8 @@ static bool set_callbacks(struct https_connection *connection)
     CURL *easy = connection->easy;
     int failed = 0;
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, connection->error);
+    failed |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, guard_names);
+    failed |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, connection);
     failed |= curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_request);
     failed |= curl_easy_setopt(easy, CURLOPT_PREREQDATA, connection);
     failed |= curl_easy_setopt(easy, CURLOPT_READFUNCTION, read_body);
@@ -251,6 +258,42 @@ static void forget_request(struct https_connection *connection)
     connection->error[0] = '\0';
     connection->socket = CURL_SOCKET_BAD;
     buffer_wipe(&connection->body);
+}
+
+/* libcurl checks that the certificate is for the host of the URL. */
+static CURLcode guard_names(CURL *easy, void *context, void *user)
+{
+    (void)easy;
+    SSL_CTX_set_app_data((SSL_CTX *)context, user);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, verify_certificate);
+    return CURLE_OK;
+}
+
+/* Without a subjectAltName for a server, libcurl would compare the host with the common name, as RFC 9525
+ * section 2 forbids: the CA that vouches for the EST server also gives devices certificates, in whose
+ * subjects RE-8 lets them call themselves what they like, the EST server's host included (RA-2). */
+static int verify_certificate(int good, X509_STORE_CTX *store)
+{
+    if (!good || X509_STORE_CTX_get_error_depth(store) > 0 ||
+        has_server_name(X509_STORE_CTX_get_current_cert(store)))
+        return good;
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct https_connection *connection = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    connection->complaint = "the EST server's certificate has no subjectAltName with its host name";
+    X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
+    return 0;
+}
+
+static bool has_server_name(X509 *certificate)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+    bool found = false;
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        int type = sk_GENERAL_NAME_value(names, i)->type;
+        found |= type == GEN_DNS || type == GEN_IPADD;
+    }
+    GENERAL_NAMES_free(names);
+    return found;
 }
 
 /* The connection is up and verified, and the request would leave next. libcurl comes here again when a kept

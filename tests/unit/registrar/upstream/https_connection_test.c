@@ -288,6 +288,21 @@ static void server_of_another_name_is_refused(void **state)
     identity_free(&other);
 }
 
+/* RA-2: a device may call itself what it likes in the rest of its subject (RE-8), and the EST CA certifies
+ * it. */
+static void server_named_by_its_subject_alone_is_refused(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    const char *const names[] = {NULL, "email:localhost@example.com"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct identity device = identity_make(&(struct identity_settings){
+            .name = "localhost", .san = names[i], .until_s = DAY, .issuer = &fixture->ca});
+        assert_untrusted(fixture, serve_as(fixture, &device));
+        assert_int_equal(atomic_load(&requests_seen), 0);
+        identity_free(&device);
+    }
+}
+
 static void expired_server_is_refused(void **state)
 {
     struct upstream_fixture *fixture = *state;
@@ -1028,6 +1043,7 @@ int main(void)
         TEST(environment_is_ignored),
         TEST(server_of_another_ca_is_refused),
         TEST(server_of_another_name_is_refused),
+        TEST(server_named_by_its_subject_alone_is_refused),
         TEST(expired_server_is_refused),
         TEST(server_with_tls_1_1_is_refused),
         TEST(server_with_tls_1_2_is_accepted),
