@@ -26,16 +26,16 @@ STACK_OF(X509) * pem_file_certificates(const struct pem_file *file, struct buffe
         return NULL;
     STACK_OF(X509) *certificates = read_certificates(in);
     BIO_free(in);
-    if (certificates == NULL)
+    if (certificates == NULL) {
         pem_file_say(file, errors,
                      "holds a damaged certificate, or too many: replace it by a whole PEM file");
-    else if (sk_X509_num(certificates) == 0)
-        pem_file_say(file, errors, "holds no PEM certificate: name a file with at least one");
-    if (certificates != NULL && sk_X509_num(certificates) == 0) {
-        sk_X509_free(certificates);
-        certificates = NULL;
+        return NULL;
     }
-    return certificates;
+    if (sk_X509_num(certificates) > 0)
+        return certificates;
+    pem_file_say(file, errors, "holds no PEM certificate: name a file with at least one");
+    sk_X509_free(certificates);
+    return NULL;
 }
 
 EVP_PKEY *pem_file_private_key(const struct pem_file *file, struct buffer *errors)

@@ -1,5 +1,7 @@
 #include "registrar/upstream/ra_credentials.h"
 
+#include "registrar/protocol/pem_file.h"
+
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -7,10 +9,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define FILE_OCTETS_MAX (1024 * 1024)
-#define EXPIRY_DAYS     30
 
 static enum status check_identity(const struct upstream_settings *settings,
                                   const struct ra_credentials *credentials, struct buffer *errors);
@@ -24,10 +24,6 @@ static enum status read_file(const char *setting, const char *file, struct buffe
                              struct buffer *errors);
 static void warn_of_key_usage(const struct upstream_settings *settings, X509 *certificate,
                               struct buffer *warnings);
-static bool has_purpose(const EXTENDED_KEY_USAGE *usage, int nid);
-static void warn_of_validity(const char *setting, const char *name, const X509 *certificate,
-                             struct buffer *warnings);
-static void print_date(const ASN1_TIME *time, char *text, size_t size);
 
 enum status ra_credentials_load(const struct upstream_settings *settings, struct ra_credentials *credentials,
                                 struct buffer *errors)
@@ -194,7 +190,8 @@ void ra_credentials_warn(const struct upstream_settings *settings, const struct 
     X509 *certificate = read_certificate(buffer_view(&credentials->certificate));
     if (certificate != NULL) {
         warn_of_key_usage(settings, certificate, warnings);
-        warn_of_validity("upstream.certificate", settings->certificate, certificate, warnings);
+        pem_file_warn_of_validity(&(struct pem_file){"upstream.certificate", settings->certificate},
+                                  certificate, warnings);
     }
     X509_free(certificate);
 
@@ -203,7 +200,7 @@ void ra_credentials_warn(const struct upstream_settings *settings, const struct 
     while (bio != NULL && (certificate = PEM_read_bio_X509(bio, NULL, refuse_passphrase, NULL)) != NULL) {
         char subject[256];
         X509_NAME_oneline(X509_get_subject_name(certificate), subject, sizeof subject);
-        warn_of_validity("upstream.trust", subject, certificate, warnings);
+        pem_file_warn_of_validity(&(struct pem_file){"upstream.trust", subject}, certificate, warnings);
         X509_free(certificate);
     }
     BIO_free(bio);
@@ -214,52 +211,16 @@ void ra_credentials_warn(const struct upstream_settings *settings, const struct 
 static void warn_of_key_usage(const struct upstream_settings *settings, X509 *certificate,
                               struct buffer *warnings)
 {
-    EXTENDED_KEY_USAGE *usage = X509_get_ext_d2i(certificate, NID_ext_key_usage, NULL, NULL);
-    if (usage == NULL || !has_purpose(usage, NID_cmcRA))
-        buffer_printf(warnings,
-                      "upstream.certificate: \"%s\" lacks the extended key usage id-kp-cmcRA "
-                      "(1.3.6.1.5.5.7.3.28): the EST server will not treat the registrar as an RA and will "
-                      "refuse requests that carry a proof of possession; have the EST CA issue one with it\n",
-                      settings->certificate);
-    if (usage != NULL && !has_purpose(usage, NID_client_auth))
-        buffer_printf(warnings,
-                      "upstream.certificate: \"%s\" lacks the extended key usage clientAuth: TLS handshakes "
-                      "with the EST server will fail; have the EST CA issue one with it\n",
-                      settings->certificate);
-    EXTENDED_KEY_USAGE_free(usage);
-}
-
-static bool has_purpose(const EXTENDED_KEY_USAGE *usage, int nid)
-{
-    for (int i = 0; i < sk_ASN1_OBJECT_num(usage); i++) {
-        if (OBJ_obj2nid(sk_ASN1_OBJECT_value(usage, i)) == nid)
-            return true;
-    }
-    return false;
-}
-
-static void warn_of_validity(const char *setting, const char *name, const X509 *certificate,
-                             struct buffer *warnings)
-{
-    const ASN1_TIME *from = X509_get0_notBefore(certificate), *until = X509_get0_notAfter(certificate);
-    time_t now = time(NULL), soon = now + (time_t)EXPIRY_DAYS * 24 * 3600;
-    char date[32];
-
-    if (X509_cmp_time(from, &now) > 0) {
-        print_date(from, date, sizeof date);
-        buffer_printf(warnings, "%s: \"%s\" is not valid before %s: check the clock, or wait\n", setting,
-                      name, date);
-    }
-    if (X509_cmp_time(until, &soon) < 0) {
-        print_date(until, date, sizeof date);
-        buffer_printf(warnings, "%s: \"%s\" %s on %s: replace it\n", setting, name,
-                      X509_cmp_time(until, &now) < 0 ? "expired" : "expires", date);
-    }
-}
-
-static void print_date(const ASN1_TIME *time, char *text, size_t size)
-{
-    struct tm date;
-    if (ASN1_TIME_to_tm(time, &date) != 1 || strftime(text, size, "%Y-%m-%d %H:%M UTC", &date) == 0)
-        snprintf(text, size, "a date that cannot be read");
+    const struct pem_file file = {"upstream.certificate", settings->certificate};
+    if (!pem_certificate_names_purpose(certificate, NID_cmcRA))
+        pem_file_say(
+            &file, warnings,
+            "lacks the extended key usage id-kp-cmcRA (1.3.6.1.5.5.7.3.28): the EST server will not "
+            "treat the registrar as an RA and will refuse requests that carry a proof of possession; "
+            "have the EST CA issue one with it");
+    bool limited = (X509_get_extension_flags(certificate) & EXFLAG_XKUSAGE) != 0;
+    if (limited && !pem_certificate_names_purpose(certificate, NID_client_auth))
+        pem_file_say(&file, warnings,
+                     "lacks the extended key usage clientAuth: TLS handshakes with the EST server will fail; "
+                     "have the EST CA issue one with it");
 }
