@@ -371,13 +371,14 @@ static int bio_read(BIO *bio, char *data, int size)
     return -1;
 }
 
-/* Before the handshake has finished, only what has a place in it. In TLS_ST_SR_CHANGE the ChangeCipherSpec
- * has been read, and records of its epoch are worked off at once. */
+/* Before the handshake has finished, only what has a place in it: OpenSSL would end it for anything else,
+ * which anybody may send. In TLS_ST_SR_CHANGE the ChangeCipherSpec has been read, and records of its epoch
+ * are worked off at once. */
 static bool admit(struct dtls_association *association, const struct dtls_record *record)
 {
     if (association->state != DTLS_HANDSHAKING)
         return true;
-    if (record->type == DTLS_APPLICATION_DATA)
+    if (record->type < DTLS_CHANGE_CIPHER_SPEC || record->type > DTLS_HANDSHAKE)
         return false;
     if (record->epoch == 0)
         return record->type != DTLS_HANDSHAKE || admit_messages(association, record->fragment);

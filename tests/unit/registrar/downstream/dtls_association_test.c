@@ -669,6 +669,28 @@ static void finished_may_come_early(void **state)
     free_peers(&client, &server);
 }
 
+/* RFC 6347 section 4.1.2.7: content types that have no place in a handshake are dropped; anybody may send
+ * them. */
+static void strange_records_do_not_stop_the_handshake(void **state)
+{
+    (void)state;
+    struct test_client client;
+    struct test_server server;
+    start_handshake(&client, &server, 1024);
+    free(send_hello(&client, &server));
+    for (unsigned type = 0; type < 256; type++)
+        for (uint8_t epoch = 0; epoch < 3; epoch++) {
+            uint8_t strange[13 + 20] = {(uint8_t)type, 0xfe,  0xfd, 0, epoch, 0, 0, 0, 1,
+                                        (uint8_t)type, epoch, 0,    20};
+            if (type < DTLS_CHANGE_CIPHER_SPEC || type > DTLS_HANDSHAKE)
+                server_receive(&server, (struct bytes){strange, sizeof strange});
+        }
+    assert_int_equal(server_state(&server), DTLS_HANDSHAKING);
+    run(&client, &server, NULL);
+    assert_established(&client, &server);
+    free_peers(&client, &server);
+}
+
 /* Junk of epoch 1 uses up what is kept of early records, but never what comes in order. */
 static void early_junk_does_not_stop_the_handshake(void **state)
 {
@@ -744,6 +766,7 @@ int main(void)
         cmocka_unit_test(half_open_handshake_holds_little),
         cmocka_unit_test(finished_may_come_early),
         cmocka_unit_test(early_junk_does_not_stop_the_handshake),
+        cmocka_unit_test(strange_records_do_not_stop_the_handshake),
         cmocka_unit_test(idle_association_is_small),
     };
     return cmocka_run_group_tests(tests, create, destroy);
