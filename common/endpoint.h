@@ -31,7 +31,9 @@ bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 
 uint16_t endpoint_port(const struct endpoint *endpoint);
 
-/* Appends a canonical form for hashing: family, address, port, scope id; never padding. At most 26 octets. */
+#define ENDPOINT_OCTETS_MAX 23 /* of the canonical form */
+
+/* Appends a canonical form for hashing: family, address, port, scope id; never padding. */
 void endpoint_serialise(const struct endpoint *endpoint, struct buffer *out);
 
 #endif

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/monotonic.h"
 #include "registrar/counters.h"
+#include "registrar/downstream/address_shares.h"
 #include "registrar/downstream/association.h"
 #include "registrar/downstream/flow_map.h"
 #include "registrar/downstream/handle_table.h"
@@ -21,6 +22,7 @@ struct member {
     struct association *association;
     struct member *older, *newer; /* on the same flow */
     uint64_t handle;
+    size_t share; /* of the handshakes, by its address */
     uint64_t began_ms;
     uint8_t random[DTLS_RANDOM_OCTETS]; /* of the ClientHello that began it */
     struct members *list;               /* which one it is in */
@@ -32,8 +34,9 @@ struct association_table {
     struct association_context association_context;
     struct flow_map *flows;
     struct handle_table *handles;
-    struct members handshakes;  /* the oldest first */
-    struct members established; /* the one silent for longest first */
+    struct address_shares *shares; /* of the handshakes */
+    struct members handshakes;     /* the oldest first */
+    struct members established;    /* the one silent for longest first */
     struct buffer flow_octets, answer;
     uint64_t log_second;
     unsigned failures_logged; /* in that second */
@@ -56,9 +59,10 @@ static enum dtls_cookie_verdict judge_cookie(struct association_table *table, co
 static void count_cookie(struct association_table *table, enum dtls_cookie_verdict verdict);
 static bool begin_handshake(struct association_table *table, const struct arrival *arrival,
                             const struct dtls_client_hello *hello);
-static bool admit(struct association_table *table, uint64_t now_ms);
+static bool admit(struct association_table *table, const struct arrival *arrival);
 static bool reserve(struct association_table *table, enum counter gauge, uint32_t most);
-static bool drop_stale_handshake(struct association_table *table, uint64_t now_ms);
+static bool give_up_handshake(struct association_table *table, const struct arrival *arrival);
+static struct member *oldest_of_largest_share(const struct association_table *table);
 static bool evict_idle(struct association_table *table, uint64_t now_ms);
 static struct member *create_member(struct association_table *table, const struct arrival *arrival,
                                     const struct dtls_client_hello *hello);
@@ -67,6 +71,7 @@ static struct member *find_newest(struct association_table *table, const struct 
 static void feed(const struct member *member, const struct arrival *arrival);
 static bool on_answer(void *user, uint64_t handle, uint32_t request, const struct est_answer *answer);
 static void on_established(void *user);
+static void end_handshake(const struct member *member);
 static void on_active(void *user);
 static void move_to_end(struct member *member, struct members *list);
 static void on_ended(void *user);
@@ -96,11 +101,13 @@ struct association_table *association_table_create(const struct association_tabl
     };
     table->flows = flow_map_create(settings->max_associations);
     table->handles = handle_table_create(settings->max_associations);
+    table->shares = address_shares_create();
     TAILQ_INIT(&table->handshakes);
     TAILQ_INIT(&table->established);
     buffer_init(&table->flow_octets, FLOW_OCTETS_MAX);
     buffer_init(&table->answer, DTLS_HELLO_VERIFY_REQUEST_OCTETS);
-    if (table->association_context.dtls.bio_method != NULL && table->flows != NULL && table->handles != NULL)
+    if (table->association_context.dtls.bio_method != NULL && table->flows != NULL &&
+        table->handles != NULL && table->shares != NULL)
         return table;
     association_table_free(table);
     return NULL;
@@ -120,6 +127,7 @@ void association_table_free(struct association_table *table)
     }
     flow_map_free(table->flows);
     handle_table_free(table->handles);
+    address_shares_free(table->shares);
     BIO_meth_free(table->association_context.dtls.bio_method);
     buffer_free(&table->flow_octets);
     buffer_free(&table->answer);
@@ -232,7 +240,7 @@ static bool begin_handshake(struct association_table *table, const struct arriva
         metrics_add(table->context.metrics, COUNTER_HANDSHAKES_FAILED, 1);
         remove_member(newest);
     }
-    if (!admit(table, arrival->now_ms)) {
+    if (!admit(table, arrival)) {
         metrics_add(table->context.metrics, COUNTER_HANDSHAKES_REFUSED, 1);
         return false;
     }
@@ -248,15 +256,15 @@ static bool begin_handshake(struct association_table *table, const struct arriva
 }
 
 /* Takes one of max_handshakes and one of max_associations. */
-static bool admit(struct association_table *table, uint64_t now_ms)
+static bool admit(struct association_table *table, const struct arrival *arrival)
 {
     const struct dtls_settings *settings = &table->context.settings->dtls;
     if (!reserve(table, COUNTER_HANDSHAKES, settings->max_handshakes) &&
-        !(drop_stale_handshake(table, now_ms) &&
-          reserve(table, COUNTER_HANDSHAKES, settings->max_handshakes)))
+        !(give_up_handshake(table, arrival) && reserve(table, COUNTER_HANDSHAKES, settings->max_handshakes)))
         return false;
     if (reserve(table, COUNTER_ASSOCIATIONS, settings->max_associations) ||
-        (evict_idle(table, now_ms) && reserve(table, COUNTER_ASSOCIATIONS, settings->max_associations)))
+        (evict_idle(table, arrival->now_ms) &&
+         reserve(table, COUNTER_ASSOCIATIONS, settings->max_associations)))
         return true;
     metrics_subtract(table->context.metrics, COUNTER_HANDSHAKES, 1);
     return false;
@@ -272,16 +280,33 @@ static bool reserve(struct association_table *table, enum counter gauge, uint32_
     return false;
 }
 
-static bool drop_stale_handshake(struct association_table *table, uint64_t now_ms)
+/* One of the address that has most of them in flight, so that a peer cannot keep others out by handshakes
+ * that it leaves half open. The newcomer's own address has to wait until it has had its time. */
+static bool give_up_handshake(struct association_table *table, const struct arrival *arrival)
 {
-    struct member *oldest = TAILQ_FIRST(&table->handshakes);
+    struct member *member = oldest_of_largest_share(table);
+    if (member == NULL)
+        return false;
+    size_t newcomer = address_shares_of(table->shares, &arrival->flow.peer);
+    bool is_greedy = address_shares_count(table->shares, member->share) >
+                     address_shares_count(table->shares, newcomer) + 1;
     uint64_t patience_ms =
         HANDSHAKE_PATIENCE_MS + 2 * (uint64_t)table->context.settings->dtls.retransmit_timeout_ms;
-    if (oldest == NULL || now_ms < oldest->began_ms + patience_ms)
+    if (!is_greedy && arrival->now_ms < member->began_ms + patience_ms)
         return false;
     metrics_add(table->context.metrics, COUNTER_HANDSHAKES_FAILED, 1);
-    remove_member(oldest);
+    remove_member(member);
     return true;
+}
+
+static struct member *oldest_of_largest_share(const struct association_table *table)
+{
+    uint32_t largest = address_shares_largest(table->shares);
+    struct member *member;
+    TAILQ_FOREACH(member, &table->handshakes, order)
+    if (address_shares_count(table->shares, member->share) == largest)
+        return member;
+    return NULL;
 }
 
 static bool evict_idle(struct association_table *table, uint64_t now_ms)
@@ -331,6 +356,8 @@ static struct member *create_member(struct association_table *table, const struc
     flow_map_insert(table->flows, &member->node);
     member->list = &table->handshakes;
     TAILQ_INSERT_TAIL(member->list, member, order);
+    member->share = address_shares_of(table->shares, &arrival->flow.peer);
+    address_shares_add(table->shares, member->share);
     return member;
 }
 
@@ -378,7 +405,7 @@ static void on_established(void *user)
     struct member *member = user;
     struct association_table *table = member->table;
 
-    metrics_subtract(table->context.metrics, COUNTER_HANDSHAKES, 1);
+    end_handshake(member);
     metrics_add(table->context.metrics, COUNTER_HANDSHAKES_COMPLETED, 1);
     move_to_end(member, &table->established);
     if (member->older != NULL)
@@ -388,6 +415,13 @@ static void on_established(void *user)
               endpoint_format(&member->node.flow.peer, peer),
               client_identity_name(association_client(member->association)),
               trust_store_name(client_identity_trust(association_client(member->association))));
+}
+
+/* Of the handshakes in flight there is one less. */
+static void end_handshake(const struct member *member)
+{
+    metrics_subtract(member->table->context.metrics, COUNTER_HANDSHAKES, 1);
+    address_shares_subtract(member->table->shares, member->share);
 }
 
 static void on_active(void *user)
@@ -446,7 +480,7 @@ static void remove_member(struct member *member)
     handle_table_release(table->handles, member->handle);
     metrics_subtract(table->context.metrics, COUNTER_ASSOCIATIONS, 1);
     if (!is_established(member))
-        metrics_subtract(table->context.metrics, COUNTER_HANDSHAKES, 1);
+        end_handshake(member);
     association_free(member->association);
     free(member);
 }

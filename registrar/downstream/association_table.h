@@ -12,8 +12,9 @@ struct exchanges;
 struct metrics;
 struct association_table;
 
-/* With max_handshakes of them in flight, the oldest makes room for a new one once it is this old and twice
- * its first retransmission timeout; before, new ones are refused. */
+/* With max_handshakes of them in flight, one of the address that has most of them makes room for a newcomer
+ * from an address that has fewer; for another one of its own, or of one that has as many, only once it is
+ * this old and twice its first retransmission timeout. */
 #define HANDSHAKE_PATIENCE_MS 10000
 
 /* Idle associations looked for, oldest first, when max_associations are open; those with work in flight that

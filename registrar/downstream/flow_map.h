@@ -13,7 +13,7 @@ struct flow {
     unsigned interface; /* to answer through; tells no flows apart */
 };
 
-#define FLOW_OCTETS_MAX 64 /* of the canonical form */
+#define FLOW_OCTETS_MAX (sizeof(int) + 2 * ENDPOINT_OCTETS_MAX) /* of the canonical form */
 
 /* Appends the canonical form, which no other flow has: what a cookie is bound to. */
 void flow_serialise(const struct flow *flow, struct buffer *out);

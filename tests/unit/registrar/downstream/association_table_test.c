@@ -240,11 +240,13 @@ static uint64_t count(const struct fixture *fixture, enum counter counter)
     return metrics_get(fixture->metrics, counter);
 }
 
+#define OTHER_ADDRESS 5000 /* ports from here on are another peer's */
+
 static struct udp_datagram from_port(uint16_t port, struct bytes payload)
 {
     struct udp_datagram datagram = {.interface = 7, .payload = payload};
     char peer[32];
-    snprintf(peer, sizeof peer, "192.0.2.99:%u", port);
+    snprintf(peer, sizeof peer, "192.0.2.%u:%u", port < OTHER_ADDRESS ? 99 : 98, port);
     assert_int_equal(endpoint_parse("192.0.2.1:5684", &datagram.local), STATUS_OK);
     assert_int_equal(endpoint_parse(peer, &datagram.peer), STATUS_OK);
     return datagram;
@@ -1032,6 +1034,51 @@ static void half_open_handshakes_are_bounded(void **state)
     device_free(&third);
 }
 
+/* ... and not at all, while they come from one address: the oldest one of the address that has most in flight
+ * gives way to a newcomer that has fewer. Never the other way round, however long the newcomer takes. */
+static void one_address_cannot_have_all_handshakes(void **state)
+{
+    enum { COUNT = 8 };
+    struct fixture *fixture = *state;
+    struct device half[COUNT], honest, slow;
+    fixture->settings.dtls.max_handshakes = COUNT;
+    create_table(fixture);
+    for (uint16_t i = 0; i < COUNT; i++)
+        half_open(fixture, &half[i], 1000 + i);
+    connect_device(fixture, &honest, OTHER_ADDRESS);
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES), COUNT - 1);
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES_FAILED), 1);
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES_REFUSED), 0);
+
+    device_create(&slow, OTHER_ADDRESS + 1);
+    struct test_datagram *hello = take_second_hello(fixture, &slow);
+    arrive(fixture, slow.port, (struct bytes){hello->octets, hello->len});
+    queue_clear(&outbox.queue); /* the answer is lost */
+    for (uint16_t i = 0; i < 3 * COUNT; i++) {
+        struct device another;
+        half_open(fixture, &another, 2000 + i);
+        device_free(&another);
+    }
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES_REFUSED), 3 * COUNT);
+    pass(HANDSHAKE_PATIENCE_MS + 2000);
+    for (uint16_t i = 0; i < COUNT; i++) {
+        struct device another;
+        half_open(fixture, &another, 3000 + i);
+        device_free(&another);
+    }
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES_FAILED), COUNT); /* all but that of slow */
+    pass(500);
+    outbox.port = slow.port;
+    arrive(fixture, slow.port, (struct bytes){hello->octets, hello->len});
+    carry(fixture, &slow);
+    assert_true(slow.client.finished);
+    free(hello);
+    for (size_t i = 0; i < COUNT; i++)
+        device_free(&half[i]);
+    device_free(&honest);
+    device_free(&slow);
+}
+
 /* The limits are the process's: workers hold them together. */
 static void limits_are_shared_by_workers(void **state)
 {
@@ -1151,6 +1198,7 @@ int main(void)
         TEST(work_in_flight_is_never_evicted),
         TEST(eviction_looks_at_a_few),
         TEST(half_open_handshakes_are_bounded),
+        TEST(one_address_cannot_have_all_handshakes),
         TEST(limits_are_shared_by_workers),
         TEST(draining_lets_nobody_new_in),
         TEST(failed_handshakes_are_logged_sparingly),
