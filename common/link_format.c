@@ -34,6 +34,19 @@ bool link_format_matches(const struct link *link, struct bytes query)
     return values != NULL && any_value_matches(bytes_from_string(values), pattern);
 }
 
+bool link_parameter_matches(const struct link_parameter *parameter, struct bytes query)
+{
+    struct bytes name, pattern;
+    if (query.len == 0)
+        return true;
+    if (!split(query, '=', &name, &pattern))
+        return false;
+    if (bytes_equal(name, BYTES_LITERAL("href")))
+        return value_matches(bytes_from_string(parameter->target), pattern);
+    return bytes_equal(name, bytes_from_string(parameter->name)) &&
+           any_value_matches(bytes_from_string(parameter->value), pattern);
+}
+
 static void append_parameter(struct buffer *out, const char *name, const char *value, bool quoted)
 {
     if (value == NULL)

@@ -21,4 +21,12 @@ void link_format_append(struct buffer *out, const struct link *link);
  * everything. */
 bool link_format_matches(const struct link *link, struct bytes query);
 
+/* One parameter of a link, for attributes that struct link has no member for. */
+struct link_parameter {
+    const char *target, *name, *value; /* value: blank-separated where there are several */
+};
+
+/* The same question about a link that has this parameter alone. */
+bool link_parameter_matches(const struct link_parameter *parameter, struct bytes query);
+
 #endif

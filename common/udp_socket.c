@@ -148,6 +148,9 @@ static enum status prepare(int fd, const struct endpoint *local, enum udp_sharin
     /* Never SO_REUSEADDR: on UDP it would let a second instance take over the port without a word. */
     if (done && sharing == UDP_REUSEPORT)
         done = set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (done && sharing == UDP_TRANSPARENT)
+        done = local->address.any.sa_family == AF_INET6 ? set_flag(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+                                                        : set_flag(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
     return done ? STATUS_OK : STATUS_SYSTEM;
 }
 

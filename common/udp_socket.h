@@ -22,8 +22,10 @@ struct udp_batch *udp_batch_create(void); /* NULL: no memory */
 void udp_batch_free(struct udp_batch *batch);
 
 enum udp_sharing {
-    UDP_EXCLUSIVE, /* a second process or socket on the port fails */
-    UDP_REUSEPORT  /* one of several sockets of this process; the kernel spreads the flows */
+    UDP_EXCLUSIVE,  /* a second process or socket on the port fails */
+    UDP_REUSEPORT,  /* one of several sockets of this process; the kernel spreads the flows */
+    UDP_TRANSPARENT /* exclusive, and the address may be somebody else's whose packets are routed here
+                       (CAP_NET_ADMIN) */
 };
 
 /* Opens a non-blocking, close-on-exec socket bound to local; an IPv6 wildcard also takes IPv4. Asks for

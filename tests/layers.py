@@ -18,8 +18,19 @@ LAYERS = [
     "registrar/settings.c",  # the reader asks which labels are valid (URI-4); the values in settings.h ask nobody
     "registrar/protocol/",
     "registrar/",  # settings, counters, options, health
+    "joinproxy/main.c",
+    "joinproxy/options",
+    "joinproxy/join_proxy",
+    "joinproxy/join_port",
+    "joinproxy/stateful",
+    "joinproxy/stateless",
+    "joinproxy/discovery_port",
+    "joinproxy/registrar_search",
+    "joinproxy/",  # what these are made of, none of which knows them
     "common/",
 ]
+FOLDERS = ("common", "registrar", "joinproxy")
+PROGRAMS = ("registrar/", "joinproxy/")  # each stands above common/ alone
 # Neighbours of one level that may not know each other.
 STRANGERS = [("registrar/translate/", "registrar/upstream/"), ("registrar/upstream/", "registrar/translate/")]
 # The command line stands beside main and may use what the registrar is made of.
@@ -38,6 +49,8 @@ def includes(root, path):
 def points_up(source, target):
     if source.startswith("common/"):
         return not target.startswith("common/")
+    if any(source.startswith(program) != target.startswith(program) for program in PROGRAMS) and not target.startswith("common/"):
+        return True
     if source.startswith(TOP) and target.startswith(TOP):
         return False
     above, below = layer(source), layer(target)
@@ -70,7 +83,7 @@ def find_circle(graph):
 
 def check(root):
     """Returns a line for each fault."""
-    files = sorted(str(p.relative_to(root)) for d in ("common", "registrar") for p in (root / d).rglob("*.[ch]"))
+    files = sorted(str(p.relative_to(root)) for d in FOLDERS for p in (root / d).rglob("*.[ch]"))
     graph = {name: includes(root, name) for name in files}
     faults = [f"{name}: includes {target}, which lies above it or is a stranger to it"
               for name, targets in graph.items() for target in targets if points_up(name, target)]
@@ -88,12 +101,15 @@ def self_test(tmp):
         "up": {"common/a.c": '#include "registrar/b.h"', "registrar/b.h": ""},
         "up again": {"registrar/protocol/a.c": '#include "registrar/exchange/b.h"', "registrar/exchange/b.h": ""},
         "stranger": {"registrar/translate/a.c": '#include "registrar/upstream/b.h"', "registrar/upstream/b.h": ""},
+        "stranger program": {"joinproxy/a.c": '#include "registrar/settings.h"', "registrar/settings.h": ""},
+        "stranger program again": {"registrar/main.c": '#include "joinproxy/a.h"', "joinproxy/a.h": ""},
+        "up in the join proxy": {"joinproxy/stateful.c": '#include "joinproxy/join_port.h"', "joinproxy/join_port.h": ""},
         "circle": {"common/a.h": '#include "common/b.h"', "common/b.h": '#include "common/a.h"'},
         "missing": {"common/a.c": '#include "common/none.h"'},
     }
     for name, tree in cases.items():
         root = tmp / name
-        for folder in ("common", "registrar"):
+        for folder in FOLDERS:
             (root / folder).mkdir(parents=True)
         for path, text in tree.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,162 @@
+/* est-join-proxy: the constrained join proxy (draft-ietf-anima-constrained-join-proxy). */
+#include "common/log.h"
+#include "joinproxy/join_proxy.h"
+#include "joinproxy/options.h"
+#include "joinproxy/settings.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#define EXIT_USAGE          2
+#define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
+
+/* What reading and checking the configuration has to say: lines. */
+struct messages {
+    struct buffer errors, warnings;
+};
+
+static int run(const struct options *options);
+static int with_settings(const struct options *options, const struct settings *settings,
+                         struct messages *messages);
+static int serve(const struct settings *settings, struct messages *messages);
+static int check(const char *file, const struct settings *settings, struct messages *messages);
+static int print(void (*write)(struct buffer *text));
+static int print_config(const struct settings *settings);
+static int put(struct buffer *text);
+static void write_lines(const char *prefix, struct buffer *lines);
+static void log_lines(enum log_level level, struct buffer *lines);
+static void protect_secrets(void);
+
+int main(int count, char *arguments[])
+{
+    struct options options;
+    struct buffer errors;
+
+    buffer_init(&errors, MESSAGES_OCTETS_MAX);
+    enum status status = options_parse(count, arguments, &options, &errors);
+    write_lines("", &errors);
+    buffer_free(&errors);
+    if (status != STATUS_OK)
+        return EXIT_USAGE;
+
+    switch (options.action) {
+    case OPTIONS_HELP:
+        return print(options_help);
+    case OPTIONS_VERSION:
+        return print(options_version);
+    case OPTIONS_PRINT_REFERENCE:
+        return print(settings_reference);
+    default:
+        return run(&options);
+    }
+}
+
+static int run(const struct options *options)
+{
+    struct messages messages;
+    int exit_status = EXIT_FAILURE;
+
+    protect_secrets();
+    buffer_init(&messages.errors, MESSAGES_OCTETS_MAX);
+    buffer_init(&messages.warnings, MESSAGES_OCTETS_MAX);
+    struct settings *settings = settings_read(options->config, &messages.errors, &messages.warnings);
+    if (settings == NULL)
+        write_lines("error: ", &messages.errors);
+    else
+        exit_status = with_settings(options, settings, &messages);
+    settings_free(settings);
+    buffer_free(&messages.errors);
+    buffer_free(&messages.warnings);
+    return exit_status;
+}
+
+/* A core file would hold header keys. */
+static void protect_secrets(void)
+{
+    prctl(PR_SET_DUMPABLE, 0);
+}
+
+static int with_settings(const struct options *options, const struct settings *settings,
+                         struct messages *messages)
+{
+    switch (options->action) {
+    case OPTIONS_CHECK_CONFIG:
+        return check(options->config, settings, messages);
+    case OPTIONS_PRINT_CONFIG:
+        return print_config(settings);
+    default:
+        return serve(settings, messages);
+    }
+}
+
+static int serve(const struct settings *settings, struct messages *messages)
+{
+    int exit_status = EXIT_FAILURE;
+
+    log_configure(settings->log.level, settings->log.format, stderr);
+    signal(SIGPIPE, SIG_IGN); /* a peer that went away is told by write */
+
+    join_proxy_check(settings, &messages->errors, &messages->warnings);
+    log_lines(LOG_LEVEL_WARNING, &messages->warnings);
+    struct join_proxy *proxy =
+        messages->errors.len > 0 ? NULL : join_proxy_create(settings, &messages->errors);
+    log_lines(LOG_LEVEL_ERROR, &messages->errors);
+    if (proxy != NULL && join_proxy_run(proxy) == STATUS_OK)
+        exit_status = EXIT_SUCCESS;
+    join_proxy_free(proxy);
+    return exit_status;
+}
+
+static int check(const char *file, const struct settings *settings, struct messages *messages)
+{
+    enum status status = join_proxy_check(settings, &messages->errors, &messages->warnings);
+    write_lines("warning: ", &messages->warnings);
+    write_lines("error: ", &messages->errors);
+    if (status == STATUS_OK)
+        printf("%s is good\n", file);
+    return status == STATUS_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int print(void (*write)(struct buffer *text))
+{
+    struct buffer text;
+    buffer_init(&text, MESSAGES_OCTETS_MAX);
+    write(&text);
+    return put(&text);
+}
+
+static int print_config(const struct settings *settings)
+{
+    struct buffer json;
+    buffer_init(&json, MESSAGES_OCTETS_MAX);
+    settings_print(settings, &json);
+    return put(&json);
+}
+
+/* Frees text. */
+static int put(struct buffer *text)
+{
+    bool written =
+        text->status == STATUS_OK && fputs(buffer_string(text), stdout) >= 0 && fflush(stdout) == 0;
+    buffer_free(text);
+    return written ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static void write_lines(const char *prefix, struct buffer *lines)
+{
+    char *rest = NULL, *text = strdup(buffer_string(lines));
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
+        fprintf(stderr, "%s%s\n", prefix, line);
+    free(text);
+}
+
+static void log_lines(enum log_level level, struct buffer *lines)
+{
+    char *rest = NULL, *text = strdup(buffer_string(lines));
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
+        log_write(level, "join_proxy", "%s", line);
+    free(text);
+}

@@ -1,0 +1,91 @@
+#include "joinproxy/registrar_offer.h"
+
+#include "common/coap_message.h"
+#include "joinproxy/link_reader.h"
+#include "joinproxy/names.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LINK_FORMAT 40 /* RFC 7252 section 12.3 */
+#define QUERY_MAX   64
+
+static bool is_answer(const struct coap_message *message, const uint8_t *token);
+static void consider(const struct link_read *link, unsigned interface, enum proxy_mode wanted,
+                     struct registrar_offer *best);
+static bool is_reachable(struct endpoint *registrar, unsigned interface);
+
+bool registrar_offer_query(size_t index, uint16_t id, const uint8_t token[static REGISTRAR_TOKEN_OCTETS],
+                           struct buffer *datagram)
+{
+    char query[QUERY_MAX];
+    const struct registrar_name *name = names_registrar(index);
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(names_registrar(i)->query, name->query) == 0)
+            return false;
+    snprintf(query, sizeof query, "rt=%s", name->query);
+    struct coap_message request = {.type = CM_NON,
+                                   .code = CM_GET,
+                                   .id = id,
+                                   .token_len = REGISTRAR_TOKEN_OCTETS,
+                                   .uri_path = {BYTES_LITERAL(".well-known"), BYTES_LITERAL("core")},
+                                   .uri_path_count = 2,
+                                   .uri_query = {bytes_from_string(query)},
+                                   .uri_query_count = 1};
+    memcpy(request.token, token, REGISTRAR_TOKEN_OCTETS);
+    return coap_message_write(&request, datagram) == STATUS_OK;
+}
+
+enum status registrar_offer_read(struct bytes datagram, const uint8_t token[static REGISTRAR_TOKEN_OCTETS],
+                                 unsigned interface, enum proxy_mode wanted, struct registrar_offer *best)
+{
+    struct coap_message message;
+    if (coap_message_parse(datagram, &message) != STATUS_OK)
+        return STATUS_MALFORMED;
+    if (!is_answer(&message, token))
+        return STATUS_MISMATCH;
+    struct bytes rest = message.payload;
+    struct link_read link;
+    enum status status;
+    while ((status = link_reader_next(&rest, &link)) == STATUS_OK)
+        consider(&link, interface, wanted, best);
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+static bool is_answer(const struct coap_message *message, const uint8_t *token)
+{
+    return message->code == CM_CONTENT && message->token_len == REGISTRAR_TOKEN_OCTETS &&
+           memcmp(message->token, token, REGISTRAR_TOKEN_OCTETS) == 0 && message->content_format.present &&
+           message->content_format.value == LINK_FORMAT;
+}
+
+static void consider(const struct link_read *link, unsigned interface, enum proxy_mode wanted,
+                     struct registrar_offer *best)
+{
+    size_t count = best->present ? best->rank : names_registrar_count();
+    for (size_t rank = 0; rank < count; rank++) {
+        const struct registrar_name *name = names_registrar(rank);
+        struct endpoint registrar;
+        if (wanted != MODE_AUTO && wanted != name->mode)
+            continue;
+        if (!link_reader_has_type(link, name->query) ||
+            link_reader_endpoint(link, name->scheme, &registrar) != STATUS_OK ||
+            !is_reachable(&registrar, interface))
+            continue;
+        *best = (struct registrar_offer){true, rank, name->mode, registrar};
+        return;
+    }
+}
+
+/* A link-local address means the link that it was told on. */
+static bool is_reachable(struct endpoint *registrar, unsigned interface)
+{
+    if (registrar->address.any.sa_family == AF_INET)
+        return !IN_MULTICAST(ntohl(registrar->address.v4.sin_addr.s_addr)) &&
+               registrar->address.v4.sin_addr.s_addr != INADDR_ANY;
+    struct sockaddr_in6 *v6 = &registrar->address.v6;
+    if (IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr))
+        v6->sin6_scope_id = interface;
+    return !IN6_IS_ADDR_MULTICAST(&v6->sin6_addr) && !IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr) &&
+           !IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}

@@ -1,0 +1,19 @@
+/* Looks for a registrar by multicast, again and again until there is one, and now and then afterwards
+ * (JPD-6). */
+#ifndef ESTUARY_JOINPROXY_REGISTRAR_SEARCH_H
+#define ESTUARY_JOINPROXY_REGISTRAR_SEARCH_H
+
+#include "joinproxy/registrar_offer.h"
+#include "joinproxy/services.h"
+
+struct registrar_search;
+
+/* Starts at once. found is told of the first registrar, and of each later one that is another; a search that
+ * finds none changes nothing. Borrows services. Gives. NULL: errors has a line. */
+struct registrar_search *registrar_search_create(const struct services *services,
+                                                 void (*found)(void *user,
+                                                               const struct registrar_offer *offer),
+                                                 void *user, struct buffer *errors);
+void registrar_search_free(struct registrar_search *search);
+
+#endif

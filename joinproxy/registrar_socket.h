@@ -1,0 +1,17 @@
+/* A socket that is connected to the registrar: hears nobody else (JP-9, JPY-4). */
+#ifndef ESTUARY_JOINPROXY_REGISTRAR_SOCKET_H
+#define ESTUARY_JOINPROXY_REGISTRAR_SOCKET_H
+
+#include "joinproxy/icmp_error.h"
+
+/* Opens one on this port of ours, 0 for one that the kernel chooses and nobody else has (JP-5). STATUS_SYSTEM
+ * with errno. */
+enum status registrar_socket_open(const struct endpoint *registrar, uint16_t port, int *fd);
+
+void registrar_socket_send(int fd, struct bytes payload);
+
+/* Reads one report of an error about what was sent, and the payload that met it, into room. False: there is
+ * none. error->type is 0 for one that no pledge should hear of. */
+bool registrar_socket_error(int fd, struct icmp_error *error, struct buffer *payload);
+
+#endif

@@ -1,0 +1,526 @@
+"""est-join-proxy in real topologies (rows JP-1 to JP-12, JPD-1, JPD-2, JPD-6)."""
+
+import os
+import re
+import threading
+import time
+
+import pytest
+from cryptography import x509
+
+import coap
+import programs
+from coap_peer import CoapPeer
+from enrolment import certificates, enrol, get, is_for, make_csr
+from join_proxy import LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, JoinProxy, Net, Pledge, index_in, udp
+from dtls import DtlsClient
+
+
+@pytest.fixture
+def net():
+    made = Net()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def start_proxy(net, tmp_path):
+    started = []
+
+    def start(changes=None, **more):
+        started.append(JoinProxy(net, tmp_path, changes, **more))
+        return started[-1]
+
+    yield start
+    try:
+        for proxy in started:
+            if proxy.program.process.poll() is None:
+                proxy.stop()
+    finally:
+        for proxy in started:
+            if not proxy.program.process.stderr.closed:
+                proxy.program.kill()
+
+
+@pytest.fixture
+def pledge():
+    """pledge(host, link, port, …) opens a socket of a pledge."""
+    opened = []
+
+    def open_one(*arguments, **more):
+        opened.append(Pledge(*arguments, **more))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+class Echo:
+    """In the registrar's place: answers each datagram with itself, and keeps who sent what."""
+
+    def __init__(self, net, address=REGISTRAR, port=5684, answer=lambda payload: payload):
+        self.udp, self.seen, self.answer = udp(net.registrar, address, port), [], answer
+        self.udp.settimeout(0.1)
+        self.running = True
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        while self.running:
+            try:
+                payload, peer = self.udp.recvfrom(65535)
+            except TimeoutError:
+                continue
+            self.seen.append((payload, peer))
+            answer = self.answer(payload)
+            if answer is not None:
+                self.udp.sendto(answer, peer)
+
+    def close(self):
+        self.running = False
+        self.thread.join()
+        self.udp.close()
+
+
+@pytest.fixture
+def echo(net):
+    made = []
+
+    def open_one(**more):
+        made.append(Echo(net, **more))
+        return made[-1]
+
+    yield open_one
+    for each in made:
+        each.close()
+
+
+def start_est(host, pki, folder, changes=None):
+    """est-server and est-registrar on a host: (server, registrar)."""
+    port_file, config = folder / "port", folder / "registrar.json"
+    server = programs.Program(host.command(programs.EST_SERVER, "--pki", pki.folder, "--port-file", port_file, "--log", folder / "log"))
+    programs.await_file(port_file, server)
+    settings = programs.merge(programs.default_settings(pki, f"https://localhost:{port_file.read_text().strip()}"),
+                              programs.merge({"listen": {"coaps": ["[::]:5684"], "discovery": []}}, changes or {}))
+    config.write_text(programs.json.dumps(settings))
+    registrar = programs.Program(host.command(programs.REGISTRAR, "--config", config))
+    registrar.wait_for("ready:")
+    return server, registrar
+
+
+@pytest.fixture
+def est(net, pki, tmp_path):
+    server, registrar = start_est(net.registrar, pki, tmp_path)
+    yield registrar
+    try:
+        registrar.stop()
+    finally:
+        server.stop()
+
+
+def est_device(host, pki, *arguments, name="behind"):
+    certificate, key = pki.device(name)
+    return host.command(programs.EST_DEVICE, "--json", "--certificate", certificate, "--key", key, "--trust", pki / "est-ca.pem", *arguments)
+
+
+# --- relaying (JP-1, JP-4, JP-5, JP-6)
+
+
+def test_payloads_are_relayed_octet_by_octet(net, start_proxy, pledge, echo):
+    """JP-1: whatever they are, the empty one and the longest that fits the link included."""
+    server, proxy = echo(), start_proxy()
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    for size in (0, 1, 13, 64, 512, 1200, 1452):
+        payload = os.urandom(size)
+        assert one.exchange(payload) == payload
+    assert [len(payload) for payload, _ in server.seen] == [0, 1, 13, 64, 512, 1200, 1452]
+
+
+def test_each_pledge_endpoint_has_a_port_of_its_own(net, start_proxy, pledge, echo):
+    """JP-4, JP-5: two pledges with the same address and port on two links, and a second port of one; answers come from where was asked."""
+    server, proxy = echo(), start_proxy()
+    for host, link in zip(net.pledges, LINKS):
+        net.add(host, "fe80::d/64", link)
+    sockets = [pledge(host, link, proxy.port, "fe80::d", 40000) for host, link in zip(net.pledges, LINKS)]
+    sockets.append(pledge(net.pledges[0], "mesh0", proxy.port, "fe80::d", 40001))
+    for number, each in enumerate(sockets):
+        each.send(b"%d" % number)
+        payload, peer = each.receive()
+        assert payload == b"%d" % number and peer[:2] == (PROXY_LOCAL, proxy.port)
+    assert len({peer for _, peer in server.seen}) == 3
+    assert {peer[0] for _, peer in server.seen} == {PROXY_BACKBONE}
+    assert sockets[0].exchange(b"again") == b"again"
+    assert server.seen[-1][1] == server.seen[0][1]
+    assert proxy.counters()["mappings"] == 3
+
+
+def test_only_the_registrar_is_heard(net, start_proxy, pledge, echo):
+    """JP-5, JP-9: a stranger on the backbone who knows the port, and the registrar's own host from another port."""
+    server, proxy = echo(), start_proxy()
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    assert one.exchange(b"hello") == b"hello"
+    there = server.seen[0][1]
+    net.add(net.registrar, "2001:db8::bad/64", "backbone")
+    for address in (REGISTRAR, "2001:db8::bad"):
+        stranger = udp(net.registrar, address, 0)
+        stranger.sendto(b"forged", there)
+        stranger.close()
+    stranger = udp(net.registrar, REGISTRAR)
+    stranger.sendto(b"to a port without a mapping", (PROXY_BACKBONE, 40001))
+    stranger.close()
+    assert one.receive(0.5) is None
+    assert one.exchange(b"still there") == b"still there"
+
+
+def test_mappings_expire(net, start_proxy, pledge, echo):
+    """JP-6: after the idle time, which traffic of either direction prolongs; then the pledge gets a new port."""
+    server, proxy = echo(), start_proxy({"stateful": {"idle_s": 1}})
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    one.exchange(b"first")
+    there = server.seen[0][1]
+    for _ in range(4):  # 2 s in all, of the registrar's datagrams alone
+        time.sleep(0.5)
+        server.udp.sendto(b"from the registrar", there)
+        assert one.receive()[0] == b"from the registrar"
+    assert proxy.counters()["mappings"] == 1
+    deadline = time.monotonic() + 10
+    while proxy.counters()["mappings"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert proxy.counters()["mappings_expired"] == 1
+    server.udp.sendto(b"too late", there)
+    assert one.receive(0.5) is None
+    assert one.exchange(b"second") == b"second"
+    assert server.seen[-1][1] != there
+
+
+# --- limits (JP-7, JP-10), strangers (JP-9), errors (JP-8)
+
+
+def test_limits_of_mappings(net, start_proxy, pledge, echo):
+    """JP-7: the third port of one address and the eleventh of an interface are refused with "administratively prohibited"; another link is
+    not affected."""
+    server, proxy = echo(), start_proxy()
+    for number in range(1, 7):
+        net.add(net.pledges[0], f"fe80::d{number}/64", "mesh0")
+    refused = 0
+    for number in range(1, 7):
+        for port in (1, 2):
+            one = pledge(net.pledges[0], "mesh0", proxy.port, f"fe80::d{number}", 40000 + port)
+            one.udp.connect(one.peer)
+            one.udp.send(b"let me in")
+            if number <= 5:
+                assert one.udp.recv(100) == b"let me in"
+                continue
+            with pytest.raises(PermissionError):  # ICMPv6 type 1 code 1 is EACCES
+                one.udp.recv(100)
+            refused += 1
+    third = pledge(net.pledges[1], "mesh1", proxy.port, None, 40000)
+    assert third.exchange(b"other link") == b"other link"
+    counters = proxy.counters()
+    assert refused == 2 and counters["mappings_refused"] == 2 and counters["icmp_refusals"] == 2
+    assert len(server.seen) == 11
+
+
+def test_limit_of_one_pledge(net, start_proxy, pledge, echo):
+    """JP-7: two ports of one address."""
+    echo()
+    proxy = start_proxy()
+    answers = [pledge(net.pledges[0], "mesh0", proxy.port).exchange(b"x", 0.5) for _ in range(3)]
+    assert answers == [b"x", b"x", None]
+
+
+def test_refusal_without_permission_is_silent(net, start_proxy, pledge, echo, tmp_path):
+    """JP-7: without CAP_NET_RAW there is no ICMP, and the log says so once."""
+    echo()
+    settings = JoinProxy(net, tmp_path, {"stateful": {"max_per_pledge": 1}})
+    settings.stop()
+    bare = programs.Program(net.proxy.command("setpriv", "--bounding-set", "-all", "--inh-caps", "-all",
+                                              settings.program.process.args[4], "--config", settings.config))
+    try:
+        bare.wait_for("ready:")
+        bare.wait_for("not told of errors")
+        assert pledge(net.pledges[0], "mesh0", 5685).exchange(b"one") == b"one"
+        second = pledge(net.pledges[0], "mesh0", 5685)
+        second.udp.connect(second.peer)
+        second.udp.send(b"two")
+        second.udp.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            second.udp.recv(100)
+    finally:
+        bare.stop()
+
+
+def test_rate_limits(net, start_proxy, pledge, echo):
+    """JP-10: a flood from one pledge is cut to its share, in packets and in octets, while another on the same link passes."""
+    server, proxy = echo(answer=lambda payload: payload if payload == b"honest" else None), start_proxy(
+        {"limits": {"pledge_packets_per_s": 20, "interface_octets_per_s": 10000}})
+    for address in ("fe80::bad/64", "fe80::900d/64", "fe80::b1c/64"):
+        net.add(net.pledges[0], address, "mesh0")
+    flood = pledge(net.pledges[0], "mesh0", proxy.port, "fe80::bad")
+    began = time.monotonic()
+    for _ in range(500):
+        flood.send(b"flood")
+    honest = pledge(net.pledges[0], "mesh0", proxy.port, "fe80::900d")
+    assert honest.exchange(b"honest") == b"honest"
+    most = 20 * (time.monotonic() - began + 1) + 1
+    assert 20 <= sum(payload == b"flood" for payload, _ in server.seen) <= most
+    assert proxy.counters()["rate_limited"] >= 500 - most
+    time.sleep(1)
+    big = pledge(net.pledges[0], "mesh0", proxy.port, "fe80::b1c")
+    for _ in range(15):
+        big.send(bytes(1000))
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline and sum(len(payload) == 1000 for payload, _ in server.seen) < 10:
+        time.sleep(0.01)
+    assert 8 <= sum(len(payload) == 1000 for payload, _ in server.seen) <= 12
+
+
+def test_strangers_are_dropped(net, start_proxy, pledge, echo):
+    """JP-9: a pledge with a routable address, and one that is not on a pledge interface; with the laboratory's switch the first may."""
+    server, proxy = echo(), start_proxy({"pledge": {"interfaces": ["mesh0"]}})
+    net.add(net.pledges[0], "2001:db8:1::2/64", "mesh0")
+    net.add(net.proxy, "2001:db8:1::1/64", "mesh0")
+    routable = pledge(net.pledges[0], "mesh0", proxy.port, "2001:db8:1::2", to="2001:db8:1::1")
+    elsewhere = pledge(net.pledges[1], "mesh1", proxy.port)
+    backbone = udp(net.registrar)
+    assert routable.exchange(b"routable", 0.5) is None
+    assert elsewhere.exchange(b"elsewhere", 0.5) is None
+    backbone.sendto(b"from behind", (PROXY_BACKBONE, proxy.port))
+    backbone.close()
+    assert pledge(net.pledges[0], "mesh0", proxy.port).exchange(b"pledge") == b"pledge"
+    assert proxy.counters()["strangers"] == 3 and [payload for payload, _ in server.seen] == [b"pledge"]
+    proxy.stop()
+    proxy = start_proxy({"pledge": {"interfaces": ["mesh0"], "any_source": True}})
+    assert routable.exchange(b"routable") == b"routable"
+
+
+@pytest.mark.parametrize("registrar", [REGISTRAR, "192.0.2.1"])
+def test_errors_from_upstream_reach_the_pledge(net, start_proxy, pledge, registrar):
+    """JP-8: nothing listens at the registrar; the pledge hears "port unreachable", over IPv4 upstream as well."""
+    net.registrar.run("ip", "address", "add", "192.0.2.1/24", "dev", "backbone")
+    net.proxy.run("ip", "address", "add", "192.0.2.2/24", "dev", "backbone")
+    there = f"[{registrar}]:5684" if ":" in registrar else f"{registrar}:5684"
+    proxy = start_proxy({"registrars": [there]})
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    one.udp.connect(one.peer)
+    one.udp.send(b"anybody?")
+    with pytest.raises(ConnectionRefusedError):  # ICMPv6 type 1 code 4
+        one.udp.recv(100)
+    assert proxy.counters()["icmp_passed_on"] == 1
+
+
+def test_several_registrars(net, start_proxy, pledge, echo):
+    """JP-11: one join-port each."""
+    first, second = echo(port=5684, answer=lambda p: b"first " + p), echo(port=5784, answer=lambda p: b"second " + p)
+    start_proxy({"registrars": [f"[{REGISTRAR}]:5684", f"[{REGISTRAR}]:5784"], "pledge": {"join_port": 6000}})
+    assert pledge(net.pledges[0], "mesh0", 6000).exchange(b"x") == b"first x"
+    assert pledge(net.pledges[0], "mesh0", 6001).exchange(b"y") == b"second y"
+    assert len(first.seen) == len(second.seen) == 1
+
+
+def test_transparent(net, start_proxy, pledge, echo):
+    """JP-3: the pledge addresses the registrar itself, from its link-local address, and the registrar's address answers."""
+    server = echo()
+    route_to_here(net)
+    start_proxy({"pledge": {"transparent": True}})
+    net.pledges[0].run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", "mesh0")
+    one = pledge(net.pledges[0], "mesh0", 5684, to=REGISTRAR)
+    one.send(b"straight to you")
+    payload, peer = one.receive()
+    assert payload == b"straight to you" and peer[:2] == (REGISTRAR, 5684)
+    assert server.seen[0][1][0] == PROXY_BACKBONE
+
+
+def route_to_here(net):
+    """What transparent mode takes: packets of pledges to the registrar are delivered to the proxy."""
+    for link in LINKS:
+        net.proxy.run("ip", "-6", "rule", "add", "iif", link, "to", REGISTRAR, "lookup", "100")
+    net.proxy.run("ip", "-6", "route", "add", "local", f"{REGISTRAR}/128", "dev", "lo", "table", "100")
+
+
+# --- enrolment through the stateful mode
+
+
+def test_est_device_enrols(net, start_proxy, est, pki):
+    """Two pledges at once, each behind its own link; the registrar sees the join proxy with a port for each."""
+    proxy = start_proxy()
+    results = [None, None]
+
+    def run(number):
+        command = est_device(net.pledges[number], pki, "--server", f"[{PROXY_LOCAL}%{LINKS[number]}]:{proxy.port}", "crts", "sen", "sren",
+                             name=f"behind{number}")
+        results[number] = programs.run(command, check=False)
+
+    for number in range(2):
+        pki.device(f"behind{number}")
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
+    assert proxy.counters()["mappings_created"] == 4  # re-enrolment takes an association with the new certificate
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_stock_client_enrols(net, start_proxy, est, pki, tmp_path, transparent):
+    """coap-client-openssl, by the join-port and by the registrar's own address."""
+    host, link = net.pledges[0], "mesh0"
+    proxy = start_proxy({"pledge": {"transparent": transparent}})
+    if transparent:
+        route_to_here(net)
+        host.run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", link)
+    authority = f"[{REGISTRAR}]:5684" if transparent else f"[{PROXY_LOCAL}%{link}]:{proxy.port}"
+    certificate, key = pki.device("stock", None, "--ca", "manufacturer-ca")
+    csr, out = make_csr(pki, "stock"), tmp_path / "out"
+    (tmp_path / "csr").write_bytes(csr)
+    command = host.command(programs.coap_client("openssl"), "-m", "post", "-B", "20", "-b", "256", "-o", out, "-c", certificate, "-j", key,
+                           "-C", pki / "est-ca.pem", "-t", "286", "-A", "287", "-f", tmp_path / "csr", f"coaps://{authority}/est/sen")
+    result = programs.run(command)
+    assert out.exists(), result.stdout.decode() + result.stderr.decode()
+    assert is_for(x509.load_der_x509_certificate(out.read_bytes()), csr)
+
+
+def test_enrolment_with_loss_on_the_first_hop(net, start_proxy, est, pki):
+    """Every tenth datagram of each direction is lost between pledge and proxy; it takes longer, and works."""
+    proxy = start_proxy()
+    net.proxy.run("nft", "add table ip6 loss; add chain ip6 loss in { type filter hook prerouting priority -300; };"
+                  "add chain ip6 loss out { type filter hook output priority 0; };"
+                  "add rule ip6 loss in iifname mesh0 meta l4proto udp numgen inc mod 10 == 3 counter drop;"
+                  "add rule ip6 loss out oifname mesh0 meta l4proto udp numgen inc mod 10 == 6 counter drop")
+    for _ in range(2):
+        result = programs.run(est_device(net.pledges[0], pki, "--server", f"[{PROXY_LOCAL}%mesh0]:{proxy.port}", "crts", "sen"), check=False,
+                              timeout=120)
+        assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
+    lost = [int(n) for n in re.findall(r"packets (\d+)", net.proxy.run("nft", "list", "table", "ip6", "loss").stdout.decode())]
+    assert len(lost) == 2 and all(lost), lost
+
+
+def test_a_wait_longer_than_the_mapping(net, start_proxy, est, pki):
+    """JP-12: after the mapping expired the old association is dead, and a new handshake is what it takes."""
+    proxy = start_proxy({"stateful": {"idle_s": 1}})
+    certificate, key = pki.device("behind")
+    one = udp(net.pledges[0])
+    server = (PROXY_LOCAL, proxy.port, 0, index_in(net.pledges[0], "mesh0"))
+    client = DtlsClient(server, certificate=certificate, key=key, trust=pki / "est-ca.pem", udp=one)
+    peer = CoapPeer(client.handshake())
+    assert certificates(get(peer)[1])
+    deadline = time.monotonic() + 10
+    while proxy.counters()["mappings"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert get(peer, timeout=3)[0] is None
+    client.abandon()
+    client = DtlsClient(server, certificate=certificate, key=key, trust=pki / "est-ca.pem", udp=one)
+    peer = CoapPeer(client.handshake())
+    csr = make_csr(pki, "behind")
+    assert is_for(certificates(enrol(peer, csr)[1])[0], csr)
+    client.close()
+    one.close()
+
+
+# --- discovery
+
+
+def ask(host, link, queries, to="ff02::fd", timeout=3, type=coap.NON, path=(".well-known", "core")):
+    """The payload that answers a query for links, from the proxy's host; None for silence."""
+    one = udp(host)
+    options = [(coap.URI_PATH, part.encode()) for part in path] + [(coap.URI_QUERY, query.encode()) for query in queries]
+    request = coap.Message(type, coap.GET, 77, b"tok", options)
+    one.sendto(request.encode(), (to, 5683, 0, index_in(host, link)))
+    one.settimeout(timeout)
+    try:
+        answer, peer = one.recvfrom(65535)
+    except TimeoutError:
+        return None
+    finally:
+        one.close()
+    message = coap.decode(answer)
+    assert message.token == b"tok" and peer[0].startswith("fe80::")
+    return message, peer[0].split("%")[0]
+
+
+def test_pledges_find_the_proxy(net, start_proxy):
+    """JPD-1, JPD-2: by multicast, NON, from a link-local address, CF 40; the names of older drafts too."""
+    start_proxy({"registrars": [f"[{REGISTRAR}]:5684", f"[{REGISTRAR}]:5784"], "pledge": {"join_port": 6000}})
+    message, address = ask(net.pledges[0], "mesh0", ["brski-jp=*"])
+    assert message.type == coap.NON and message.status == "2.05" and message.number(coap.CONTENT_FORMAT) == 40
+    assert message.payload == b"<>;brski-jp=6000,<>;brski-jp=6001"
+    message, address = ask(net.pledges[1], "mesh1", ["rt=brski.jp"])
+    assert message.payload.decode() == f"<coaps://[{address}]:6000>;rt=brski.jp,<coaps://[{address}]:6001>;rt=brski.jp"
+    message, address = ask(net.pledges[1], "mesh1", ["rt=brski-proxy"])
+    assert message.payload.decode().split(",")[0] == f'<coaps://[{address}]:6000>;rt="brski-proxy"'
+    message, _ = ask(net.pledges[1], "mesh1", ["brski-jp=6001"])
+    assert message.payload == b"<>;brski-jp=6001"
+    # asked directly, in a confirmable message
+    message, _ = ask(net.pledges[0], "mesh0", ["brski-jp=*"], to=PROXY_LOCAL, type=coap.CON)
+    assert message.type == coap.ACK and message.payload.startswith(b"<>;brski-jp=6000")
+    # the group hears no errors, and nothing where nothing matches
+    assert ask(net.pledges[0], "mesh0", ["rt=nosuch"], timeout=1.5) is None
+    assert ask(net.pledges[0], "mesh0", [], path=("nosuch",), timeout=1.5) is None
+    message, _ = ask(net.pledges[0], "mesh0", [], path=("nosuch",), to=PROXY_LOCAL, type=coap.CON)
+    assert message.status == "4.04"
+
+
+def test_legacy_names_are_a_knob(net, start_proxy):
+    """JPD-2."""
+    start_proxy({"discovery": {"legacy_names": False}})
+    assert ask(net.pledges[0], "mesh0", ["rt=brski.jp"], timeout=1.5) is None
+    assert ask(net.pledges[0], "mesh0", ["brski-jp=*"])[0].payload == b"<>;brski-jp=5685"
+
+
+def test_the_proxy_finds_the_registrar(net, start_proxy, pki, tmp_path):
+    """JPD-6, JP-2: the proxy starts first and does not operate; then a registrar with EST alone appears (rt=ace.est*), and a pledge enrols."""
+    proxy = start_proxy({"mode": "auto", "registrars": [], "discovery": {"registrar_interfaces": ["backbone"], "retry_s": 1, "retry_max_s": 2}})
+    proxy.program.wait_for("no registrar found")
+    assert ask(net.pledges[0], "mesh0", ["brski-jp=*"], timeout=1.5) is None
+    server, registrar = start_est(net.registrar, pki, tmp_path, {"listen": {"discovery": ["[::]:5683"], "multicast_interfaces": ["backbone"]}})
+    try:
+        proxy.program.wait_for(r"stateful, to \[2001:db8::1\]:5684", timeout=40)
+        assert ask(net.pledges[0], "mesh0", ["brski-jp=*"])[0].payload == b"<>;brski-jp=5685"
+        result = programs.run(est_device(net.pledges[0], pki, "--server", f"[{PROXY_LOCAL}%mesh0]:5685", "crts", "sen"), check=False)
+        assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
+        registrar.stop()
+    finally:
+        server.stop()
+        if not registrar.process.stderr.closed:
+            registrar.kill()
+
+
+# --- the program
+
+
+def test_two_do_not_share_a_port(net, start_proxy, tmp_path):
+    """A second one fails, and names the setting and the cure."""
+    start_proxy()
+    second = JoinProxy(net, tmp_path, {"discovery": {"answer": False}}, wait=False)
+    second.program.process.wait(20)
+    second.program.stop(expect=1)
+    assert 'pledge.join_port: "[::]:5685" cannot be opened: Address already in use; use another port' in second.program.text()
+
+
+def test_an_interface_that_comes_and_goes(net, start_proxy, pledge, echo):
+    """An interface that appears later, and one that is made anew with another number, are used within seconds."""
+    echo()
+    proxy = start_proxy({"pledge": {"interfaces": ["mesh0", "mesh9"]}})
+    assert 'pledge.interfaces[1]: "mesh9" does not exist' in proxy.program.text()
+    from namespaces import join
+    join(net.proxy, net.pledges[1], "mesh9")
+    net.add(net.proxy, f"{PROXY_LOCAL}/64", "mesh9")
+    proxy.program.wait_for("interfaces with pledges have changed")
+    assert pledge(net.pledges[1], "mesh9", proxy.port).exchange(b"new") == b"new"
+    assert ask(net.pledges[1], "mesh9", ["brski-jp=*"]) is not None
+
+
+def test_check_config(net, tmp_path):
+    config = tmp_path / "c.json"
+    from join_proxy import PROXY
+    config.write_text('{"pledge": {"interfaces": ["nosuch0"]}, "registrars": ["[2001:db8::1]:0", "[ff02::1]:1"], "mode": "stateles"}')
+    result = programs.run([PROXY, "--config", config, "--check-config"], check=False)
+    text = result.stderr.decode()
+    assert result.returncode == 1 and text.count("is not the address of one host and a port") == 2 and '"stateless"' in text
+    config.write_text('{"pledge": {"interfaces": ["nosuch0"]}, "registrars": ["[2001:db8::1]:5684"]}')
+    result = programs.run([PROXY, "--config", config, "--check-config"])
+    assert result.stdout.decode() == f"{config} is good\n" and '"nosuch0" does not exist' in result.stderr.decode()
+    assert programs.run([PROXY, "--nosuch"], check=False).returncode == 2
