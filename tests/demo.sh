@@ -6,23 +6,32 @@
 #                                          client needs in DIR: device.crt device.key trust.pem request.der registrar.json env
 #   tests/demo.sh --serve DIR --coaps-port N
 set -euo pipefail
+# A script's background job ignores SIGINT, and bash cannot change that for itself: begin again with SIGINT as it should be.
+(( 0x$(sed -n 's/^SigIgn:\t*//p' /proc/$$/status) & 2 )) && exec env --default-signal=INT "$0" "$@"
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build/demo
+
+fail() { echo "tests/demo.sh: $*" >&2; exit "${status:-1}"; }
+usage() { status=2 fail "$1; usage: tests/demo.sh [--serve DIR [--coaps-port N]]"; }
 
 serve='' coaps_port=0
 while [ $# -gt 0 ]; do
     case $1 in
-    --serve) serve=${2:?--serve needs a folder} && shift ;;
-    --coaps-port) coaps_port=${2:?--coaps-port needs a number} && shift ;;
-    *) echo "usage: $0 [--serve DIR [--coaps-port N]]" >&2 && exit 2 ;;
+    --serve) serve=${2-} && [ -n "$serve" ] || usage "--serve needs a folder" ;;
+    --coaps-port) coaps_port=${2-} && [[ $coaps_port =~ ^[0-9]{1,5}$ ]] || usage "--coaps-port needs a number" ;;
+    *) usage "$1 is not understood" ;;
     esac
-    shift
+    shift 2
 done
+[ -n "$serve" ] || [ "$coaps_port" = 0 ] || usage "--coaps-port goes with --serve"
 
 main() {
-    prepare
+    choose_folder
     trap stop EXIT
-    trap 'exit 130' INT TERM
+    trap 'interrupted 130' INT
+    trap 'interrupted 143' TERM HUP
+    build
+    make_certificates
     start_est_server
     start_registrar
     if [ -n "$serve" ]; then
@@ -36,20 +45,34 @@ main() {
 
 # ---- building and starting -------------------------------------------------------------------------------------------
 
-title() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; else bold='' plain=''; fi
+title() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 
-prepare() {
-    title "Building"
-    "$root/tests/install_packages" run build demo
-    cmake -S "$root" -B "$build" -G Ninja -DESTUARY_TESTS=OFF >/dev/null
-    ninja -C "$build" est-registrar est-server est-device | tail -n 1
-    PATH=$build/registrar:$build/tests/est_server:$build/tests/device:$PATH
-
-    if [ -n "$serve" ]; then
-        mkdir -p "$serve" && dir=$(cd "$serve" && pwd)
-    else
+# The lock is held by whatever runs in the folder, until the last of it is gone.
+choose_folder() {
+    if [ -z "$serve" ]; then
         dir=$(mktemp -d)
+        return
     fi
+    mkdir -p "$serve" && [ -w "$serve" ] && dir=$(cd "$serve" && pwd) || fail "$serve is not a folder that can be written to; name another"
+    exec 9>"$dir/.lock"
+    flock --nonblock 9 || fail "$dir is being served already; name another folder, or interrupt what serves it"
+    rm -f "$dir"/{env,est-server.log,est-server.out,registrar.log} # of a service before: nobody shall read an old port
+}
+
+build() {
+    title "Installing what is missing, and building (a minute or two the first time)"
+    "$root/tests/install_packages" run build demo
+    mkdir -p "$build"
+    exec 8>"$build/.lock"
+    flock 8 # another demonstration may be building
+    cmake -S "$root" -B "$build" -G Ninja -DESTUARY_TESTS=OFF >/dev/null
+    ninja -C "$build" --quiet est-registrar est-server est-device | grep -v "no work to do" || [ "${PIPESTATUS[0]}" = 0 ]
+    exec 8>&-
+    PATH=$build/registrar:$build/tests/est_server:$build/tests/device:$PATH
+}
+
+make_certificates() {
     title "Making keys and certificates: a manufacturer's CA with a device, the EST server's CA, the registrar"
     "$root/tests/pki/make_pki" "$dir/pki"
     "$root/tests/pki/make_device" "$dir/pki" device 4711 --ca manufacturer-ca
@@ -59,27 +82,35 @@ prepare() {
 programs=()
 
 stop() {
-    trap - EXIT INT TERM
+    trap - EXIT INT TERM HUP
     for pid in "${programs[@]}"; do
         kill "$pid" 2>/dev/null && wait "$pid" || true
     done
-    [ -n "$serve" ] || rm -rf "$dir"
+    if [ -n "$serve" ]; then rm -f "$dir/env"; else rm -rf "$dir"; fi
 }
 
-# wait_for FILE PATTERN PID: until the program has written a line that matches
-wait_for() {
-    local tries=0
-    until grep -qE "$2" "$1" 2>/dev/null; do
-        kill -0 "$3" 2>/dev/null || { cat "$1" >&2; exit 1; }
-        [ $((tries += 1)) -lt 200 ] || { echo "no answer from $1" >&2; exit 1; }
+# An interrupt is how serving ends; of a demonstration it is a failure.
+interrupted() {
+    [ -z "$serve" ] || exit 0
+    exit "$1"
+}
+
+# start OUTPUT PATTERN COMMAND...: runs it in the background until this script ends, and waits for a line that matches
+start() {
+    local output=$1 pattern=$2 tries=0 pid
+    shift 2
+    setpriv --pdeathsig TERM "$@" >"$output" 2>&1 &
+    pid=$!
+    programs+=("$pid")
+    until grep -qE "$pattern" "$output" 2>/dev/null; do
+        kill -0 "$pid" 2>/dev/null || { cat "$output" >&2; fail "$1 did not start; it says why above"; }
+        [ $((tries += 1)) -lt 400 ] || { cat "$output" >&2; fail "$1 is not ready after 20 s"; }
         sleep 0.05
     done
 }
 
 start_est_server() {
-    est-server --pki "$dir/pki" --log "$dir/est-server.log" >"$dir/est-server.out" &
-    programs+=($!)
-    wait_for "$dir/est-server.out" '^listening' $!
+    start "$dir/est-server.out" '^listening' est-server --pki "$dir/pki" --log "$dir/est-server.log"
     est=$(sed -n 's/^listening https:\/\/127.0.0.1/https:\/\/localhost/p' "$dir/est-server.out")
 }
 
@@ -93,9 +124,7 @@ start_registrar() {
                 "certificate": "pki/ra.pem", "private_key": "pki/ra.key" }
 }
 CONFIGURATION
-    est-registrar --config "$dir/registrar.json" 2>"$dir/registrar.log" &
-    programs+=($!)
-    wait_for "$dir/registrar.log" 'ready:' $!
+    start "$dir/registrar.log" 'ready:' est-registrar --config "$dir/registrar.json"
     coaps=$(sed -n 's/.*listening coaps:\/\///p' "$dir/registrar.log" | head -n 1)
     coap=$(sed -n 's/.*listening coap:\/\///p' "$dir/registrar.log" | head -n 1)
     title "Running: est-server at $est, est-registrar at coaps://$coaps (discovery also at coap://$coap)"
@@ -105,32 +134,34 @@ serve_until_interrupted() {
     cp "$dir/pki/device.crt" "$dir/pki/device.key" "$dir/"
     cp "$dir/pki/est-ca.pem" "$dir/trust.pem"
     "$root/tests/pki/make_csr" "$dir/device.key" "$dir/request.der" /O=Example/CN=device/serialNumber=4711
-    printf 'COAPS=%s\nCOAP=%s\nEST=%s\n' "$coaps" "$coap" "$est" >"$dir/env"
+    printf 'COAPS=%s\nCOAP=%s\nEST=%s\n' "$coaps" "$coap" "$est" >"$dir/.env"
+    mv "$dir/.env" "$dir/env" # the last file, and whole: who waits for it can begin
     title "Everything another client needs is in $dir; interrupt to stop"
     cat "$dir/env"
-    wait -n "${programs[@]}" # a program that ends by itself ends the service
-    echo "a program ended; see $dir/registrar.log and $dir/est-server.log" >&2
-    exit 1
+    wait -n "${programs[@]}" || true # a program that ends by itself ends the service
+    fail "a program ended by itself; see $dir/registrar.log and $dir/est-server.log"
 }
 
 # ---- the steps -------------------------------------------------------------------------------------------------------
 
 # step TEXT COMMAND...: runs the device's side, indented, and then shows what the EST server saw of it
 step() {
-    local text=$1 before
+    local text=$1 before seen
     shift
     title "$text"
     before=$(wc -l <"$dir/est-server.log")
     "$@" | sed 's/^/   /'
-    tail -n +$((before + 1)) "$dir/est-server.log" | upstream_lines
+    seen=$(tail -n +$((before + 1)) "$dir/est-server.log" | upstream_lines)
+    echo "${seen:-   (the registrar answered by itself)}"
 }
 
-# What the EST server logged, for a person: method, path, HTTP status, who asked, and what it issued.
+# What the EST server logged, for a person: method, path, HTTP status, who asked, and what it issued (which it logs first).
 upstream_lines() {
     sed -nE \
-        -e 's/^[^ ]+ request .*method="([A-Z]+)" path="([^"]*)".*outcome="([^"]*)".*client="([^"]*)".*ra=true.*/   registrar → EST server: \1 \2 → HTTP \3   (RA \4)/p;t' \
-        -e 's/^[^ ]+ request .*method="([A-Z]+)" path="([^"]*)".*outcome="([^"]*)".*/   registrar → EST server: \1 \2 → HTTP \3/p;t' \
-        -e 's/^[^ ]+ issued .*serial="([^"]*)" subject="([^"]*)".*/   EST server: issued serial \1 to \2/p'
+        -e '/^[^ ]+ issued /{s/.*serial="([^"]*)" subject="([^"]*)".*/   EST server: issued serial \1 to \2/;h;d}' \
+        -e 's/^[^ ]+ request .*method="([A-Z]+)" path="([^"]*)".*outcome="([^"]*)".*client="([^"]*)".*ra=true.*/   registrar → EST server: \1 \2 → HTTP \3   (RA \4)/;t show' \
+        -e 's/^[^ ]+ request .*method="([A-Z]+)" path="([^"]*)".*outcome="([^"]*)".*/   registrar → EST server: \1 \2 → HTTP \3/;t show' \
+        -e 'd' -e ':show' -e 'p;x;/./p;s/.*//;x'
 }
 
 device() {
@@ -146,6 +177,7 @@ show_est_device() {
         --out "$dir/ldevid.pem" --key-out "$dir/ldevid.key" sen
     step "est-device re-enrols with the certificate just obtained, and wants the bare certificate (287)" \
         device --certificate "$dir/ldevid.pem" --key "$dir/ldevid.key" --accept 287 --out "$dir/renewed.pem" sren
+    title "The certificate obtained, as openssl sees it"
     show_certificate "$dir/renewed.pem"
 }
 
@@ -154,14 +186,17 @@ show_certificate() {
     openssl verify -CAfile "$dir/pki/est-ca.pem" "$1" | sed 's/.*: /   verified: /'
 }
 
-# Debian's own CoAP client knows nothing of EST: it sends the CSR and writes down what comes back.
+# stock IDENTITY METHOD RESOURCE [OPTION...]: Debian's own CoAP client knows nothing of EST; it sends what it is told and writes
+# down what comes back. Its debug log tells the codes.
 stock() {
-    local identity=$1 method=$2 resource=$3
+    local identity=$1 method=$2 resource=$3 code sent=''
     shift 3
-    coap-client-openssl -c "$identity.crt" -j "$identity.key" -C "$dir/pki/est-ca.pem" -B 20 -o "$dir/answer" -m "$method" "$@" \
+    coap-client-openssl -v 7 -c "$identity.crt" -j "$identity.key" -C "$dir/pki/est-ca.pem" -B 20 -o "$dir/answer" -m "$method" "$@" \
         "coaps://$coaps/$resource" >"$dir/stock.log" 2>&1
-    [ -s "$dir/answer" ] || { cat "$dir/stock.log" >&2; exit 1; }
-    echo "coap-client-openssl → registrar: ${method^^} /$resource → $(wc -c <"$dir/answer") octets"
+    code=$(sed -nE 's/.*process incoming ([0-9.]+) response:.*/\1/p' "$dir/stock.log" | tail -n 1)
+    [[ $code = 2.* && -s $dir/answer ]] || { tail -n 20 "$dir/stock.log" >&2; fail "coap-client-openssl obtained nothing: ${code:-no answer}"; }
+    [ "$method" = get ] || sent=", pkcs10 (286), $(wc -c <"$dir/request.der") octets in blocks of 64"
+    echo "coap-client-openssl → registrar: ${method^^} /$resource$sent → $code, $(wc -c <"$dir/answer") octets"
 }
 
 show_links() {
