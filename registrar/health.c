@@ -16,6 +16,8 @@
 #define HELLO_VERIFY      3  /* RFC 6347 section 4.3.2: HelloVerifyRequest */
 #define RECORD_HEADER     13
 
+static enum status check_listener(const struct endpoint *listener, size_t probes, struct bytes hello,
+                                  struct buffer *report);
 static enum status make_client_hello(struct buffer *hello);
 static void replace_wildcard(struct endpoint *endpoint);
 static enum status probe(const struct endpoint *endpoint, struct bytes hello);
@@ -26,23 +28,36 @@ enum status health_check(const struct settings *settings, struct buffer *report)
     const struct settings_endpoints *coaps = &settings->listen.coaps;
     size_t probes = settings->workers > 1 ? settings->workers * PROBES_PER_WORKER : 1;
     struct buffer hello;
-    char text[ENDPOINT_TEXT_MAX];
 
     buffer_init(&hello, HELLO_OCTETS_MAX);
     enum status status = make_client_hello(&hello);
     if (status != STATUS_OK)
         buffer_printf(report, "no ClientHello could be made: %s\n", status_text(status));
-    for (size_t i = 0; i < coaps->count && status == STATUS_OK; i++) {
-        struct endpoint endpoint = coaps->items[i];
-        replace_wildcard(&endpoint);
-        for (size_t j = 0; j < probes && status == STATUS_OK; j++)
-            status = probe(&endpoint, buffer_view(&hello));
-        if (status != STATUS_OK)
-            buffer_printf(report, "coaps://%s does not answer a ClientHello: %s\n",
-                          endpoint_format(&endpoint, text),
-                          status == STATUS_SYSTEM ? strerror(errno) : status_text(status));
-    }
+    for (size_t i = 0; i < coaps->count && status == STATUS_OK; i++)
+        status = check_listener(&coaps->items[i], probes, buffer_view(&hello), report);
     buffer_free(&hello);
+    return status;
+}
+
+static enum status check_listener(const struct endpoint *listener, size_t probes, struct bytes hello,
+                                  struct buffer *report)
+{
+    struct endpoint endpoint = *listener;
+    enum status status = STATUS_OK;
+    char text[ENDPOINT_TEXT_MAX];
+
+    if (endpoint_port(&endpoint) == 0) {
+        buffer_printf(report, "listen.coaps: \"%s\" is at a new port each time; give it one to ask at\n",
+                      endpoint_format(&endpoint, text));
+        return STATUS_UNSUPPORTED;
+    }
+    replace_wildcard(&endpoint);
+    for (size_t i = 0; i < probes && status == STATUS_OK; i++)
+        status = probe(&endpoint, hello);
+    if (status != STATUS_OK)
+        buffer_printf(report, "coaps://%s does not answer a ClientHello: %s\n",
+                      endpoint_format(&endpoint, text),
+                      status == STATUS_SYSTEM ? strerror(errno) : "it is silent");
     return status;
 }
 

@@ -196,9 +196,11 @@ def test_health(start_registrar, workers, tmp_path):
     os.kill(one.pid, signal.SIGSTOP)
     hung = registrar("--config", one.config, "--health")
     os.kill(one.pid, signal.SIGCONT)
-    assert hung.returncode == 1 and b"127.0.0.1" in hung.stderr
+    assert hung.returncode == 1 and b"127.0.0.1" in hung.stderr and b"silent" in hung.stderr
     one.stop()
     assert registrar("--config", one.config, "--health").returncode == 1
+    anywhere = registrar("--config", start_registrar().config, "--health")
+    assert anywhere.returncode == 1 and b"listen.coaps" in anywhere.stderr
 
 
 def test_no_core_file(start_registrar, tmp_path):
