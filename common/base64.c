@@ -19,13 +19,14 @@ static void take_digit(struct decoder *decoder, int value, struct buffer *octets
 static bool is_white_space(uint8_t c);
 static int digit_value(uint8_t c);
 
+static const char *const line_ends[] = {
+    [BASE64_ONE_LINE] = "",
+    [BASE64_64_LF] = "\n",
+    [BASE64_64_CRLF] = "\r\n",
+};
+
 void base64_encode(struct bytes octets, enum base64_lines lines, struct buffer *text)
 {
-    static const char *const line_ends[] = {
-        [BASE64_ONE_LINE] = "",
-        [BASE64_64_LF] = "\n",
-        [BASE64_64_CRLF] = "\r\n",
-    };
     while (octets.len > 0) {
         struct bytes line = bytes_slice(octets, 0, LINE_OCTETS);
         uint8_t encoded[LINE_COLUMNS + 1];
@@ -34,6 +35,12 @@ void base64_encode(struct bytes octets, enum base64_lines lines, struct buffer *
         buffer_append_string(text, line_ends[lines]);
         octets = bytes_slice(octets, line.len, octets.len);
     }
+}
+
+size_t base64_encoded_length(size_t octets, enum base64_lines lines)
+{
+    size_t line_count = (octets + LINE_OCTETS - 1) / LINE_OCTETS;
+    return (octets + 2) / 3 * 4 + line_count * bytes_from_string(line_ends[lines]).len;
 }
 
 enum status base64_decode(struct bytes text, struct buffer *octets)

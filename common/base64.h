@@ -13,6 +13,9 @@ enum base64_lines {
 /* Appends the padded encoding of octets to text. */
 void base64_encode(struct bytes octets, enum base64_lines lines, struct buffer *text);
 
+/* How long the encoding of so many octets is. */
+size_t base64_encoded_length(size_t octets, enum base64_lines lines);
+
 /* Appends the octets that text stands for. CR, LF, SP and TAB are ignored anywhere (RFC 8951 section 3.1);
  * any other octet outside the alphabet, wrong padding, non-zero trailing bits or anything after the padding
  * is STATUS_MALFORMED, and octets is then unchanged in content and length. */

@@ -11,15 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORKERS_MAX             64
-#define ROOT_OCTETS_MAX         64
-#define ROOT_SEGMENTS_MAX       6     /* COAP_SEGMENTS_MAX less label and operation */
-#define JOIN_PROXY_LIFETIME_MS  30000 /* how long a stateful join proxy keeps an idle mapping (JP-6) */
-#define LIBEST_CONNECTIONS_MAX  4     /* of its five threads; an idle connection holds one for good */
-#define LIBEST_BODY_OCTETS_MAX  8192  /* of a base64 request body; a longer one gets 413 */
-#define BASE64_COLUMNS          64
-#define BASE64_OCTETS_OF_GROUP  3
-#define BASE64_COLUMNS_OF_GROUP 4
+#define WORKERS_MAX            64
+#define ROOT_OCTETS_MAX        64
+#define ROOT_SEGMENTS_MAX      6     /* COAP_SEGMENTS_MAX less label and operation */
+#define JOIN_PROXY_LIFETIME_MS 30000 /* how long a stateful join proxy keeps an idle mapping (JP-6) */
+#define LIBEST_CONNECTIONS_MAX 4     /* of its five threads; an idle connection holds one for good */
+#define LIBEST_BODY_OCTETS_MAX 8192  /* of a base64 request body; a longer one gets 413 */
 
 static const char *complaint_about_interface(const json_t *value);
 static const char *complaint_about_block_size(const json_t *value);
@@ -232,7 +229,6 @@ static uint32_t number_at(const struct settings *settings, const char *path);
 static bool are_usable(const struct review *review, const char *one, const char *other);
 static void warn(const struct review *review, const char *path, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-static size_t base64_length(size_t octets, enum base64_lines lines);
 
 struct settings *settings_read(const char *file, struct buffer *errors, struct buffer *warnings)
 {
@@ -386,7 +382,7 @@ static void review_libest(const struct review *review)
         warn(review, "upstream.base64_lines",
              "\"one-line\": libest refuses base64 without line ends; use \"64-lf\"");
 
-    size_t length = base64_length(review->settings->coap.max_request_bytes, upstream->base64_lines);
+    size_t length = base64_encoded_length(review->settings->coap.max_request_bytes, upstream->base64_lines);
     if (length > LIBEST_BODY_OCTETS_MAX)
         warn(review, "coap.max_request_bytes",
              "%u: makes %zu octets of base64, and libest refuses more than %d; use at most 6048 (with "
@@ -425,14 +421,6 @@ static void warn(const struct review *review, const char *path, const char *form
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     buffer_printf(review->warnings, "%s: %s: %s\n", review->file, path, text);
-}
-
-/* With a line end for each line begun. */
-static size_t base64_length(size_t octets, enum base64_lines lines)
-{
-    size_t end = lines == BASE64_ONE_LINE ? 0 : lines == BASE64_64_LF ? 1 : 2;
-    size_t columns = (octets + BASE64_OCTETS_OF_GROUP - 1) / BASE64_OCTETS_OF_GROUP * BASE64_COLUMNS_OF_GROUP;
-    return columns + (columns + BASE64_COLUMNS - 1) / BASE64_COLUMNS * end;
 }
 
 static const char *complaint_about_interface(const json_t *value)

@@ -126,6 +126,22 @@ static void every_octet_survives_at_every_length(void **state)
         }
 }
 
+static void the_length_is_known_before(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[200];
+    static const enum base64_lines lines[] = {BASE64_ONE_LINE, BASE64_64_LF, BASE64_64_CRLF};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        for (size_t len = 0; len <= sizeof zeros; len++) {
+            struct buffer text;
+            buffer_init(&text, 1000);
+            base64_encode((struct bytes){zeros, len}, lines[i], &text);
+            assert_int_equal(base64_encoded_length(len, lines[i]), text.len);
+            buffer_free(&text);
+        }
+    }
+}
+
 static void decoding_stops_at_the_limit(void **state)
 {
     (void)state;
@@ -157,6 +173,7 @@ int main(void)
         cmocka_unit_test(pay_4_everything_else_is_malformed),
         cmocka_unit_test(pay_7_der_is_not_base64),
         cmocka_unit_test(every_octet_survives_at_every_length),
+        cmocka_unit_test(the_length_is_known_before),
         cmocka_unit_test(decoding_stops_at_the_limit),
         cmocka_unit_test(encoding_stops_at_the_limit),
     };
