@@ -123,7 +123,7 @@ void response_cache_fetched(struct response_cache *cache, enum est_operation_id 
 
     pthread_mutex_lock(&cache->mutex);
     entry->fetching = false;
-    if (fetched->code == 0 || fetched->code == CM_NOT_FOUND)
+    if (fetched->code == 0)
         keep(entry, now_ms, fetched);
     /* Copied under the lock, or one of them might leave meanwhile. */
     while (entry->waiters != NULL) {

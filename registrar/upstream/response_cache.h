@@ -12,8 +12,8 @@
 struct metrics;
 struct response_cache;
 
-/* What a fetch came to: a representation, "there is none" (HTTP 204), or a failure that all who waited share.
- */
+/* What a fetch came to: a representation (without octets: HTTP 204, there is none), or a failure that all who
+ * waited share. */
 struct cached_response {
     uint8_t code;       /* 0: der holds the EST server's answer; else the CoAP code to answer with */
     uint32_t max_age_s; /* remaining freshness; with a 5.03 the wait */
@@ -47,8 +47,7 @@ void response_cache_free(struct response_cache *cache); /* when nobody waits any
 enum cache_verdict response_cache_ask(struct response_cache *cache, enum est_operation_id operation,
                                       struct bytes label, uint64_t now_ms, struct cache_waiter *waiter);
 
-/* Hands a copy to all who wait, and keeps it for max_age_s when code is 0 or 4.04 (none there). fetched is
- * borrowed. */
+/* Hands a copy to all who wait, and keeps it for max_age_s when code is 0. fetched is borrowed. */
 void response_cache_fetched(struct response_cache *cache, enum est_operation_id operation, struct bytes label,
                             uint64_t now_ms, const struct cached_response *fetched);
 
