@@ -23,7 +23,7 @@ def client(start_registrar, pki, tmp_path):
         if body is not None:
             (tmp_path / "body").write_bytes(body)
             command += ["-f", tmp_path / "body"]
-        result = programs.run([*command, f"coaps://localhost:{registrar.address[1]}/{resource}"])
+        result = programs.run([*command, f"coaps://127.0.0.1:{registrar.address[1]}/{resource}"])
         assert out.exists(), result.stdout.decode() + result.stderr.decode()
         return out.read_bytes()
 
