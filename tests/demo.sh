@@ -111,7 +111,7 @@ start() {
 
 start_est_server() {
     start "$dir/est-server.out" '^listening' est-server --pki "$dir/pki" --log "$dir/est-server.log"
-    est=$(sed -n 's/^listening https:\/\/127.0.0.1/https:\/\/localhost/p' "$dir/est-server.out")
+    est=$(sed -n 's/^listening //p' "$dir/est-server.out")
 }
 
 start_registrar() {
