@@ -1,0 +1,301 @@
+"""est-join-proxy's stateless mode against a JPY peer that shares no code with it (rows JPY-1 to JPY-5, JP-2, JP-8 to JP-12)."""
+
+import os
+import threading
+import time
+
+import cbor2
+import pytest
+
+import programs
+from dtls import DtlsClient
+from jpy_peer import JpyEcho, JpyGateway
+from join_proxy import LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, Net, index_in, udp
+from test_join_proxy import ask, est, est_device, net, pledge, start_proxy  # noqa: F401  fixtures
+from enrolment import certificates, get
+from coap_peer import CoapPeer
+
+PORT, SOURCE_PORT = 5690, 5695
+
+
+@pytest.fixture
+def start_stateless(start_proxy, tmp_path):
+    def start(changes=None, **more):
+        return start_proxy(programs.merge({"mode": "stateless", "registrars": [f"[{REGISTRAR}]:{PORT}"],
+                                           "stateless": {"key_file": str(tmp_path / "keys")}}, changes or {}), **more)
+
+    return start
+
+
+@pytest.fixture
+def echo(net):
+    made = []
+
+    def open_one(port=PORT, **more):
+        made.append(JpyEcho(udp(net.registrar, REGISTRAR, port), **more))
+        return made[-1]
+
+    yield open_one
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def gateway(net):
+    made = JpyGateway(udp(net.registrar, REGISTRAR, PORT), lambda: udp(net.registrar), (REGISTRAR, 5684))
+    yield made
+    made.close()
+
+
+def test_one_header_for_twenty_datagrams(net, start_stateless, pledge, echo):
+    """JPY-1, JPY-2, JPY-3: 82 <bstr> <bstr> and nothing else, from one port; one header for one pledge endpoint, others for others; at most 32
+    octets, with nothing to be read in them."""
+    server, proxy = echo(), start_stateless()
+    for address in ("fe80::1:2:3:4", "fe80::1:2:3:5"):
+        net.add(net.pledges[0], f"{address}/64", "mesh0")
+    net.add(net.pledges[1], "fe80::1:2:3:4/64", "mesh1")
+    endpoints = [(0, "fe80::1:2:3:4", 40000), (0, "fe80::1:2:3:4", 40001), (0, "fe80::1:2:3:5", 40000), (1, "fe80::1:2:3:4", 40000)]
+    headers = []
+    for number, address, port in endpoints:
+        one, first = pledge(net.pledges[number], LINKS[number], proxy.port, address, port), len(server.seen)
+        for _ in range(20):
+            payload = os.urandom(40)
+            one.send(payload)
+            assert one.receive()[0] == payload
+        seen = {header for header, _ in server.seen[first:]}
+        assert len(server.seen) - first == 20 and len(seen) == 1
+        headers.append(seen.pop())
+    assert len(set(headers)) == 4 and max(map(len, headers)) <= 32
+    assert not any(bytes.fromhex("0001000200030004") in header or (40000).to_bytes(2, "big") in header for header in headers)
+    assert {peer[:2] for peer in server.peers} == {(PROXY_BACKBONE, SOURCE_PORT)}
+    for raw, (header, content) in zip(server.raw, server.seen):
+        assert raw[0] == 0x82 and raw == cbor2.dumps([header, content])
+    assert proxy.counters()["mappings"] == 0
+
+
+def test_answers_come_from_the_address_that_was_asked(net, start_stateless, pledge, echo):
+    """JPY-4: the proxy has two link-local addresses on the link; a pledge with a connected socket hears both, each from itself."""
+    echo()
+    proxy = start_stateless()
+    own = net.proxy.link_local("mesh0")
+    for to in (PROXY_LOCAL, own):
+        one = pledge(net.pledges[0], "mesh0", proxy.port, to=to)
+        one.send(b"who?")
+        assert one.receive()[1][:2] == (to, proxy.port)
+
+
+def test_size(net, start_stateless, pledge, echo):
+    """JPY-5: the largest content that fits the MTU passes octet by octet, the empty one too; one more octet is dropped and counted."""
+    server, proxy = echo(), start_stateless()
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    one.exchange(b"x")
+    overhead = 1 + 2 + len(server.seen[0][0]) + 3
+    most = 1280 - 48 - overhead
+    assert overhead <= 38
+    for size in (0, 1, 23, 24, 255, 256, most):
+        payload = os.urandom(size)
+        assert one.exchange(payload) == payload
+    for size in (most + 1, 1300):
+        assert one.exchange(bytes(size), 0.5) is None
+    assert proxy.counters()["jpy_too_large"] == 2 and len(server.raw[-1]) == 1280 - 48
+
+
+def test_forged_and_broken_answers_are_dropped(net, start_stateless, pledge, echo):
+    """JPY-4: every octet of the header tampered with, cut short, from a stranger, of another shape; nothing reaches the pledge but what is right."""
+    bad = []
+
+    def answer(header, content):
+        replies = [cbor2.dumps([bytes(header[:i]) + bytes([header[i] ^ 1]) + header[i + 1:], b"tampered"]) for i in range(len(header))]
+        whole = cbor2.dumps([header, b"cut"])
+        replies += [whole[:n] for n in (0, 1, 3, len(header), len(whole) - 1)] + [whole + b"\0"]
+        replies += [cbor2.dumps(["text", b"x"]), cbor2.dumps([header]), cbor2.dumps([b"", b"x"]), cbor2.dumps([os.urandom(len(header)), b"random"]),
+                    cbor2.dumps([header + b"\0", b"longer"]), cbor2.dumps([header[:-1], b"shorter"]), cbor2.dumps([bytes(254), b"x"]),
+                    cbor2.dumps([60, header, 42, b"seed"]), cbor2.dumps([header, 1, 0, 0, b"five"]),
+                    b"\x9f" + cbor2.dumps(header) + b"\x41x\xff", b"\x82\x5f\x41x\xff\x41x", os.urandom(100)]
+        bad.append(len(replies))
+        return [*replies, cbor2.dumps([header, content])]
+
+    server, proxy = echo(answer=answer), start_stateless()
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    assert one.exchange(b"right") == b"right"
+    assert one.receive(0.5) is None
+    for address in (PROXY_BACKBONE,):
+        stranger = udp(net.registrar, REGISTRAR, 0)
+        stranger.sendto(cbor2.dumps([server.seen[0][0], b"from another port"]), (address, SOURCE_PORT))
+        stranger.close()
+    assert one.receive(0.5) is None
+    counters = proxy.counters()
+    assert counters["jpy_malformed"] + counters["jpy_forged"] == bad[0] and counters["jpy_forged"] >= len(server.seen[0][0])
+
+
+def test_headers_of_another_registrar_do_not_open(net, start_stateless, pledge, echo):
+    """JPY-4, JP-11: each registrar has a port of ours and headers of its own; one cannot speak for the other."""
+    first, second = echo(), echo(port=PORT + 1)
+    proxy = start_stateless({"registrars": [f"[{REGISTRAR}]:{PORT}", f"[{REGISTRAR}]:{PORT + 1}"]})
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    assert one.exchange(b"to the first") == b"to the first"
+    second.udp.sendto(cbor2.dumps([first.seen[0][0], b"stolen"]), (PROXY_BACKBONE, SOURCE_PORT + 1))
+    assert one.receive(0.5) is None
+    other = pledge(net.pledges[0], "mesh0", proxy.port + 1)
+    assert other.exchange(b"to the second") == b"to the second"
+    assert second.peers[0][1] == SOURCE_PORT + 1 and proxy.counters()["jpy_forged"] == 1
+
+
+def test_rotation(net, start_stateless, pledge, echo):
+    """JPY-2: a new key gives a new header; an answer with the header of the key before still arrives, one of the key before that does not."""
+    server, proxy = echo(), start_stateless({"stateless": {"key_lifetime_s": 6}})
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    headers = []
+    deadline = time.monotonic() + 60
+    while len(headers) < 3 and time.monotonic() < deadline:
+        since = len(proxy.program.lines)
+        assert one.exchange(b"x") == b"x"
+        headers.append(server.seen[-1][0])
+        for old in headers[-2:]:
+            server.udp.sendto(cbor2.dumps([old, b"late"]), (PROXY_BACKBONE, SOURCE_PORT))
+            assert one.receive()[0] == b"late"
+        if len(headers) < 3:
+            proxy.program.wait_for("new key", since=since)
+    assert len(set(headers)) == 3
+    server.udp.sendto(cbor2.dumps([headers[0], b"too late"]), (PROXY_BACKBONE, SOURCE_PORT))
+    assert one.receive(0.5) is None
+    assert (os.stat(proxy.settings["stateless"]["key_file"]).st_mode & 0o777) == 0o600
+
+
+def test_strangers_and_rates(net, start_stateless, pledge, echo):
+    """JP-9, JP-10: no routable pledges, and no floods, in this mode either."""
+    server, proxy = echo(answer=lambda *_: []), start_stateless({"limits": {"pledge_packets_per_s": 20}})
+    net.add(net.pledges[0], "2001:db8:1::2/64", "mesh0")
+    net.add(net.proxy, "2001:db8:1::1/64", "mesh0")
+    pledge(net.pledges[0], "mesh0", proxy.port, "2001:db8:1::2", to="2001:db8:1::1").exchange(b"routable", 0.3)
+    assert proxy.counters()["strangers"] == 1 and server.seen == []
+    one, began = pledge(net.pledges[0], "mesh0", proxy.port), time.monotonic()
+    for _ in range(300):
+        one.send(b"flood")
+    time.sleep(0.2)
+    assert 20 <= len(server.seen) <= 20 * (time.monotonic() - began + 1) + 1
+
+
+def test_refused_by_upstream_is_survived(net, start_stateless, pledge, echo):
+    """JP-8: no error can be passed on; the proxy relays as soon as there is a registrar."""
+    proxy = start_stateless()
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    for _ in range(3):
+        assert one.exchange(b"nobody there", 0.2) is None
+    echo()
+    assert one.exchange(b"now") == b"now"
+
+
+def test_est_device_enrols(net, start_stateless, est, gateway, pki):
+    """Two pledges at once through one proxy and one port of ours."""
+    proxy = start_stateless()
+    results = [None, None]
+
+    def run(number):
+        results[number] = programs.run(est_device(net.pledges[number], pki, "--server", f"[{PROXY_LOCAL}%{LINKS[number]}]:{proxy.port}", "crts",
+                                                  "sen", name=f"behind{number}"), check=False)
+
+    for number in range(2):
+        pki.device(f"behind{number}")
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
+    assert len({peer[:2] for peer, _ in gateway.flows}) == 1 and len(gateway.flows) == 2
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_restart_in_the_middle_of_a_handshake(net, start_stateless, est, gateway, pki, kept):
+    """JPY-4: with its keys in a file the proxy is restarted between two flights, and the handshake completes; without the file it does not."""
+    changes = {} if kept else {"stateless": {"key_file": ""}}
+    proxy = start_stateless(changes)
+    certificate, key = pki.device("behind")
+    server = (PROXY_LOCAL, proxy.port, 0, index_in(net.pledges[0], "mesh0"))
+    one = udp(net.pledges[0])
+    client = DtlsClient(server, certificate=certificate, key=key, trust=pki / "est-ca.pem", udp=one)
+    restarted = []
+
+    def restart_before_the_last_flight(record):
+        if record[0] == 22 and record[13] == 11 and not restarted:  # the first Certificate fragment: the server's flight has come
+            proxy.stop()
+            restarted.append(start_stateless(changes))
+        return True
+
+    client.deliver = restart_before_the_last_flight
+    if kept:
+        assert certificates(get(CoapPeer(client.handshake(20)))[1])
+        assert len({header for _, header in gateway.flows}) == 1
+    else:
+        with pytest.raises(TimeoutError):
+            client.handshake(4)
+    assert restarted
+    client.abandon()
+    one.close()
+
+
+def test_a_long_pause_does_no_harm(net, start_stateless, est, gateway, pki):
+    """JP-12: the stateless proxy has nothing to forget: the same association works after what expires a stateful mapping."""
+    proxy = start_stateless({"stateful": {"idle_s": 1}})
+    certificate, key = pki.device("behind")
+    one = udp(net.pledges[0])
+    client = DtlsClient((PROXY_LOCAL, proxy.port, 0, index_in(net.pledges[0], "mesh0")), certificate=certificate, key=key,
+                        trust=pki / "est-ca.pem", udp=one)
+    peer = CoapPeer(client.handshake())
+    assert certificates(get(peer)[1])
+    time.sleep(2)
+    assert certificates(get(peer)[1])
+    client.close()
+    one.close()
+
+
+def test_a_broken_key_file_is_named(net, start_stateless, tmp_path):
+    """A file of another kind, and one open to others, stop the start with the cure."""
+    keys = tmp_path / "keys"
+    for content, mode, complaint in ((b"junk", 0o600, "is not a file of header keys; remove it"), (bytes(77), 0o644, "is open to others; use chmod 600")):
+        keys.write_bytes(content)
+        keys.chmod(mode)
+        proxy = start_stateless(wait=False)
+        proxy.program.process.wait(20)
+        proxy.program.stop(expect=1)
+        assert complaint in proxy.program.text()
+        keys.unlink()
+
+
+@pytest.mark.parametrize("link", ["jpy://[{0}]:5690", "coaps+jpy://[{0}]:5690", "coaps://[{0}]:5690"])
+def test_discovery_prefers_stateless(net, start_stateless, pledge, echo, link):
+    """JP-2, JPD-6: a registrar that announces rt=brski.rjp is reached by JPY, whichever draft its link follows, though it has rt=ace.est as well."""
+    import coap
+
+    def announce(socket, running):
+        socket.settimeout(0.1)
+        while running:
+            try:
+                datagram, peer = socket.recvfrom(65535)
+            except TimeoutError:
+                continue
+            request = coap.decode(datagram)
+            links = {b"rt=brski.rjp": f"<{link.format(REGISTRAR)}>;rt=brski.rjp", b"rt=ace.est*": f'<coaps://[{REGISTRAR}]:5684/est/sen>;rt="ace.est.sen"'}
+            text = links.get(request.get(coap.URI_QUERY))
+            if text and request.type == coap.NON:
+                answer = coap.Message(coap.NON, coap.code("2.05"), 9, request.token, [(coap.CONTENT_FORMAT, coap.uint(40))], text.encode())
+                socket.sendto(answer.encode(), peer)
+
+    server = echo()
+    responder, running = udp(net.registrar, None, 5683), [True]
+    membership = bytes.fromhex("ff0500000000000000000000000000fd") + index_in(net.registrar, "backbone").to_bytes(4, "little")
+    responder.setsockopt(41, 20, membership)  # IPPROTO_IPV6, IPV6_JOIN_GROUP
+    thread = threading.Thread(target=announce, args=(responder, running))
+    thread.start()
+    try:
+        proxy = start_stateless({"mode": "auto", "registrars": [], "discovery": {"registrar_interfaces": ["backbone"]}})
+        proxy.program.wait_for(rf"stateless, to \[{REGISTRAR}\]:5690", timeout=30)
+        assert pledge(net.pledges[0], "mesh0", proxy.port).exchange(b"found") == b"found"
+        assert server.seen[0][1] == b"found"
+        assert ask(net.pledges[0], "mesh0", ["brski-jp=*"])[0].payload == b"<>;brski-jp=5685"
+    finally:
+        running.clear()
+        thread.join()
+        responder.close()
