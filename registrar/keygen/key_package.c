@@ -16,8 +16,8 @@
 #define PACKAGE_LIMIT     4096  /* octets; an RSA key of 4096 bits takes 2375 */
 #define SIGNED_DATA_LIMIT 65536 /* with the certificate of the signer */
 
-#define SMIME_CAPABILITIES BYTES_LITERAL("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0f") /* RFC 8551 section 2.5.2   \
-                                                                                  */
+/* RFC 8551 section 2.5.2 */
+#define SMIME_CAPABILITIES     BYTES_LITERAL("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0f")
 #define DECRYPT_KEY_IDENTIFIER BYTES_LITERAL("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x02\x25") /* RFC 4108 */
 #define ASYMMETRIC_DECRYPT_KEY_IDENTIFIER                                                                    \
     BYTES_LITERAL("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x02\x36") /* RFC 7030 section 4.4.1.2 */
