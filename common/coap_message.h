@@ -81,6 +81,8 @@ struct coap_message {
     struct bytes etag;
 
     struct bytes payload;
+    uint32_t secret_ms; /* of a response, and never on the wire: how long any copy of it may be kept, because
+                           a private key is in it; 0: it is no secret */
 };
 
 /* Reads one datagram. Uri-Host, Uri-Port and elective options that we do not use are skipped; a repeated

@@ -30,6 +30,7 @@ struct representation {
     uint8_t code;
     struct coap_uint_option content_format, max_age;
     struct buffer payload;
+    uint32_t secret_ms;
     uint64_t stored_ms, expires_ms;
 };
 
@@ -70,6 +71,8 @@ static enum block_verdict refuse_no_room(struct block_transfer *transfer, const 
 static void make_unavailable(struct block_transfer *transfer, struct coap_message *response);
 static struct representation *store(struct block_transfer *transfer, uint64_t now_ms,
                                     const struct block_context *context, const struct coap_message *response);
+static uint64_t lifetime_of(const struct block_transfer *transfer,
+                            const struct representation *representation);
 static void cut_block(const struct block_transfer *transfer, const struct block_context *context,
                       struct coap_message *response);
 static uint8_t response_szx(const struct block_transfer *transfer, const struct block_context *context);
@@ -172,8 +175,9 @@ static enum block_verdict serve_follow_up(struct block_transfer *transfer, const
         return refuse(arrival, CM_REQUEST_ENTITY_INCOMPLETE, "no response is kept: send the request again");
 
     struct representation *representation = *place;
-    representation->expires_ms = arrival->now_ms + transfer->lifetime_ms;
+    representation->expires_ms = arrival->now_ms + lifetime_of(transfer, representation);
     struct coap_message *response = arrival->response;
+    response->secret_ms = representation->secret_ms;
     response->code = representation->code;
     response->content_format = representation->content_format;
     response->max_age = representation->max_age;
@@ -347,6 +351,14 @@ void block_transfer_answer(struct block_transfer *transfer, uint64_t now_ms,
         cut_block(transfer, context, response);
 }
 
+/* SKG-9: a private key does not wait as long as everything else for a client that has gone. */
+static uint64_t lifetime_of(const struct block_transfer *transfer,
+                            const struct representation *representation)
+{
+    bool is_short = representation->secret_ms > 0 && representation->secret_ms < transfer->lifetime_ms;
+    return is_short ? representation->secret_ms : transfer->lifetime_ms;
+}
+
 /* Takes the place of the one that was idle for the longest time. NULL: out of room. */
 static struct representation *store(struct block_transfer *transfer, uint64_t now_ms,
                                     const struct block_context *context, const struct coap_message *response)
@@ -361,7 +373,9 @@ static struct representation *store(struct block_transfer *transfer, uint64_t no
     representation->content_format = response->content_format;
     representation->max_age = response->max_age;
     representation->stored_ms = now_ms;
-    representation->expires_ms = now_ms + transfer->lifetime_ms;
+    representation->secret_ms = response->secret_ms;
+    representation->expires_ms = now_ms + lifetime_of(transfer, representation);
+    representation->payload.locked = response->secret_ms > 0;
     if (hold(transfer, &representation->payload, response->payload, response->payload.len))
         return representation;
     drop_representation(transfer, place);

@@ -40,7 +40,7 @@ enum block_verdict {
  * bounds). Gives; NULL: no memory. */
 struct block_transfer *block_transfer_create(const struct coap_settings *settings, struct metrics *metrics);
 
-/* Wipes what it holds: a representation may one day carry a private key. */
+/* Wipes what it holds: a representation may carry a private key. */
 void block_transfer_free(struct block_transfer *transfer);
 
 /* The largest CoAP payload that the association can carry (max_fragment_length, MTU), in octets, lowers the
@@ -75,7 +75,7 @@ void block_transfer_answer(struct block_transfer *transfer, uint64_t now_ms,
  * waited for (RFC 7959 section 2.3); absent where the SZX was the reserved one. */
 struct coap_block block_transfer_final_block1(const struct coap_block *block1);
 
-/* Drops what has been idle for EXCHANGE_LIFETIME. */
+/* Drops what has been idle for EXCHANGE_LIFETIME, or for secret_ms of the response that was stored. */
 void block_transfer_tick(struct block_transfer *transfer, uint64_t now_ms);
 uint64_t block_transfer_deadline(const struct block_transfer *transfer);
 

@@ -218,6 +218,7 @@ void coap_server_answer(struct coap_server *server, uint64_t now_ms, uint32_t re
         return;
     struct coap_message response = {
         .code = answer->code, .max_age = answer->max_age, .size1 = answer->size1, .payload = answer->payload};
+    response.secret_ms = answer->secret_ms;
     if (answer->content_format != CONTENT_FORMAT_NONE)
         response.content_format = (struct coap_uint_option){true, answer->content_format};
     block_transfer_answer(server->transfer, now_ms, &(*place)->context, &response);

@@ -4,7 +4,6 @@
 #include "common/monotonic.h"
 #include "registrar/counters.h"
 
-#include <openssl/crypto.h>
 #include <openssl/rand.h>
 
 #include <stdlib.h>
@@ -42,8 +41,7 @@ struct remembered {
 struct kept {
     uint64_t expires_ms;
     uint16_t id; /* of the request */
-    size_t len;
-    uint8_t octets[];
+    struct buffer octets;
 };
 
 enum phase {
@@ -111,7 +109,8 @@ static struct remembered *remember(struct message_layer *layer, uint64_t now_ms,
 static bool is_evicted_before(const struct remembered *entry, const struct remembered *other);
 static void forget(struct message_layer *layer, struct remembered *entry);
 static bool has_expired(const struct remembered *entry, uint64_t now_ms);
-static void keep(struct message_layer *layer, uint64_t now_ms, uint16_t id, struct bytes octets);
+static void keep(struct message_layer *layer, uint64_t now_ms, const struct coap_message *response,
+                 struct bytes octets);
 static const struct kept *find_kept(const struct message_layer *layer, uint16_t id);
 static void drop_kept(struct message_layer *layer, size_t index);
 static void send_empty(struct message_layer *layer, enum coap_message_type type, uint16_t id);
@@ -203,7 +202,7 @@ static bool answer_duplicate(struct message_layer *layer, const struct remembere
     const struct kept *kept = find_kept(layer, entry->id);
     if (kept == NULL)
         return entry->had_effect;
-    layer->events.send(layer->events.user, (struct bytes){kept->octets, kept->len});
+    layer->events.send(layer->events.user, buffer_view(&kept->octets));
     return true;
 }
 
@@ -286,7 +285,7 @@ static void piggyback(struct message_layer *layer, uint64_t now_ms, struct trans
     struct buffer datagram;
     if (encode(transaction, response, &datagram)) {
         entry->memory = MEMORY_ANSWERED;
-        keep(layer, now_ms, entry->id, buffer_view(&datagram));
+        keep(layer, now_ms, response, buffer_view(&datagram));
         transaction_close(layer, transaction);
         layer->events.send(layer->events.user, buffer_view(&datagram));
     } else {
@@ -336,6 +335,7 @@ static bool encode(const struct transaction *transaction, struct coap_message *r
     memcpy(response->token, transaction->token, transaction->token_len);
     response->token_len = transaction->token_len;
     buffer_init(datagram, MESSAGE_OCTETS_MAX);
+    datagram->locked = response->secret_ms > 0;
     return coap_message_write(response, datagram) == STATUS_OK;
 }
 
@@ -345,8 +345,10 @@ void message_layer_tick(struct message_layer *layer, uint64_t now_ms)
         if (layer->transactions[i] != NULL)
             transaction_tick(layer, layer->transactions[i], now_ms);
     }
-    while (layer->kept[0] != NULL && layer->kept[0]->expires_ms <= now_ms)
-        drop_kept(layer, 0);
+    for (size_t i = MESSAGE_KEPT_MAX; i > 0; i--) {
+        if (layer->kept[i - 1] != NULL && layer->kept[i - 1]->expires_ms <= now_ms)
+            drop_kept(layer, i - 1);
+    }
 }
 
 static void transaction_tick(struct message_layer *layer, struct transaction *transaction, uint64_t now_ms)
@@ -391,7 +393,11 @@ static void abandon(struct message_layer *layer, struct transaction *transaction
 
 uint64_t message_layer_deadline(const struct message_layer *layer)
 {
-    uint64_t deadline = layer->kept[0] == NULL ? MONOTONIC_NEVER : layer->kept[0]->expires_ms;
+    uint64_t deadline = MONOTONIC_NEVER;
+    for (size_t i = 0; i < MESSAGE_KEPT_MAX; i++) {
+        if (layer->kept[i] != NULL && layer->kept[i]->expires_ms < deadline)
+            deadline = layer->kept[i]->expires_ms;
+    }
     for (size_t i = 0; i < MESSAGE_OPEN_MAX; i++) {
         const struct transaction *transaction = layer->transactions[i];
         if (transaction != NULL && transaction->phase != PHASE_ACKNOWLEDGED && transaction->due_ms < deadline)
@@ -509,15 +515,23 @@ static bool has_expired(const struct remembered *entry, uint64_t now_ms)
 }
 
 /* Without memory nothing is kept: a duplicate is then treated like one that came too late. */
-static void keep(struct message_layer *layer, uint64_t now_ms, uint16_t id, struct bytes octets)
+static void keep(struct message_layer *layer, uint64_t now_ms, const struct coap_message *response,
+                 struct bytes octets)
 {
-    struct kept *kept = malloc(sizeof *kept + octets.len);
+    bool is_secret = response->secret_ms > 0 && response->secret_ms < layer->exchange_lifetime_ms;
+    struct kept *kept = malloc(sizeof *kept);
     if (kept == NULL)
         return;
-    kept->expires_ms = now_ms + layer->exchange_lifetime_ms;
-    kept->id = id;
-    kept->len = octets.len;
-    memcpy(kept->octets, octets.at, octets.len);
+    kept->expires_ms = now_ms + (is_secret ? response->secret_ms : layer->exchange_lifetime_ms);
+    kept->id = response->id;
+    buffer_init(&kept->octets, octets.len);
+    kept->octets.locked = response->secret_ms > 0;
+    buffer_append(&kept->octets, octets);
+    if (kept->octets.status != STATUS_OK) {
+        buffer_free(&kept->octets);
+        free(kept);
+        return;
+    }
 
     size_t place = 0;
     while (place < MESSAGE_KEPT_MAX && layer->kept[place] != NULL)
@@ -538,7 +552,7 @@ static const struct kept *find_kept(const struct message_layer *layer, uint16_t 
     return NULL;
 }
 
-/* Wiped: a response may one day carry a private key. */
+/* Wiped: a response may carry a private key. */
 static void drop_kept(struct message_layer *layer, size_t index)
 {
     struct kept *kept = layer->kept[index];
@@ -547,7 +561,7 @@ static void drop_kept(struct message_layer *layer, size_t index)
     for (size_t i = index; i + 1 < MESSAGE_KEPT_MAX; i++)
         layer->kept[i] = layer->kept[i + 1];
     layer->kept[MESSAGE_KEPT_MAX - 1] = NULL;
-    OPENSSL_cleanse(kept->octets, kept->len);
+    buffer_wipe(&kept->octets);
     free(kept);
 }
 

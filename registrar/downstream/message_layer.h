@@ -51,7 +51,7 @@ void message_layer_receive(struct message_layer *layer, uint64_t now_ms, struct 
 /* Answers: type, id and token of response are set here. Piggybacked while the request's ACK is not out, else
  * a separate response (CON for a CON request, and for a NON one NON) that is retransmitted until
  * acknowledged. had_effect: the message id is never forgotten before EXCHANGE_LIFETIME. Unknown (long gone)
- * requests are ignored. */
+ * requests are ignored. The octets of a response with secret_ms are kept for that time only. */
 void message_layer_respond(struct message_layer *layer, uint64_t now_ms, uint32_t request,
                            struct coap_message *response, bool had_effect);
 

@@ -34,7 +34,8 @@ struct est_answer {
     struct coap_uint_option max_age, size1;
     struct bytes
         payload; /* the whole representation, or a diagnostic of at most 128 octets; borrowed for the call */
-    bool had_effect; /* the EST server has or may have acted on the request: never run it again */
+    uint32_t secret_ms; /* a private key is in it: how long any copy may be kept (SKG-9); 0: none is */
+    bool had_effect;    /* the EST server has or may have acted on the request: never run it again */
 };
 
 /* Where the answer goes. The two numbers name an association (a generation handle, never a pointer) and a

@@ -619,6 +619,32 @@ static void representation_is_of_one_request(void **state)
     assert_response(fixture, CM_CHANGED);
 }
 
+/* SKG-9: a representation with a private key is kept in locked memory, and not for EXCHANGE_LIFETIME; every
+ * block says so to the message layer. */
+static void secret_expires_sooner(void **state)
+{
+    struct fixture *fixture = *state;
+    struct coap_message request = post("est/skg");
+    ask(fixture, &request);
+    fixture->response = (struct coap_message){
+        .code = CM_CHANGED, .payload = {fixture->body, BODY_OCTETS}, .secret_ms = 60000};
+    block_transfer_answer(fixture->transfer, fixture->now_ms, &fixture->delivery.context, &fixture->response);
+    assert_int_equal(fixture->response.secret_ms, 60000);
+    assert_true(fixture->response.block2.more);
+    assert_int_equal(block_transfer_deadline(fixture->transfer), fixture->now_ms + 60000);
+    fixture->now_ms += 59999;
+    block_transfer_tick(fixture->transfer, fixture->now_ms);
+    follow_up(fixture, request, 1, 5);
+    assert_response(fixture, CM_CHANGED);
+    assert_int_equal(fixture->response.secret_ms, 60000);
+    fixture->now_ms += 60000;
+    block_transfer_tick(fixture->transfer, fixture->now_ms);
+    assert_int_equal(block_transfer_deadline(fixture->transfer), MONOTONIC_NEVER);
+    assert_int_equal(count(fixture, COUNTER_BUFFERED_BYTES), 0);
+    follow_up(fixture, request, 2, 5);
+    assert_response(fixture, CM_REQUEST_ENTITY_INCOMPLETE);
+}
+
 /* BLK-3: errors, 5.03 among them, and answers without payload carry Block1 but no Block2, and end what was
  * stored before. */
 static void final_error_has_no_block2(void **state)
@@ -854,6 +880,7 @@ int main(void)
         TEST(size2_is_given_when_asked),
         TEST(record_limit_lowers_the_block_size),
         TEST(representation_expires_when_idle),
+        TEST(secret_expires_sooner),
         TEST(max_age_of_later_blocks_is_what_remains),
         TEST(representations_are_bounded),
         TEST(buffered_bytes_are_bounded),

@@ -26,6 +26,7 @@ struct fixture {
     uint16_t request_id;
     size_t requests;
     bool answers_at_once, had_effect;
+    uint32_t secret_ms; /* of the answers */
 };
 
 static void respond(struct fixture *fixture, uint32_t request, bool had_effect);
@@ -89,7 +90,8 @@ static void respond(struct fixture *fixture, uint32_t request, bool had_effect)
 {
     char payload[32];
     snprintf(payload, sizeof payload, "answer to %u", request);
-    struct coap_message response = {.code = CM_CHANGED, .payload = bytes_from_string(payload)};
+    struct coap_message response = {
+        .code = CM_CHANGED, .payload = bytes_from_string(payload), .secret_ms = fixture->secret_ms};
     message_layer_respond(fixture->layer, fixture->now_ms, request, &response, had_effect);
 }
 
@@ -624,6 +626,31 @@ static void kept_octets_are_let_go(void **state)
     assert_int_equal(message_layer_deadline(fixture->layer), MONOTONIC_NEVER);
 }
 
+/* SKG-9: the octets of a secret go earlier than those of answers before it; its duplicate is then never run
+ * again. */
+static void kept_secrets_are_let_go_sooner(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->answers_at_once = fixture->had_effect = true;
+    receive(fixture, CM_CON, CM_POST, 1);
+    fixture->secret_ms = 60000;
+    receive(fixture, CM_CON, CM_POST, 2);
+    const size_t requests = fixture->requests;
+    assert_int_equal(message_layer_deadline(fixture->layer), fixture->now_ms + 60000);
+    wait_ms(fixture, 59999);
+    outbox_clear(&fixture->out);
+    receive(fixture, CM_CON, CM_POST, 2);
+    assert_int_equal(fixture->out.count, 1);
+    wait_ms(fixture, 1);
+    outbox_clear(&fixture->out);
+    receive(fixture, CM_CON, CM_POST, 2);
+    assert_int_equal(fixture->out.count, 0);
+    receive(fixture, CM_CON, CM_POST, 1);
+    assert_int_equal(fixture->out.count, 1);
+    assert_int_equal(fixture->requests, requests);
+    assert_int_equal(message_layer_deadline(fixture->layer), fixture->now_ms - 60000 + LIFETIME_MS);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -653,6 +680,7 @@ int main(void)
         TEST(our_message_ids_do_not_repeat),
         TEST(our_message_ids_begin_at_random),
         TEST(kept_octets_are_let_go),
+        TEST(kept_secrets_are_let_go_sooner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
