@@ -82,6 +82,7 @@ static const struct word words[] = {
     { "key-sec1",         SET(key_form, KEY_SEC1), .says = "the part application/pkcs8 is SEC1, as libest's" },
     { "key-pkcs1",        SET(key_form, KEY_PKCS1), .says = "the key is RSA and the part application/pkcs8 is PKCS#1, as libest's" },
     { "key-other",        SET(key_form, KEY_OTHER), .says = "the key is not the certificate's" },
+    { "key-cms",          SET(key_form, KEY_CMS), .says = "the key is protected by CMS, for the key-encryption key 000102…0f named \"kek\"" },
     { "key-missing",      SET(key_form, KEY_MISSING), .says = "no key part" },
     { "key-twice",        SET(key_form, KEY_TWICE), .says = "the key part twice" },
     { "certificate-first", FLAG(certificate_first), .says = "the certificate part before the key part" },

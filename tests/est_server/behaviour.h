@@ -23,7 +23,7 @@ enum redirect { REDIRECT_NOT, REDIRECT_PATH, REDIRECT_SAME, REDIRECT_OTHER, REDI
 enum media_type { TYPE_RIGHT, TYPE_TEXT, TYPE_HTML, TYPE_NONE, TYPE_BARE, TYPE_SHOUTED, TYPE_SPACED };
 enum base64_form { BASE64_64_LF, BASE64_76_CRLF, BASE64_ONE_LINE, BASE64_TABS, BASE64_NOT };
 enum damage { DAMAGE_NONE, DAMAGE_CHARACTER, DAMAGE_PADDING, DAMAGE_EXTRA_TEXT };
-enum key_form { KEY_PKCS8, KEY_SEC1, KEY_PKCS1, KEY_OTHER, KEY_MISSING, KEY_TWICE };
+enum key_form { KEY_PKCS8, KEY_SEC1, KEY_PKCS1, KEY_OTHER, KEY_MISSING, KEY_TWICE, KEY_CMS };
 enum http_authentication { HTTP_AUTH_AS_SET, HTTP_AUTH_BASIC, HTTP_AUTH_DIGEST, HTTP_AUTH_OFF };
 
 /* Every member that a word sets is an unsigned, a text or the octets of csrattrs, so that one table can say

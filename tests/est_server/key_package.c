@@ -1,6 +1,7 @@
 #include "key_package.h"
 
 #include <event2/buffer.h>
+#include <openssl/cms.h>
 #include <openssl/encoder.h>
 #include <openssl/x509.h>
 
@@ -35,17 +36,54 @@ void key_package_write_key(const struct behaviour *behaviour, EVP_PKEY *key, str
     OSSL_ENCODER_CTX_free(encoder);
 }
 
+void key_package_write_protected_key(X509 *certificate, EVP_PKEY *key, struct evbuffer *der)
+{
+    static const unsigned char kek[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    static const unsigned flags = CMS_BINARY | CMS_PARTIAL;
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+    X509 *signer = X509_dup(certificate); /* encoded and decoded: only then its public key can be used */
+    BIO *plain = BIO_new(BIO_s_mem()), *wrapped = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+    unsigned char *kek_copy = OPENSSL_memdup(kek, sizeof kek),
+                  *id = (unsigned char *)OPENSSL_strdup("kek"); /* CMS takes both */
+    CMS_ContentInfo *sealed = CMS_encrypt(NULL, NULL, EVP_aes_128_cbc(), flags), *signature = NULL;
+    ASN1_OBJECT *type = OBJ_txt2obj("2.16.840.1.101.2.1.2.78.5", 1); /* RFC 5958 section 2 */
+    i2d_PKCS8_PRIV_KEY_INFO_bio(plain, info);
+    signature = CMS_sign(NULL, NULL, NULL, NULL, flags);
+    CMS_add1_signer(signature, signer, key, EVP_sha256(), flags);
+    CMS_set1_eContentType(signature, type);
+    CMS_final(signature, plain, NULL, flags);
+    i2d_CMS_bio(wrapped, signature);
+    CMS_add0_recipient_key(sealed, NID_undef, kek_copy, sizeof kek, id, 3, NULL, NULL, NULL);
+    CMS_set1_eContentType(sealed, OBJ_nid2obj(NID_pkcs7_signed));
+    CMS_final(sealed, wrapped, NULL, flags);
+    i2d_CMS_bio(out, sealed);
+    char *octets;
+    long len = BIO_get_mem_data(out, &octets);
+    evbuffer_add(der, octets, (size_t)len);
+    ASN1_OBJECT_free(type);
+    X509_free(signer);
+    CMS_ContentInfo_free(sealed);
+    CMS_ContentInfo_free(signature);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    BIO_free(plain);
+    BIO_free(wrapped);
+    BIO_free(out);
+}
+
 const char *key_package_write(const struct behaviour *behaviour, struct evbuffer *key,
                               struct evbuffer *certificate, struct evbuffer *body)
 {
     static const char certs_only[] = "application/pkcs7-mime; smime-type=certs-only";
     struct style style = style_of(behaviour);
+    const char *key_type = behaviour->key_form == KEY_CMS
+                               ? "application/pkcs7-mime; smime-type=server-generated-key"
+                               : "application/pkcs8";
     unsigned keys = behaviour->key_form == KEY_MISSING ? 0 : behaviour->key_form == KEY_TWICE ? 2 : 1;
     evbuffer_add_printf(body, "%s", style.preamble);
     if (behaviour->certificate_first)
         write_part(behaviour, &style, certs_only, certificate, body);
     for (unsigned i = 0; i < keys; i++)
-        write_part(behaviour, &style, "application/pkcs8", key, body);
+        write_part(behaviour, &style, key_type, key, body);
     if (!behaviour->certificate_first)
         write_part(behaviour, &style, certs_only, certificate, body);
     evbuffer_add_printf(body, "--%s--%s%s", style.boundary, style.line_end, style.epilogue);

@@ -15,6 +15,10 @@ EVP_PKEY *key_package_generate(const struct behaviour *behaviour);
 /* Appends the private key's DER: PKCS#8, or what the behaviour puts in its place. */
 void key_package_write_key(const struct behaviour *behaviour, EVP_PKEY *key, struct evbuffer *der);
 
+/* Appends EnvelopedData(SignedData(PrivateKeyInfo)) (RFC 7030 section 4.4.2) for the well-known
+ * key-encryption key of "key-cms". For want of another signer the new certificate has signed it. */
+void key_package_write_protected_key(X509 *certificate, EVP_PKEY *key, struct evbuffer *der);
+
 /* Appends the multipart/mixed body of the two parts, which are base64 already, to body. Gives its
  * Content-Type, a constant. */
 const char *key_package_write(const struct behaviour *behaviour, struct evbuffer *key,

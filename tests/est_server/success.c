@@ -47,7 +47,10 @@ int success_key_and_certificate(struct transaction *transaction, EVP_PKEY *key)
     struct evbuffer *certificate_der = evbuffer_new(), *certificate_text = evbuffer_new();
     X509 *certificates[2];
     size_t count = success_issued_certificates(transaction, certificates);
-    key_package_write_key(behaviour, key, key_der);
+    if (behaviour->key_form == KEY_CMS)
+        key_package_write_protected_key(transaction->issued, key, key_der);
+    else
+        key_package_write_key(behaviour, key, key_der);
     base64_text_write(octets_of(key_der), &lines, key_text);
     int verdict = 500;
     if (certs_only_write(certificates, count, certificate_der)) {
