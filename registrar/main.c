@@ -3,6 +3,7 @@
 #include "registrar/health.h"
 #include "registrar/options.h"
 #include "registrar/registrar.h"
+#include "registrar/secret_memory.h"
 #include "registrar/settings.h"
 
 #include <curl/curl.h>
@@ -24,6 +25,7 @@ static int run(const struct options *options);
 static int with_settings(const struct options *options, const struct settings *settings,
                          struct messages *messages);
 static int serve(const struct settings *settings, struct messages *messages);
+static bool start_libraries(const struct settings *settings);
 static int check(const char *file, const struct settings *settings, struct messages *messages);
 static int probe_health(const struct settings *settings, struct messages *messages);
 static int print(void (*write)(struct buffer *text));
@@ -103,7 +105,8 @@ static int serve(const struct settings *settings, struct messages *messages)
 
     log_configure(settings->log.level, settings->log.format, stderr);
     signal(SIGPIPE, SIG_IGN); /* a peer that went away is told by write */
-    curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (!start_libraries(settings))
+        return EXIT_FAILURE;
 
     registrar_check(settings, &messages->errors, &messages->warnings);
     log_lines(LOG_LEVEL_WARNING, &messages->warnings);
@@ -115,6 +118,16 @@ static int serve(const struct settings *settings, struct messages *messages)
     registrar_free(registrar);
     curl_global_cleanup();
     return exit_status;
+}
+
+static bool start_libraries(const struct settings *settings)
+{
+    if (!settings->est.skg && !settings->est.skc)
+        return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+    enum status status = secret_memory_start();
+    if (status != STATUS_OK)
+        log_error("registrar", "no safe memory for private keys: %s", status_text(status));
+    return status == STATUS_OK;
 }
 
 static int check(const char *file, const struct settings *settings, struct messages *messages)

@@ -59,8 +59,9 @@ struct coap_settings {
 struct est_settings {
     char *root; /* the short root, "/est"; /.well-known/est is always served */
     struct settings_strings labels;
-    bool att;
-    bool long_names; /* URI-5 */
+    bool att, skg, skc;
+    uint32_t key_grace_s; /* how long any copy of a private key is kept at most (SKG-9) */
+    bool long_names;      /* URI-5 */
     enum est_att_empty att_empty;
     enum est_crts_287 crts_287;
     enum in_doubt_policy in_doubt;

@@ -17,6 +17,7 @@
 
 #define DRAIN_LOOK_MS  50
 #define EXPIRE_EVERY_S 10
+#define KEYS_EVERY_S   1
 
 struct worker {
     struct worker_context context;
@@ -28,8 +29,9 @@ struct worker {
     struct association_table *associations;
     struct datagram_port *port;
 
-    struct event *expiry; /* of the pending table */
-    struct event *drain;  /* looks whether all is done */
+    struct event *expiry;     /* of the pending table */
+    struct event *key_expiry; /* of the private keys in it (SKG-9) */
+    struct event *drain;      /* looks whether all is done */
     struct letter drain_asked;
     uint64_t drain_deadline_ms;
 
@@ -44,6 +46,7 @@ static void *run(void *user);
 static void begin_drain(struct letter *letter);
 static void look_whether_done(int fd, short what, void *user);
 static void expire_pending(int fd, short what, void *user);
+static void expire_keys(int fd, short what, void *user);
 
 struct worker *worker_create(const struct worker_context *context, struct buffer *errors)
 {
@@ -67,16 +70,20 @@ fail:
 
 static bool build_loop(struct worker *worker)
 {
-    static const struct timeval expire_every = {EXPIRE_EVERY_S, 0};
+    static const struct timeval expire_every = {EXPIRE_EVERY_S, 0}, keys_every = {KEYS_EVERY_S, 0};
+    const struct est_settings *est = &worker->context.settings->est;
 
     worker->base = event_base_new();
     if (worker->base == NULL)
         return false;
     worker->mailbox = mailbox_create(worker->base);
     worker->expiry = event_new(worker->base, -1, EV_PERSIST, expire_pending, worker);
+    worker->key_expiry = event_new(worker->base, -1, EV_PERSIST, expire_keys, worker);
     worker->drain = event_new(worker->base, -1, EV_PERSIST, look_whether_done, worker);
-    return worker->mailbox != NULL && worker->drain != NULL && worker->expiry != NULL &&
-           event_add(worker->expiry, &expire_every) == 0;
+    if (worker->mailbox == NULL || worker->drain == NULL || worker->expiry == NULL ||
+        worker->key_expiry == NULL || event_add(worker->expiry, &expire_every) != 0)
+        return false;
+    return (!est->skg && !est->skc) || event_add(worker->key_expiry, &keys_every) == 0;
 }
 
 /* From the EST server's side down to the devices': who is asked stands before who asks. */
@@ -148,6 +155,8 @@ void worker_free(struct worker *worker)
         event_free(worker->drain);
     if (worker->expiry != NULL)
         event_free(worker->expiry);
+    if (worker->key_expiry != NULL)
+        event_free(worker->key_expiry);
     if (worker->base != NULL)
         event_base_free(worker->base);
     free(worker);
@@ -223,4 +232,17 @@ static void expire_pending(int fd, short what, void *user)
     (void)fd;
     (void)what;
     pending_enrolments_expire(worker->context.pending, monotonic_ms());
+}
+
+static void expire_keys(int fd, short what, void *user)
+{
+    struct worker *worker = user;
+    (void)fd;
+    (void)what;
+    size_t lost = pending_enrolments_expire_secrets(worker->context.pending, monotonic_ms());
+    if (lost > 0)
+        log_warning("exchange",
+                    "%zu private keys were wiped after est.key_grace_s that no device has fetched; their "
+                    "certificates are issued, and the enrolments in doubt",
+                    lost);
 }

@@ -80,6 +80,7 @@ static struct exchange *create(struct exchanges *owner, const struct est_request
 static void destroy(struct exchange *exchange);
 static void answer_overload(struct exchanges *exchanges, const struct est_reply *reply);
 static void answer(struct exchange *exchange);
+static uint32_t secret_ms(const struct exchange *exchange, bool success);
 static bool reply_with(struct exchange *exchange, const struct est_answer *answer);
 static void log_exchange(const struct exchange *exchange);
 
@@ -143,7 +144,10 @@ static enum verdict read_csr(struct exchange *exchange)
     struct bytes body = exchange->request->body;
     if (body.len == 0)
         return refuse(exchange, CM_BAD_REQUEST, "there is no CSR in the request");
-    switch (certificate_request_parse(body, &exchange->csr)) {
+    bool makes_key = est_operation_makes_key(
+        exchange->operation); /* SKG-2: then the CSR's key and signature say nothing */
+    switch (makes_key ? certificate_request_parse_keyless(body, &exchange->csr)
+                      : certificate_request_parse(body, &exchange->csr)) {
     case STATUS_OK:
         break;
     case STATUS_NO_MEMORY:
@@ -151,7 +155,7 @@ static enum verdict read_csr(struct exchange *exchange)
     default:
         return refuse(exchange, CM_BAD_REQUEST, "this is no CSR in DER");
     }
-    if (certificate_request_verify(exchange->csr) != STATUS_OK)
+    if (!makes_key && certificate_request_verify(exchange->csr) != STATUS_OK)
         return refuse(exchange, CM_BAD_REQUEST, "the CSR's signature does not verify");
     return NEXT;
 }
@@ -255,10 +259,18 @@ static void answer(struct exchange *exchange)
                     outcome->max_age_s}, /* RSP-2, RSP-4 */
         .size1 = {outcome->code == CM_REQUEST_ENTITY_TOO_LARGE && der_max <= UINT32_MAX, (uint32_t)der_max},
         .payload = payload,
+        .secret_ms = secret_ms(exchange, success),
         .had_effect = exchange->inquiry != NULL && inquiry_report(exchange->inquiry).reached,
     };
     if (reply_with(exchange, &full) && exchange->inquiry != NULL)
         inquiry_delivered(exchange->inquiry);
+}
+
+/* SKG-9 */
+static uint32_t secret_ms(const struct exchange *exchange, bool success)
+{
+    const struct est_settings *settings = &exchange->owner->services.settings->est;
+    return success && est_operation_makes_key(exchange->operation) ? settings->key_grace_s * 1000 : 0;
 }
 
 /* DLY-3: the EST server is silent for too long. An enrolment runs on, and so does a fetch that others wait
@@ -374,6 +386,8 @@ static struct exchange *create(struct exchanges *owner, const struct est_request
     buffer_init(&exchange->body, 2 * request->body.len + 64); /* base64 with its line ends */
     buffer_init(&exchange->representation, limit);
     est_outcome_init(&exchange->outcome, limit);
+    exchange->representation.locked = exchange->outcome.content.locked =
+        est_operation_makes_key(exchange->operation);
 
     exchange->next = owner->first;
     if (exchange->next != NULL)

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/monotonic.h"
 #include "registrar/exchange/pending_enrolments.h"
+#include "registrar/translate/key_answer.h"
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/response_cache.h"
 
@@ -107,6 +108,7 @@ static enum inquiry_verdict refuse(struct inquiry *inquiry, uint8_t code, uint32
 
 /* An enrolment. */
 
+static void read_serial(struct inquiry *inquiry);
 static enum status make_key(struct inquiry *inquiry);
 static enum inquiry_verdict post(struct inquiry *inquiry, struct bytes body);
 static enum status ask(struct inquiry *inquiry, struct bytes body,
@@ -115,6 +117,7 @@ static void on_sending(void *user);
 static void on_enrolled(void *user, const struct est_response *response);
 static void judge(struct inquiry *inquiry, const struct est_response *response);
 static void settle_refusal(struct inquiry *inquiry, uint64_t now_ms);
+static enum status keep_result(struct inquiry *inquiry, uint64_t now_ms);
 static void tell_of_doubt(const struct inquiry *inquiry, const char *reason);
 
 static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct bytes body)
@@ -135,7 +138,7 @@ static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct by
         inquiry->report.reached = true;
         outcome->kind = OUTCOME_RESULT;
         outcome->code = CM_CHANGED;
-        response_body_serial(buffer_view(&outcome->content), inquiry->subject.csr, &outcome->serial);
+        read_serial(inquiry);
         return INQUIRY_ANSWERED;
     case PENDING_ASK:
         if (found.repeats_in_doubt)
@@ -146,6 +149,17 @@ static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct by
         break;
     }
     return refuse(inquiry, CM_SERVICE_UNAVAILABLE, found.retry_after_s);
+}
+
+/* SEC-2 */
+static void read_serial(struct inquiry *inquiry)
+{
+    struct est_outcome *outcome = inquiry->subject.outcome;
+    struct bytes content = buffer_view(&outcome->content);
+    if (est_operation_makes_key(inquiry->subject.operation))
+        key_answer_serial(content, &outcome->serial);
+    else
+        response_body_serial(content, inquiry->subject.csr, &outcome->serial);
 }
 
 static enum status make_key(struct inquiry *inquiry)
@@ -228,8 +242,7 @@ static void settle(struct inquiry *inquiry)
     switch (outcome->kind) {
     case OUTCOME_RESULT:
         inquiry->owes_delivery = true;
-        if (pending_enrolments_ready(pending, &inquiry->key, now_ms, buffer_view(&outcome->content)) !=
-            STATUS_OK)
+        if (keep_result(inquiry, now_ms) != STATUS_OK)
             tell_of_doubt(inquiry, "a repetition would not be recognised: no room for the certificate");
         break;
     case OUTCOME_WAIT:
@@ -257,6 +270,15 @@ static void settle_refusal(struct inquiry *inquiry, uint64_t now_ms)
                                    buffer_view(&outcome->content));
     else
         pending_enrolments_withdrawn(pending, &inquiry->key, now_ms);
+}
+
+static enum status keep_result(struct inquiry *inquiry, uint64_t now_ms)
+{
+    struct pending_enrolments *pending = inquiry->services->pending;
+    struct bytes result = buffer_view(&inquiry->subject.outcome->content);
+    return est_operation_makes_key(inquiry->subject.operation)
+               ? pending_enrolments_ready_secret(pending, &inquiry->key, now_ms, result)
+               : pending_enrolments_ready(pending, &inquiry->key, now_ms, result);
 }
 
 static void tell_of_doubt(const struct inquiry *inquiry, const char *reason)

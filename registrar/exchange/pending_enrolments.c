@@ -13,6 +13,7 @@
 #define HASH_FUNCTION(at, len, out) memcpy(&(out), (at), sizeof(out))
 #define uthash_nonfatal_oom(entry)  ((entry)->is_unlisted = true)
 #include <uthash.h>
+#include <utlist.h>
 
 /* While nothing can be evicted, a full table is not searched for it more often than this. */
 #define SWEEP_INTERVAL_MS 1000
@@ -29,7 +30,9 @@ struct entry {
     bool doubtful;        /* an earlier request may have had a certificate issued */
     struct buffer result; /* READY; REFUSED: the diagnostic */
     uint8_t refusal;      /* REFUSED: the code; else 0 */
-    bool is_unlisted;     /* no memory to list it */
+    bool is_secret;       /* the result has a private key in it: the entry is listed among the secrets */
+    struct entry *next_secret, *previous_secret;
+    bool is_unlisted; /* no memory to list it */
     UT_hash_handle hh;
 };
 
@@ -38,6 +41,7 @@ struct pending_enrolments {
     const struct est_settings *settings;
     struct metrics *metrics;
     struct entry *entries; /* by key */
+    struct entry *secrets; /* those with a private key, the oldest first */
     size_t bytes, max_bytes;
     uint64_t next_sweep_ms;
 };
@@ -60,12 +64,16 @@ static struct entry *add(struct pending_enrolments *pending, const struct pendin
 static void list(struct pending_enrolments *pending, struct entry *entry);
 static void drop(struct pending_enrolments *pending, struct entry *entry);
 static void drop_result(struct pending_enrolments *pending, struct entry *entry);
+static struct entry *retire(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
+static bool is_lost(const struct entry *entry);
 static void sweep(struct pending_enrolments *pending, uint64_t now_ms, bool make_room);
 static bool is_expired(const struct entry *entry, uint64_t now_ms);
 static bool may_be_evicted(const struct pending_enrolments *pending, const struct entry *entry,
                            uint64_t now_ms);
+static enum status ready(struct pending_enrolments *pending, const struct pending_key *key, uint64_t now_ms,
+                         struct bytes result, bool is_secret);
 static enum status keep_result(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
-                               struct bytes result);
+                               struct bytes result, bool is_secret);
 static enum status store(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
                          struct bytes octets);
 static void withdraw(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
@@ -140,10 +148,8 @@ static enum pending_verdict ask(struct pending_enrolments *pending, const struct
                                 uint64_t now_ms, struct pending_outcome *outcome, struct buffer *result)
 {
     struct entry *entry = find(pending, key);
-    if (entry != NULL && is_expired(entry, now_ms)) {
-        drop(pending, entry);
-        entry = NULL;
-    }
+    if (entry != NULL && is_expired(entry, now_ms))
+        entry = retire(pending, entry, now_ms);
     if (entry != NULL)
         return ask_entry(pending, entry, now_ms, outcome, result);
     if (is_full(pending) && now_ms >= pending->next_sweep_ms) {
@@ -271,6 +277,41 @@ static void drop_result(struct pending_enrolments *pending, struct entry *entry)
 {
     pending->bytes -= entry->result.len;
     buffer_wipe(&entry->result);
+    if (entry->is_secret)
+        DL_DELETE2(pending->secrets, entry, previous_secret, next_secret);
+    entry->is_secret = false;
+}
+
+/* What has expired goes. A key that no device was handed leaves a doubt: its certificate was issued for
+ * nothing. */
+static struct entry *retire(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)
+{
+    if (!is_lost(entry)) {
+        drop(pending, entry);
+        return NULL;
+    }
+    drop_result(pending, entry);
+    metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
+    doubt(entry, now_ms);
+    return entry;
+}
+
+static bool is_lost(const struct entry *entry)
+{
+    return entry->is_secret && !entry->delivered;
+}
+
+size_t pending_enrolments_expire_secrets(struct pending_enrolments *pending, uint64_t now_ms)
+{
+    size_t lost = 0;
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry;
+    while ((entry = pending->secrets) != NULL && is_expired(entry, now_ms)) {
+        lost += is_lost(entry) ? 1 : 0;
+        retire(pending, entry, now_ms);
+    }
+    pthread_mutex_unlock(&pending->mutex);
+    return lost;
 }
 
 size_t pending_enrolments_expire(struct pending_enrolments *pending, uint64_t now_ms)
@@ -288,7 +329,9 @@ static void sweep(struct pending_enrolments *pending, uint64_t now_ms, bool make
     struct entry *entry, *next;
     HASH_ITER(hh, pending->entries, entry, next)
     {
-        if (is_expired(entry, now_ms) || (make_room && may_be_evicted(pending, entry, now_ms)))
+        if (is_expired(entry, now_ms))
+            retire(pending, entry, now_ms);
+        else if (make_room && may_be_evicted(pending, entry, now_ms))
             drop(pending, entry);
     }
 }
@@ -332,16 +375,31 @@ void pending_enrolments_sent(struct pending_enrolments *pending, const struct pe
 enum status pending_enrolments_ready(struct pending_enrolments *pending, const struct pending_key *key,
                                      uint64_t now_ms, struct bytes result)
 {
+    return ready(pending, key, now_ms, result, false);
+}
+
+enum status pending_enrolments_ready_secret(struct pending_enrolments *pending, const struct pending_key *key,
+                                            uint64_t now_ms, struct bytes result)
+{
+    return ready(pending, key, now_ms, result, true);
+}
+
+static enum status ready(struct pending_enrolments *pending, const struct pending_key *key, uint64_t now_ms,
+                         struct bytes result, bool is_secret)
+{
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find_running(pending, key);
-    enum status status = entry == NULL ? STATUS_NOT_FOUND : keep_result(pending, entry, now_ms, result);
+    enum status status =
+        entry == NULL ? STATUS_NOT_FOUND : keep_result(pending, entry, now_ms, result, is_secret);
     pthread_mutex_unlock(&pending->mutex);
     return status;
 }
 
 static enum status keep_result(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
-                               struct bytes result)
+                               struct bytes result, bool is_secret)
 {
+    uint64_t kept_ms = is_secret ? (uint64_t)pending->settings->key_grace_s * 1000 : PENDING_KEPT_MS;
+    entry->result.locked = is_secret;
     enum status status = store(pending, entry, now_ms, result);
     if (status != STATUS_OK) {
         metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
@@ -351,7 +409,10 @@ static enum status keep_result(struct pending_enrolments *pending, struct entry 
     entry->state = PENDING_READY;
     entry->delivered = false;
     entry->settled_ms = now_ms;
-    entry->expires_ms = now_ms + PENDING_KEPT_MS;
+    entry->expires_ms = now_ms + kept_ms;
+    entry->is_secret = is_secret;
+    if (is_secret)
+        DL_APPEND2(pending->secrets, entry, previous_secret, next_secret);
     return STATUS_OK;
 }
 
@@ -368,7 +429,7 @@ static enum status store(struct pending_enrolments *pending, struct entry *entry
         return STATUS_OK;
     }
     enum status status = entry->result.status;
-    buffer_reset(&entry->result);
+    buffer_wipe(&entry->result);
     return status;
 }
 
@@ -447,7 +508,8 @@ void pending_enrolments_delivered(struct pending_enrolments *pending, const stru
         uint64_t last_ms = entry->settled_ms + PENDING_KEPT_MS, grace_end_ms = now_ms + grace_ms(pending);
         entry->delivered = true;
         entry->delivered_ms = now_ms;
-        entry->expires_ms = grace_end_ms < last_ms ? grace_end_ms : last_ms;
+        if (!entry->is_secret)
+            entry->expires_ms = grace_end_ms < last_ms ? grace_end_ms : last_ms;
     } else if (entry != NULL && entry->state == PENDING_REFUSED) {
         drop(pending, entry);
     }

@@ -74,6 +74,12 @@ void pending_enrolments_sent(struct pending_enrolments *pending, const struct pe
 enum status pending_enrolments_ready(struct pending_enrolments *pending, const struct pending_key *key,
                                      uint64_t now_ms, struct bytes result);
 
+/* The same for a result with a private key (SKG-9): it lies in locked memory and is wiped key_grace_s later,
+ * whatever has become of it. If no device was handed it by then, the entry becomes IN_DOUBT: there is a
+ * certificate whose key nobody has. */
+enum status pending_enrolments_ready_secret(struct pending_enrolments *pending, const struct pending_key *key,
+                                            uint64_t now_ms, struct bytes result);
+
 /* The EST server is to be asked again, but not before retry_after_s. */
 void pending_enrolments_wait(struct pending_enrolments *pending, const struct pending_key *key,
                              uint64_t now_ms, uint32_t retry_after_s);
@@ -100,6 +106,10 @@ void pending_enrolments_delivered(struct pending_enrolments *pending, const stru
 /* Where an entry stands, for whoever looks on. False: there is none. */
 bool pending_enrolments_state(struct pending_enrolments *pending, const struct pending_key *key,
                               enum pending_state *state);
+
+/* Wipes the private keys whose time has come, soonest first and without a look at anything else. Returns how
+ * many of them no device was handed. */
+size_t pending_enrolments_expire_secrets(struct pending_enrolments *pending, uint64_t now_ms);
 
 /* Drops what has expired. Returns how many entries are left. */
 size_t pending_enrolments_expire(struct pending_enrolments *pending, uint64_t now_ms);

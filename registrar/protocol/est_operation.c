@@ -26,10 +26,12 @@ static const struct est_operation operations[EST_OPERATION_COUNT] = {
                   {CONTENT_FORMAT_CERTS_ONLY, CONTENT_FORMAT_ONE_CERT},
                   2},
     [EST_ATT] = {EST_ATT, "att", "csrattrs", CM_GET, "ace.est.att", {CONTENT_FORMAT_CSRATTRS}, 1},
+    [EST_SKG] = {EST_SKG, "skg", "serverkeygen", CM_POST, "ace.est.skg", {CONTENT_FORMAT_MULTIPART_CORE}, 1},
+    [EST_SKC] = {EST_SKC, "skc", "serverkeygen", CM_POST, "ace.est.skc", {CONTENT_FORMAT_MULTIPART_CORE}, 1},
 };
 
 /* Operations that we do not offer, but whose names no label may take either (RFC 7030 section 3.2.2). */
-static const char *const foreign_names[] = {"skg", "skc", "serverkeygen", "fullcmc"};
+static const char *const foreign_names[] = {"fullcmc"};
 
 static const char well_known_root[] = "/.well-known/est";
 
@@ -60,7 +62,21 @@ uint8_t est_operation_check_formats(const struct est_operation *operation, struc
 
 bool est_operation_is_enabled(const struct est_settings *settings, enum est_operation_id id)
 {
-    return id != EST_ATT || settings->att;
+    switch (id) {
+    case EST_ATT:
+        return settings->att;
+    case EST_SKG:
+        return settings->skg;
+    case EST_SKC:
+        return settings->skc;
+    default:
+        return true;
+    }
+}
+
+bool est_operation_makes_key(const struct est_operation *operation)
+{
+    return operation->id == EST_SKG || operation->id == EST_SKC;
 }
 
 enum status est_route_find(const struct est_settings *settings, const struct bytes *segments, size_t count,

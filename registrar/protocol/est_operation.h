@@ -7,7 +7,7 @@
 #include "common/coap_message.h"
 #include "registrar/protocol/content_format.h"
 
-enum est_operation_id { EST_CRTS, EST_SEN, EST_SREN, EST_ATT, EST_OPERATION_COUNT };
+enum est_operation_id { EST_CRTS, EST_SEN, EST_SREN, EST_ATT, EST_SKG, EST_SKC, EST_OPERATION_COUNT };
 
 #define EST_FORMATS_MAX      2
 #define EST_LABEL_OCTETS_MAX 128 /* libest takes no longer one */
@@ -48,6 +48,9 @@ enum status est_route_find(const struct est_settings *settings, const struct byt
 /* Whether a label may be configured: one segment of 1 to 128 octets, not "." or "..", without "/", "\", "%"
  * and control octets, and not the name of an operation, short or long (URI-4, RFC 7030 section 3.2.2). */
 bool est_label_is_valid(struct bytes label);
+
+/* Whether its answer carries a private key: /skg and /skc (RFC 9148 section 4.8). */
+bool est_operation_makes_key(const struct est_operation *operation);
 
 /* Whether settings switch the operation on. */
 bool est_operation_is_enabled(const struct est_settings *settings, enum est_operation_id id);

@@ -19,7 +19,7 @@ static bool is_certs_only(const PKCS7 *message);
 typedef bool is_of_kind(const struct certs_only *certs, X509 *candidate);
 
 static int count(const struct certs_only *certs, is_of_kind *kind, X509 **last);
-static is_of_kind is_ca, is_issuing_ca, is_root;
+static is_of_kind is_ca, is_issuing_ca, is_root, is_device;
 static bool has_issued(X509 *issuer, X509 *subject);
 
 /* The octets go on to the device as they are (CF-4), so BER, which real EST servers send, is none of our
@@ -72,6 +72,25 @@ enum status certs_only_find(const struct certs_only *certs, EVP_PKEY *key, X509 
     return STATUS_MISMATCH;
 }
 
+enum status certs_only_choose_device(const struct certs_only *certs, X509 **certificate)
+{
+    X509 *chosen = sk_X509_value(certs->certificates, 0);
+    bool is_clear = sk_X509_num(certs->certificates) == 1 || count(certs, is_device, &chosen) == 1;
+    ERR_clear_error();
+    if (!is_clear)
+        return STATUS_MISMATCH;
+    *certificate = chosen;
+    return STATUS_OK;
+}
+
+void certs_only_append_serial(const X509 *certificate, struct buffer *serial)
+{
+    const ASN1_INTEGER *number = X509_get0_serialNumber(certificate);
+    const uint8_t *octets = ASN1_STRING_get0_data(number);
+    for (int i = 0; i < ASN1_STRING_length(number); i++)
+        buffer_printf(serial, "%02x", octets[i]);
+}
+
 enum status certs_only_choose_ca(const struct certs_only *certs, enum est_crts_287 policy, X509 **certificate)
 {
     X509 *chosen = sk_X509_value(certs->certificates, 0);
@@ -107,6 +126,11 @@ static bool is_ca(const struct certs_only *certs, X509 *candidate)
 {
     (void)certs;
     return X509_check_ca(candidate) != 0;
+}
+
+static bool is_device(const struct certs_only *certs, X509 *candidate)
+{
+    return !is_ca(certs, candidate);
 }
 
 /* The CA at the lower end of a chain: no other CA of the set is below it. In a set with key rollover (RFC

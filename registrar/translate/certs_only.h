@@ -17,6 +17,13 @@ void certs_only_free(struct certs_only *certs);
 /* The certificate with this public key: STATUS_OK and a borrowed one, or STATUS_MISMATCH. */
 enum status certs_only_find(const struct certs_only *certs, EVP_PKEY *key, X509 **certificate);
 
+/* The one certificate that is no CA's, or the only one at all; STATUS_MISMATCH where there is not exactly
+ * one. Borrows. */
+enum status certs_only_choose_device(const struct certs_only *certs, X509 **certificate);
+
+/* Appends a certificate's serial number in hexadecimal (SEC-2). */
+void certs_only_append_serial(const X509 *certificate, struct buffer *serial);
+
 /* The one certificate that stands for all of /crts as 287 (CF-6): the only one; or by policy the CA that
  * issues client certificates or the root where that is unambiguous; else STATUS_UNSUPPORTED. Borrows. */
 enum status certs_only_choose_ca(const struct certs_only *certs, enum est_crts_287 policy,

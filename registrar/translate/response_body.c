@@ -4,12 +4,12 @@
 #include "common/coap_message.h"
 #include "registrar/protocol/der.h"
 #include "registrar/translate/certs_only.h"
+#include "registrar/translate/key_answer.h"
 
 static struct bytes strip_counted_nul(struct bytes body);
 static enum status check_csrattrs(struct bytes der);
 static enum status check_certs_only(struct bytes der, const struct certificate_request *csr,
                                     struct buffer *serial);
-static void append_serial(const X509 *certificate, struct buffer *serial);
 static enum status choose_certificate(const struct response_context *context, const struct certs_only *certs,
                                       X509 **certificate);
 static enum status append_certificate(X509 *certificate, struct buffer *representation);
@@ -18,6 +18,8 @@ enum status response_body_decode(const struct response_context *context, struct 
                                  struct bytes body, struct buffer *der, struct buffer *serial)
 {
     enum content_format format = context->operation->response[0];
+    if (format == CONTENT_FORMAT_MULTIPART_CORE)
+        return key_answer_decode(context, content_type, body, der, serial);
     if (!content_format_matches_media_type(format, content_type))
         return STATUS_MALFORMED;
     if (format == CONTENT_FORMAT_CSRATTRS && context->settings->upstream.profile == UPSTREAM_LIBEST)
@@ -58,17 +60,9 @@ static enum status check_certs_only(struct bytes der, const struct certificate_r
     if (status == STATUS_OK && csr != NULL)
         status = certs_only_find(certs, certificate_request_key(csr), &issued);
     if (status == STATUS_OK && csr != NULL && serial != NULL)
-        append_serial(issued, serial);
+        certs_only_append_serial(issued, serial);
     certs_only_free(certs);
     return status;
-}
-
-static void append_serial(const X509 *certificate, struct buffer *serial)
-{
-    const ASN1_INTEGER *number = X509_get0_serialNumber(certificate);
-    const uint8_t *octets = ASN1_STRING_get0_data(number);
-    for (int i = 0; i < ASN1_STRING_length(number); i++)
-        buffer_printf(serial, "%02x", octets[i]);
 }
 
 enum status response_body_present(const struct response_context *context, enum content_format format,

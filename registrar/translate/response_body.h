@@ -17,9 +17,10 @@ struct response_context {
 
 /* Checks type and base64 of a 200 body and appends the DER it stands for (PAY-4 to PAY-9): certs-only with at
  * least one certificate and nothing behind it, for enrolments one whose key is the CSR's; csrattrs one
- * SEQUENCE, a counted NUL behind libest's base64 tolerated under that profile only. Of an enrolment, the
- * issued certificate's serial number is appended to serial as response_body_serial does, unless that is NULL.
- * STATUS_MALFORMED, STATUS_MISMATCH: 5.02. */
+ * SEQUENCE; for /skg and /skc a key and its certificate (key_answer_decode); a counted NUL behind libest's
+ * base64 tolerated under that profile only. Of an enrolment, the issued certificate's serial number is
+ * appended to serial as response_body_serial does, unless that is NULL. STATUS_MALFORMED,
+ * STATUS_MISMATCH: 5.02. */
 enum status response_body_decode(const struct response_context *context, struct bytes content_type,
                                  struct bytes body, struct buffer *der, struct buffer *serial);
 

@@ -352,6 +352,7 @@ static void begin(struct est_call *call)
         .url = buffer_string(&call->url),
         .accept = accept_of(call->settings.operation),
         .is_post = !call->permit.is_get,
+        .is_secret = est_operation_makes_key(call->settings.operation),
         .body = buffer_view(&call->body),
         .sending = on_sending,
         .answered = on_answered,
@@ -370,11 +371,17 @@ static struct https_connection *take_connection(struct est_client *client)
     return https_connection_create(&client->context, on_lost, client);
 }
 
-/* RA-6; RFC 7030 sections 4.1.3, 4.2.3 and 4.5.2. */
+/* RA-6; RFC 7030 sections 4.1.3, 4.2.3, 4.4.2 and 4.5.2. */
 static const char *accept_of(const struct est_operation *operation)
 {
-    return operation->response[0] == CONTENT_FORMAT_CSRATTRS ? "application/csrattrs"
-                                                             : "application/pkcs7-mime";
+    switch (operation->response[0]) {
+    case CONTENT_FORMAT_CSRATTRS:
+        return "application/csrattrs";
+    case CONTENT_FORMAT_MULTIPART_CORE:
+        return "multipart/mixed";
+    default:
+        return "application/pkcs7-mime";
+    }
 }
 
 static void on_sending(void *user)

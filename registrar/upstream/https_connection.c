@@ -78,7 +78,7 @@ static bool set_request(struct https_connection *connection);
 static bool add_headers(struct https_connection *connection);
 static bool add_header(struct curl_slist **headers, const char *name, const char *value);
 static void forget_request(struct https_connection *connection);
-static CURLcode guard_names(CURL *easy, void *context, void *user);
+static CURLcode prepare_tls(CURL *easy, void *context, void *user);
 static int verify_certificate(int good, X509_STORE_CTX *store);
 static bool has_server_name(X509 *certificate);
 static int before_request(void *user, char *peer, char *local, int peer_port, int local_port);
@@ -154,7 +154,7 @@ static bool set_callbacks(struct https_connection *connection)
     CURL *easy = connection->easy;
     int failed = 0;
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, connection->error);
-    failed |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, guard_names);
+    failed |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, prepare_tls);
     failed |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, connection);
     failed |= curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_request);
     failed |= curl_easy_setopt(easy, CURLOPT_PREREQDATA, connection);
@@ -191,6 +191,7 @@ enum status https_connection_ask(struct https_connection *connection, const stru
     connection->watch = NULL;
     forget_request(connection);
     connection->request = *request;
+    connection->body.locked = request->is_secret;
     if (!set_request(connection) || !curl_loop_start(connection->loop, connection->easy))
         return STATUS_NO_MEMORY;
     connection->running = true;
@@ -260,10 +261,12 @@ static void forget_request(struct https_connection *connection)
     buffer_wipe(&connection->body);
 }
 
-/* libcurl checks that the certificate is for the host of the URL. */
-static CURLcode guard_names(CURL *easy, void *context, void *user)
+/* libcurl checks that the certificate is for the host of the URL. What was decrypted is wiped once it is
+ * read: it may be a private key (SKG-9). */
+static CURLcode prepare_tls(CURL *easy, void *context, void *user)
 {
     (void)easy;
+    SSL_CTX_set_options((SSL_CTX *)context, SSL_OP_CLEANSE_PLAINTEXT);
     SSL_CTX_set_app_data((SSL_CTX *)context, user);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, verify_certificate);
     return CURLE_OK;
@@ -460,7 +463,7 @@ static struct bytes header(const struct https_connection *connection, const char
 
 bool https_connection_is_reusable(const struct https_connection *connection)
 {
-    return connection->socket != CURL_SOCKET_BAD;
+    return connection->socket != CURL_SOCKET_BAD && !connection->request.is_secret;
 }
 
 /* The EST server has nothing to say now: whatever can be read is the end, or the beginning of a confusion. */

@@ -26,8 +26,10 @@ struct https_context {
 struct https_request {
     const char *url;
     const char *accept;
-    bool is_post;                /* of application/pkcs10 */
-    struct bytes body;           /* of a POST, not empty */
+    bool is_post;      /* of application/pkcs10 */
+    bool is_secret;    /* the answer carries a private key: the connection is then not used again, for
+                           libcurl's buffers are only wiped with it (SKG-9) */
+    struct bytes body; /* of a POST, not empty */
     void (*sending)(void *user); /* once, right before the first octet of the request can leave */
     void (*answered)(void *user, /* once, on the loop; the response is borrowed for the call, in which the
                                      connection may be freed or kept */

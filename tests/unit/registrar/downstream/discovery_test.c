@@ -16,6 +16,8 @@ static char root[] = "/est";
 #define SEN  "</est/sen>;rt=\"ace.est.sen\";ct=\"281 287\""
 #define SREN "</est/sren>;rt=\"ace.est.sren\";ct=\"281 287\""
 #define ATT  "</est/att>;rt=\"ace.est.att\";ct=285"
+#define SKG  "</est/skg>;rt=\"ace.est.skg\";ct=62"
+#define SKC  "</est/skc>;rt=\"ace.est.skc\";ct=62"
 
 static void assert_links(const struct est_settings *settings, const char *query, const char *authority,
                          const char *expected)
@@ -37,6 +39,10 @@ static void disc_2_all_that_is_switched_on_is_listed(void **state)
     assert_links(&settings, NULL, "", CRTS "," SEN "," SREN "," ATT);
     settings.att = false;
     assert_links(&settings, NULL, "", CRTS "," SEN "," SREN);
+    settings.skc = true;
+    assert_links(&settings, NULL, "", CRTS "," SEN "," SREN "," SKC);
+    settings.att = settings.skg = true;
+    assert_links(&settings, "rt=ace.est*", "", CRTS "," SEN "," SREN "," ATT "," SKG "," SKC);
 }
 
 static void disc_1_links_are_filtered(void **state)

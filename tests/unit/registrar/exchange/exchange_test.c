@@ -8,6 +8,7 @@
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/protocol/certificate_request.h"
 #include "registrar/settings.h"
+#include "registrar/translate/multipart_core.h"
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/response_cache.h"
 #include "tests/unit/registrar/credentials.h"
@@ -20,6 +21,7 @@
 #define ANSWERS_MAX 8
 #define CERTS_ONLY  "application/pkcs7-mime; smime-type=certs-only"
 #define CSRATTRS    "application/csrattrs"
+#define MIXED       "multipart/mixed; boundary=estServerBoundary"
 
 /* What the exchange asked the EST server. */
 struct call {
@@ -789,6 +791,107 @@ static void a_late_letter_finds_nobody(void **state)
     assert_error(last(fixture, 1), CM_INTERNAL_SERVER_ERROR, "");
 }
 
+/* Server-side key generation. */
+
+/* The EST server's answer with these two. */
+static void respond_with_key(struct fixture *fixture, size_t index, EVP_PKEY *key, struct bytes certificates)
+{
+    unsigned char *octets = NULL;
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+    int len = i2d_PKCS8_PRIV_KEY_INFO(info, &octets);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    struct buffer body;
+    buffer_init(&body, MADE_LIMIT);
+    buffer_append_string(&body, "--estServerBoundary\nContent-Type: application/pkcs8\n\n");
+    base64_encode((struct bytes){octets, (size_t)len}, BASE64_64_LF, &body);
+    buffer_append_string(&body, "--estServerBoundary\nContent-Type: " CERTS_ONLY "\n\n");
+    base64_encode(certificates, BASE64_64_LF, &body);
+    buffer_append_string(&body, "--estServerBoundary--\n");
+    respond(fixture, index,
+            &(struct est_response){.result = EST_ANSWERED,
+                                   .http_status = 200,
+                                   .content_type = bytes_from_string(MIXED),
+                                   .body = buffer_view(&body)});
+    buffer_free(&body);
+    OPENSSL_free(octets);
+}
+
+static uint32_t ask_for_key(struct fixture *fixture, enum est_operation_id id)
+{
+    return start(fixture, &(struct ask){.id = id, .body = buffer_view(&fixture->csr)});
+}
+
+/* MP-1, SKG-2, SKG-4, SKG-9: the CSR goes on unchanged, whatever its signature; the answer is a secret. */
+static void a_key_comes_with_its_certificate(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->csr.at[fixture->csr.len - 1] ^= 1;
+    for (enum est_operation_id id = EST_SKG; id <= EST_SKC; id++) {
+        size_t index = id == EST_SKG ? 0 : 1;
+        ask_for_key(fixture, id);
+        assert_calls(fixture, index + 1);
+        const struct call *call = &fixture->est_client.calls[index];
+        struct buffer sent;
+        buffer_init(&sent, MADE_LIMIT);
+        assert_string_equal(call->settings.operation->long_name, "serverkeygen");
+        assert_int_equal(base64_decode(buffer_view(&call->body), &sent), STATUS_OK);
+        assert_true(bytes_equal(buffer_view(&sent), buffer_view(&fixture->csr)));
+        buffer_free(&sent);
+
+        respond_with_key(fixture, index, fixture->key, buffer_view(&fixture->issued));
+        const struct got *got = last(fixture, index + 1);
+        assert_code(got, CM_CHANGED);
+        assert_int_equal(got->answer.content_format, CONTENT_FORMAT_MULTIPART_CORE);
+        assert_int_equal(got->answer.secret_ms, 60000);
+        assert_true(got->answer.had_effect);
+        struct multipart_core core;
+        assert_int_equal(multipart_core_read(buffer_view(&got->payload), &core), STATUS_OK);
+        assert_int_equal(core.count, 2);
+        assert_int_equal(core.parts[0].content_format, CONTENT_FORMAT_PKCS8);
+        assert_int_equal(core.parts[1].content_format,
+                         id == EST_SKG ? CONTENT_FORMAT_CERTS_ONLY : CONTENT_FORMAT_ONE_CERT);
+    }
+    ask_for_key(fixture, EST_SKG); /* DLY-4: the same again, and as secret */
+    assert_calls(fixture, 2);
+    assert_true(bytes_equal(buffer_view(&last(fixture, 3)->payload), buffer_view(&fixture->got[0].payload)));
+    assert_int_equal(last(fixture, 3)->answer.secret_ms, 60000);
+}
+
+/* MP-6: 5.02, in doubt, and nothing of it is kept. */
+static void a_key_of_another_is_not_delivered(void **state)
+{
+    struct fixture *fixture = *state;
+    EVP_PKEY *other = make_key();
+    ask_for_key(fixture, EST_SKG);
+    respond_with_key(fixture, 0, other, buffer_view(&fixture->issued));
+    assert_error(last(fixture, 1), CM_BAD_GATEWAY, "the EST server sent no certificate for this key");
+    assert_int_equal(last(fixture, 1)->answer.secret_ms, 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+    ask_for_key(fixture, EST_SKG);
+    assert_calls(fixture, 2);
+    respond_with_key(fixture, 1, fixture->key, buffer_view(&fixture->issued));
+    assert_code(last(fixture, 2), CM_CHANGED);
+    EVP_PKEY_free(other);
+}
+
+/* PAY-10, RE-7, RE-8: all else about a CSR counts as for an enrolment. */
+static void a_csr_for_a_key_is_checked_all_the_same(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer foreign =
+        make_request(&(struct made_request){.key = fixture->key, .subject = "serialNumber=43"});
+    start(fixture, &(struct ask){.id = EST_SKG, .body = buffer_view(&foreign)});
+    assert_code(last(fixture, 1), CM_FORBIDDEN);
+    start(fixture, &(struct ask){.id = EST_SKC, .body = {foreign.at, foreign.len - 1}});
+    assert_code(last(fixture, 2), CM_BAD_REQUEST);
+    start(fixture, &(struct ask){.id = EST_SKC, .accept = 287, .body = buffer_view(&fixture->csr)});
+    assert_error(last(fixture, 3), CM_NOT_ACCEPTABLE, "");
+    start(fixture, &(struct ask){.id = EST_SKG});
+    assert_code(last(fixture, 4), CM_BAD_REQUEST);
+    assert_calls(fixture, 0);
+    buffer_free(&foreign);
+}
+
 static int set_up(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
@@ -797,6 +900,9 @@ static int set_up(void **state)
         .coap = {.answer_within_ms = 100},
         .est = {.labels = {{fixture->label}, 1},
                 .att = true,
+                .skg = true,
+                .skc = true,
+                .key_grace_s = 60,
                 .in_doubt = IN_DOUBT_RETRY,
                 .grace_s = 300,
                 .max_pending = 100,
@@ -883,6 +989,9 @@ int main(void)
         TEST(a_csr_too_large_for_libest_is_refused),
         TEST(stopping_leaves_nothing_behind),
         TEST(a_late_letter_finds_nobody),
+        TEST(a_key_comes_with_its_certificate),
+        TEST(a_key_of_another_is_not_delivered),
+        TEST(a_csr_for_a_key_is_checked_all_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

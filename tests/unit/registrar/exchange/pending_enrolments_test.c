@@ -25,6 +25,7 @@ static int set_up(void **state)
     static struct fixture fixture;
     fixture.settings = (struct est_settings){.in_doubt = IN_DOUBT_RETRY,
                                              .grace_s = 300,
+                                             .key_grace_s = 60,
                                              .max_pending = 4,
                                              .retry_after_s = 60,
                                              .retry_after_max_s = 3600};
@@ -528,6 +529,65 @@ static void one_of_many_threads_asks(void **state)
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+static void ready_secret(struct fixture *fixture, uint8_t number, uint64_t now_ms)
+{
+    struct pending_key key = make_pending_key(number);
+    assert_int_equal(pending_enrolments_ready_secret(fixture->pending, &key, now_ms, result), STATUS_OK);
+}
+
+static size_t expire_secrets(struct fixture *fixture, uint64_t now_ms)
+{
+    return pending_enrolments_expire_secrets(fixture->pending, now_ms);
+}
+
+/* SKG-9: a key that was delivered is given again for key_grace_s, however often, and is then forgotten. */
+static void a_key_is_kept_for_a_short_time(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked(fixture, 1, START_MS, false);
+    sent(fixture, 1);
+    ready_secret(fixture, 1, START_MS);
+    delivered(fixture, 1, START_MS);
+    assert_answered(fixture, 1, START_MS + 59999);
+    delivered(fixture, 1, START_MS + 59999);
+    assert_int_equal(expire_secrets(fixture, START_MS + 59999), 0);
+    assert_answered(fixture, 1, START_MS + 59999);
+    assert_int_equal(expire_secrets(fixture, START_MS + 60000), 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 0);
+    assert_asked(fixture, 1, START_MS + 60000, false);
+    sent(fixture, 1);
+    ready_secret(fixture, 1, START_MS + 60000);
+    delivered(fixture, 1, START_MS + 60000);
+    assert_asked(fixture, 1, START_MS + 120000, false); /* nobody has swept meanwhile */
+}
+
+/* SKG-9: one that no device was handed leaves a doubt: its certificate was issued. */
+static void a_key_that_nobody_fetched_is_in_doubt(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint8_t number = 1; number <= 3; number++) {
+        assert_asked(fixture, number, START_MS, false);
+        sent(fixture, number);
+    }
+    ready_secret(fixture, 1, START_MS);
+    ready(fixture, 2, START_MS); /* a certificate waits longer */
+    ready_secret(fixture, 3, START_MS + 1000);
+    delivered(fixture, 3, START_MS + 1000);
+    assert_int_equal(expire_secrets(fixture, START_MS + 59999), 0);
+    assert_int_equal(expire_secrets(fixture, START_MS + 60000), 1);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+    assert_int_equal(expire_secrets(fixture, START_MS + 61000), 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 2);
+    assert_answered(fixture, 2, START_MS + 61000);
+    assert_asked(fixture, 1, START_MS + 61000, true);
+    fixture->settings.in_doubt = IN_DOUBT_HOLD;
+    sent(fixture, 1);
+    ready_secret(fixture, 1, START_MS + 61000);
+    assert_int_equal(pending_enrolments_expire(fixture->pending, START_MS + 121000), 2);
+    assert_later(fixture, 1, START_MS + 121000, 3600);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -552,6 +612,8 @@ int main(void)
         TEST(states_follow_each_other),
         TEST(a_clock_read_too_early_does_no_harm),
         TEST(one_of_many_threads_asks),
+        TEST(a_key_is_kept_for_a_short_time),
+        TEST(a_key_that_nobody_fetched_is_in_doubt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ static char label_p1[] = "p1", label_odd[] = "Boiler room \xc3\xbc", label_named
 
 static struct est_settings default_settings(void)
 {
-    return (struct est_settings){.root = root, .att = true};
+    return (struct est_settings){.root = root, .att = true, .skg = true, .skc = true};
 }
 
 /* Routes the segments of path, which are separated by "|". */
@@ -67,6 +67,8 @@ static void the_table_is_that_of_the_rfc(void **state)
         {"sen", "simpleenroll", "ace.est.sen", CM_POST, 281, 2},
         {"sren", "simplereenroll", "ace.est.sren", CM_POST, 281, 2},
         {"att", "csrattrs", "ace.est.att", CM_GET, 285, 1},
+        {"skg", "serverkeygen", "ace.est.skg", CM_POST, 62, 1},
+        {"skc", "serverkeygen", "ace.est.skc", CM_POST, 62, 1},
     };
     for (size_t i = 0; i < EST_OPERATION_COUNT; i++) {
         const struct est_operation *operation = est_operation((enum est_operation_id)i);
@@ -223,8 +225,8 @@ static void long_names_are_off_by_default(void **state)
         for (size_t i = 0; i < EST_OPERATION_COUNT; i++) {
             char path[64];
             snprintf(path, sizeof(path), "est|%s", est_operation((enum est_operation_id)i)->long_name);
-            if (on)
-                assert_routed(&settings, path, (enum est_operation_id)i, "");
+            if (on) /* RFC 7030 has one name for two resources: the one with the whole PKCS#7 */
+                assert_routed(&settings, path, i == EST_SKC ? EST_SKG : (enum est_operation_id)i, "");
             else
                 assert_not_found(&settings, path);
         }
@@ -238,6 +240,7 @@ static void unknown_and_disabled_functions_are_not_found(void **state)
     struct est_settings settings = default_settings();
     settings.long_names = true;
     assert_not_found(&settings, "est|fullcmc");
+    settings.skg = settings.skc = false; /* SKG-1 */
     assert_not_found(&settings, "est|skg");
     assert_not_found(&settings, "est|skc");
     assert_not_found(&settings, "est|serverkeygen");
@@ -246,6 +249,9 @@ static void unknown_and_disabled_functions_are_not_found(void **state)
     assert_not_found(&settings, "est|csrattrs");
     assert_false(est_operation_is_enabled(&settings, EST_ATT));
     assert_true(est_operation_is_enabled(&settings, EST_CRTS));
+    settings.skc = true;
+    assert_routed(&settings, "est|skc", EST_SKC, "");
+    assert_not_found(&settings, "est|skg");
 }
 
 /* CF-1, CF-2, CF-3. */
@@ -271,6 +277,12 @@ static void formats_are_checked_before_the_body(void **state)
         {EST_CRTS, 285, -1, CM_NOT_ACCEPTABLE},
         {EST_ATT, 285, 285, 0},
         {EST_ATT, 281, -1, CM_NOT_ACCEPTABLE},
+        {EST_SKG, -1, 286, 0},
+        {EST_SKC, 62, 286, 0},
+        {EST_SKG, 284, 286, CM_NOT_ACCEPTABLE},
+        {EST_SKG, 281, 286, CM_NOT_ACCEPTABLE},
+        {EST_SKC, 287, 286, CM_NOT_ACCEPTABLE},
+        {EST_SKC, 62, 62, CM_UNSUPPORTED_CONTENT_FORMAT},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct coap_uint_option accept = {cases[i].accept >= 0, (uint32_t)cases[i].accept};
@@ -279,6 +291,15 @@ static void formats_are_checked_before_the_body(void **state)
         assert_int_equal(est_operation_check_formats(est_operation(cases[i].id), accept, content_format),
                          cases[i].code);
     }
+}
+
+/* SKG-9: of whose answers no copy may stay. */
+static void keys_come_from_two_of_them(void **state)
+{
+    (void)state;
+    for (int id = 0; id < EST_OPERATION_COUNT; id++)
+        assert_int_equal(est_operation_makes_key(est_operation((enum est_operation_id)id)),
+                         id == EST_SKG || id == EST_SKC);
 }
 
 int main(void)
@@ -295,6 +316,7 @@ int main(void)
         cmocka_unit_test(long_names_are_off_by_default),
         cmocka_unit_test(unknown_and_disabled_functions_are_not_found),
         cmocka_unit_test(formats_are_checked_before_the_body),
+        cmocka_unit_test(keys_come_from_two_of_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,13 @@
+/* What becomes of memory that OpenSSL and libcurl give back: their plaintext buffers and decoders hold
+ * private keys of devices, and free them as they are (SKG-9). */
+#ifndef ESTUARY_REGISTRAR_SECRET_MEMORY_H
+#define ESTUARY_REGISTRAR_SECRET_MEMORY_H
+
+#include "common/status.h"
+
+/* Once, before either library has been used: from then on both overwrite what they free, OpenSSL keeps
+ * private numbers in locked memory, and libcurl is initialised. STATUS_BUSY: OpenSSL has been used already;
+ * STATUS_NO_MEMORY. The secure heap is left unlocked where RLIMIT_MEMLOCK is too low. */
+enum status secret_memory_start(void);
+
+#endif

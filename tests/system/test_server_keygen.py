@@ -1,0 +1,233 @@
+"""Keys that the device does not make itself: /skg and /skc (requirements A7 and A11)."""
+
+import time
+
+import cbor2
+import coap
+import programs
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+import der
+import key_traces
+from enrolment import POST_OPTIONS, certificates, enrol, make_csr, path, spki
+
+BOTH = {"skg": True, "skc": True}
+MULTIPART, SERVER_KEY, CERTS_ONLY, PKCS8, ONE_CERT = 62, 280, 281, 284, 287
+
+
+def unpack(body):
+    """MP-1: the key first, with its Content-Format, then the certificate; canonical CBOR."""
+    items = cbor2.loads(body)
+    assert len(items) == 4 and cbor2.dumps(items) == body
+    return items
+
+
+def certificate_of(items):
+    if items[2] == ONE_CERT:
+        return x509.load_der_x509_certificate(items[3])
+    assert items[2] == CERTS_ONLY
+    return next(c for c in certificates(items[3]) if not is_ca(c))
+
+
+def is_ca(certificate):
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def plain_key(items):
+    assert items[0] == PKCS8
+    key = serialization.load_der_private_key(items[1], None)
+    tag, content, rest = der.read(items[1])
+    assert tag == 0x30 and not rest and [e[0] for e in der.elements(content)][:3] == [0x02, 0x30, 0x04], "PKCS#8"
+    return key
+
+
+def assert_pair(body, operation):
+    items = unpack(body)
+    assert items[2] == (ONE_CERT if operation == "skc" else CERTS_ONLY)
+    assert spki(plain_key(items).public_key()) == spki(certificate_of(items).public_key())
+    return items
+
+
+def scalar(key):
+    return key.private_numbers().private_value.to_bytes(32, "big")
+
+
+def serverkeygens(est_server):
+    return [r for r in est_server.stats()["log"] if r["path"].endswith("/serverkeygen")]
+
+
+def test_off_unless_switched_on(start_registrar, connect, est_server, pki):
+    """SKG-1, DISC-2: 4.04 and not discovered; each switch for itself."""
+    for changes, links, codes in (({}, set(), ("4.04", "4.04")), ({"skg": True}, {"skg"}, ("2.04", "4.04")),
+                                  ({"skc": True}, {"skc"}, ("4.04", "2.04"))):
+        peer = connect(start_registrar({"est": changes}))
+        assert tuple(enrol(peer, make_csr(pki), operation)[0].status for operation in ("skg", "skc")) == codes
+        found = peer.get((".well-known", "core"), queries=["rt=ace.est.sk*"]).payload.decode()
+        assert {name for name in ("skg", "skc") if f"/est/{name}>" in found} == links
+    assert len(serverkeygens(est_server)) == 2
+
+
+FORMS = ["tag-plain", "key-sec1", "key-pkcs1", "certificate-first", "multipart-lf", "preamble", "quoted-boundary", "cte-none",
+         "base64-76crlf", "base64-tabs", "libest", "with-ca", "ca-first", "preamble.multipart-lf.key-sec1.certificate-first", "chunked"]
+
+
+@pytest.mark.parametrize("operation", ["skg", "skc"])
+def test_every_form_of_multipart(start_registrar, connect, est_server, pki, operation):
+    """MP-1, MP-3, MP-4, CF-5, SKG-4: whatever the EST server's form, true PKCS#8 and its certificate; the CSR arrives unchanged."""
+    peer = connect(start_registrar({"est": {**BOTH, "labels": FORMS}}))
+    for words in FORMS:
+        csr = make_csr(pki)
+        response, body = enrol(peer, csr, operation, label_name=words)
+        assert response.status == "2.04" and response.number(coap.CONTENT_FORMAT) == MULTIPART, (words, response.status, response.payload)
+        assert_pair(body, operation)
+    assert [r["path"] for r in serverkeygens(est_server)] == [f"/.well-known/est/{words}/serverkeygen" for words in FORMS]
+
+
+BAD_FORMS = ["key-other", "key-missing", "key-twice", "no-certificate", "wrong-key", "broken-base64", "trailing", "type-text", "type-none",
+             "type-bare", "cut-off", "success-201", "success-204", "key-cms"]
+
+
+@pytest.mark.parametrize("operation", ["skg", "skc"])
+def test_answers_that_do_not_hold_together(start_registrar, connect, pki, operation):
+    """MP-4, MP-5, MP-6: 5.02 with a diagnostic that is none of the key."""
+    peer = connect(start_registrar({"est": {**BOTH, "labels": BAD_FORMS}}))
+    for words in BAD_FORMS:
+        response, _ = enrol(peer, make_csr(pki), operation, label_name=words)
+        assert response.status == "5.02" and len(response.payload) < 80, (words, response.status)
+
+
+@pytest.mark.parametrize("operation", ["skg", "skc"])
+def test_protected_keys(start_registrar, connect, pki, operation, tmp_path):
+    """MP-5, MP-7, SKG-8: what was asked for protected comes protected, and opens; a plain one is not delivered."""
+    peer = connect(start_registrar({"est": {**BOTH, "labels": ["key-cms"]}}))
+    wish = der.change_csr(make_csr(pki), [der.CAPABILITIES, der.SYMMETRIC_KEY])
+    response, body = enrol(peer, wish, operation, label_name="key-cms")
+    assert response.status == "2.04", response.payload
+    items = unpack(body)
+    assert items[0] == SERVER_KEY and items[2] == (ONE_CERT if operation == "skc" else CERTS_ONLY)
+    assert der.elements(der.read(items[1])[1])[0] == der.oid("1.2.840.113549.1.7.3"), "EnvelopedData outermost"
+    (tmp_path / "key.cms").write_bytes(items[1])
+    programs.run(["openssl", "cms", "-decrypt", "-inform", "DER", "-in", tmp_path / "key.cms", "-out", tmp_path / "signed", "-binary",
+                  "-secretkey", "000102030405060708090a0b0c0d0e0f", "-secretkeyid", b"kek".hex()])
+    signed = programs.run(["openssl", "cms", "-verify", "-inform", "DER", "-in", tmp_path / "signed", "-noverify", "-binary"]).stdout
+    key = serialization.load_der_private_key(signed, None)
+    assert spki(key.public_key()) == spki(certificate_of(items).public_key())
+    for attributes in ([der.CAPABILITIES, der.SYMMETRIC_KEY], [der.CAPABILITIES, der.ASYMMETRIC_KEY]):
+        assert enrol(peer, der.change_csr(make_csr(pki), attributes), operation)[0].status == "5.02"
+
+
+@pytest.mark.parametrize("attributes", [[der.CAPABILITIES], [der.SYMMETRIC_KEY], [der.ASYMMETRIC_KEY]])
+def test_half_a_wish(start_registrar, connect, pki, attributes):
+    """SKG-3: in relay mode the EST server decides."""
+    peer = connect(start_registrar({"est": {**BOTH, "labels": ["key-cms"]}}))
+    response, body = enrol(peer, der.change_csr(make_csr(pki), attributes), "skg")
+    assert response.status == "2.04" and unpack(body)[0] == PKCS8
+    response, body = enrol(peer, der.change_csr(make_csr(pki), attributes), "skg", label_name="key-cms")
+    assert response.status == "2.04" and unpack(body)[0] == SERVER_KEY
+
+
+def test_key_and_signature_of_the_csr_are_ignored(start_registrar, connect, est_server, pki):
+    """SKG-2, PAY-10: a wrong signature passes; so does, where it can be read upstream, any public key."""
+    peer = connect(start_registrar({"est": BOTH}))
+    csr = make_csr(pki, "meter", "--bad-signature")
+    assert enrol(peer, csr, "sen")[0].status == "4.00"
+    for operation in ("skg", "skc"):
+        response, body = enrol(peer, csr, operation)
+        assert response.status == "2.04"
+        assert spki(certificate_of(assert_pair(body, operation)).public_key()) != spki(x509.load_der_x509_csr(make_csr(pki)).public_key())
+    nonsense = der.tlv(0x30, der.tlv(0x30, der.oid("1.2.3.4")), der.tlv(0x03, b"\0nonsense"))
+    before = len(serverkeygens(est_server))
+    enrol(peer, der.change_csr(csr, key_info=nonsense), "skg")
+    assert len(serverkeygens(est_server)) == before + 1, "it is the EST server's to judge"
+
+
+def test_requests_that_are_refused(start_registrar, connect, est_server, pki):
+    """PAY-10, RE-7, RE-8, CF-1, CF-2: before anything is asked upstream."""
+    peer = connect(start_registrar({"est": BOTH}))
+    good = make_csr(pki)
+    for operation in ("skg", "skc"):
+        for body in (b"", b"garbage", good + b"\0", good[:-1]):
+            assert peer.request(coap.POST, path(operation), body, options=POST_OPTIONS).status == "4.00"
+        for options in (("--ca-true",), ("--key-usage", "keyCertSign"), ("--eku", "1.3.6.1.5.5.7.3.28")):
+            assert peer.request(coap.POST, path(operation), make_csr(pki, "meter", *options), options=POST_OPTIONS).status == "4.03"
+        assert enrol(peer, make_csr(pki, subject_name="/O=Example/CN=other/serialNumber=SN-other"), operation)[0].status == "4.03"
+        for accept in (PKCS8, CERTS_ONLY, ONE_CERT, SERVER_KEY):
+            response, _ = enrol(peer, good, operation, accept=accept)
+            assert response.status == "4.06" and not response.payload
+        assert peer.request(coap.POST, path(operation), good, options=[(coap.CONTENT_FORMAT, coap.uint(MULTIPART))]).status == "4.15"
+        assert peer.get(path(operation)).status == "4.05"
+    assert not est_server.stats()["log"]
+    assert enrol(peer, good, "skg", accept=MULTIPART)[0].status == "2.04"
+
+
+@pytest.mark.parametrize("words, status", [("status-404", "4.04"), ("status-501", "5.01"), ("status-403", "4.03"), ("status-503", "5.03")])
+def test_errors_of_the_est_server(start_registrar, connect, pki, words, status):
+    """A8, SKG-6: in relay mode there is no key where the EST server has none."""
+    peer = connect(start_registrar({"est": {**BOTH, "labels": [words]}}))
+    assert enrol(peer, make_csr(pki), "skg", label_name=words)[0].status == status
+
+
+def test_a_lost_answer(start_registrar, connect, est_server, pki):
+    """DLY-4, SKG-9: within the time of grace the same key; after it the old one is gone, and there is a new one."""
+    registrar = start_registrar({"est": {**BOTH, "key_grace_s": 2}})
+    csr = make_csr(pki)
+    first = enrol(connect(registrar), csr, "skg")[1]
+    assert enrol(connect(registrar), csr, "skg")[1] == first
+    assert enrol(connect(registrar), csr, "skc")[1] != first, "another transaction"
+    assert len(serverkeygens(est_server)) == 2
+    time.sleep(3.5)
+    again = enrol(connect(registrar), csr, "skg")[1]
+    assert scalar(plain_key(unpack(again))) != scalar(plain_key(unpack(first)))
+    assert len(serverkeygens(est_server)) == 3
+
+
+def test_a_key_that_nobody_fetches(start_registrar, connect, est_server, pki):
+    """SKG-9: it does not wait for its device any longer; the operator hears of the certificate, the device gets another key."""
+    registrar = start_registrar({"est": {**BOTH, "labels": ["delay-1000"], "key_grace_s": 1}, "coap": {"separate_after_ms": 100}})
+    peer = connect(registrar)
+    csr = make_csr(pki)
+    peer.send(peer.message(coap.POST, path("skg", "delay-1000"), csr, options=POST_OPTIONS))
+    assert peer.receive().code == coap.EMPTY
+    peer.dtls.close()
+    registrar.program.wait_for("no device has fetched", timeout=10)
+    assert registrar.counters()["in_doubt"] == 1
+    assert enrol(connect(registrar), csr, "skg", label_name="delay-1000")[0].status == "2.04"
+    assert len(serverkeygens(est_server)) == 2
+
+
+@pytest.mark.parametrize("words", ["tag-secret", "key-sec1", "libest", "delay-600"])
+@pytest.mark.parametrize("szx", [2, 5])
+def test_no_trace_of_a_key(start_registrar, connect, pki, words, szx):
+    """SKG-9: after the time of grace neither memory, hence no core dump, nor log nor files hold a piece of it."""
+    registrar = start_registrar({"est": {**BOTH, "labels": [words], "key_grace_s": 4}, "log": {"level": "debug"},
+                                 "coap": {"separate_after_ms": 100}})
+    peer = connect(registrar)
+    keys = []
+    for operation in ("skg", "skc"):
+        response, body = enrol(peer, make_csr(pki), operation, label_name=words, szx=szx)
+        assert response.status == "2.04"
+        keys.append(scalar(plain_key(assert_pair(body, operation))))
+    assert key_traces.occurrences(registrar.pid, keys[-1]), "the search finds what is there"
+    time.sleep(6)
+    for key in keys:
+        assert not key_traces.occurrences(registrar.pid, key)
+        assert not key_traces.is_in_text(registrar.program.text(), key)
+        for trace in key_traces.traces(key):
+            assert not any(trace in octets for octets in key_traces.files_below(registrar.folder).values())
+
+
+@pytest.mark.parametrize("words", ["certificate-first.wrong-key", "key-twice", "no-certificate"])
+def test_no_trace_of_a_key_that_was_refused(start_registrar, connect, est_server, pki, words):
+    """5.02, and the key is wiped at once: no more PKCS#8 of keys on P-256 than before, which are the registrar's own."""
+    registrar = start_registrar({"est": {**BOTH, "labels": [words, "tag-refuse"]}})
+    assert enrol(connect(registrar), make_csr(pki), "sen", label_name="tag-refuse")[0].status == "2.04"
+    before = key_traces.pkcs8_heads(registrar.pid)
+    assert enrol(connect(registrar), make_csr(pki), "skg", label_name=words)[0].status == "5.02"
+    assert key_traces.pkcs8_heads(registrar.pid) <= before
+    assert enrol(connect(registrar), make_csr(pki), "skg")[0].status == "2.04"
+    assert key_traces.pkcs8_heads(registrar.pid) > before, "the search finds what is there"
