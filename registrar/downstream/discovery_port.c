@@ -1,6 +1,7 @@
 #include "registrar/downstream/discovery_port.h"
 
 #include "common/log.h"
+#include "common/monotonic.h"
 #include "common/udp_socket.h"
 #include "registrar/counters.h"
 #include "registrar/downstream/discovery_reply.h"
@@ -16,6 +17,12 @@
 #define MODULE      "discovery"
 #define LEISURE_MS  5000 /* DEFAULT_LEISURE, RFC 7252 section 4.8 */
 #define DELAYED_MAX 64   /* answers to groups that wait for their moment; further queries go unanswered */
+
+/* Anybody can ask in somebody else's name, and the links are longer than the question (RFC 7252
+ * section 11.3): what the port sends altogether is bounded. A burst is what a cell of devices asks at
+ * power-up. */
+#define ANSWERS_PER_S     50
+#define ANSWERS_BURST_MAX 300
 
 /* One answer on its way to somebody who asked a group. Owned by its slot in the port. */
 struct delayed_answer {
@@ -35,6 +42,8 @@ struct discovery_port {
     struct delayed_answer *delayed[DELAYED_MAX];
     const struct settings_endpoints *coaps;
     uint16_t next_id;
+    uint64_t answers_left; /* thousandths of an answer: a token bucket */
+    uint64_t refilled_ms;
 };
 
 /* Of all CoAP nodes (RFC 7252 section 12.8). */
@@ -55,6 +64,7 @@ static size_t join_on_listener(const struct discovery_port *port, int fd, sa_fam
 static bool join_group(int fd, sa_family_t family, const struct group *group, const char *interface);
 static bool is_wildcard(const struct endpoint *endpoint);
 static void on_datagram(void *user, int fd, const struct udp_datagram *datagram);
+static bool may_answer(struct discovery_port *port, uint64_t now_ms);
 static void answer(struct discovery_port *port, int fd, const struct udp_datagram *datagram,
                    struct buffer *reply);
 static const char *format_authority(const struct settings_endpoints *coaps, const struct endpoint *local,
@@ -189,13 +199,26 @@ static void on_datagram(void *user, int fd, const struct udp_datagram *datagram)
     struct buffer reply;
     metrics_add(port->metrics, COUNTER_DATAGRAMS_RECEIVED, 1);
     /* A group is no sender: answer from the address that the kernel takes towards this peer. */
-    if (datagram->multicast && udp_source_for(&datagram->peer, &back.local) != STATUS_OK) {
+    if (!may_answer(port, monotonic_ms()) ||
+        (datagram->multicast && udp_source_for(&datagram->peer, &back.local) != STATUS_OK)) {
         metrics_add(port->metrics, COUNTER_DATAGRAMS_DROPPED, 1);
         return;
     }
     buffer_init(&reply, DISCOVERY_REPLY_MAX);
     answer(port, fd, &back, &reply);
     buffer_free(&reply);
+}
+
+static bool may_answer(struct discovery_port *port, uint64_t now_ms)
+{
+    const uint64_t full = ANSWERS_BURST_MAX * 1000;
+    uint64_t earned = (now_ms - port->refilled_ms) * ANSWERS_PER_S;
+    port->refilled_ms = now_ms;
+    port->answers_left = earned < full - port->answers_left ? port->answers_left + earned : full;
+    if (port->answers_left < 1000)
+        return false;
+    port->answers_left -= 1000;
+    return true;
 }
 
 /* datagram is what came in, but its local address is where the answer leaves from. */

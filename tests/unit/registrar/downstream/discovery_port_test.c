@@ -352,6 +352,29 @@ static void delayed_answers_are_bounded(void **state)
     close(client);
 }
 
+/* RFC 7252 section 11.3: whoever forges senders' addresses gets no more than so much out of it. */
+static void what_is_sent_is_bounded(void **state)
+{
+    (void)state;
+    enum { ASKED = 1000, BURST = 300, PER_S = 50 };
+    uint8_t octets[UDP_DATAGRAM_MAX];
+    listen_at("127.0.0.1:0");
+    assert_true(create_port());
+    int client = connected_to("127.0.0.1");
+    uint64_t begin_ms = monotonic_ms(), answers = 0;
+    for (uint64_t i = 1; i <= ASKED; i++) {
+        assert_int_equal(send(client, QUERY.at, QUERY.len, 0), QUERY.len);
+        while (metrics_get(fixture.metrics, COUNTER_DATAGRAMS_RECEIVED) < i)
+            event_base_loop(fixture.base, EVLOOP_ONCE);
+        while (recv(client, octets, sizeof octets, MSG_DONTWAIT) > 0)
+            answers++;
+    }
+    uint64_t elapsed_ms = monotonic_ms() - begin_ms;
+    assert_in_range(answers, BURST, BURST + elapsed_ms * PER_S / 1000 + 1);
+    assert_int_equal(metrics_get(fixture.metrics, COUNTER_DATAGRAMS_DROPPED), ASKED - answers);
+    close(client);
+}
+
 static void errors_name_path_value_and_cure(void **state)
 {
     (void)state;
@@ -442,6 +465,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_duplicate_gets_the_same_links, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disc_5_a_group_is_answered_within_the_leisure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(delayed_answers_are_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_sent_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(errors_name_path_value_and_cure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_listener_is_allowed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disc_5_link_local_group, set_up, tear_down),
