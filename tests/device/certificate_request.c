@@ -44,6 +44,9 @@ static bool fill(X509_REQ *built, const struct certificate_request *request, str
     if (request->asks != NULL && sk_X509_EXTENSION_num(request->asks) > 0 &&
         X509_REQ_add_extensions(built, request->asks) != 1)
         return explain_openssl(why, "the extensions do not fit into a CSR");
+    for (int i = 0; i < sk_X509_ATTRIBUTE_num(request->attributes); i++)
+        if (X509_REQ_add1_attr(built, sk_X509_ATTRIBUTE_value(request->attributes, i)) != 1)
+            return explain_openssl(why, "an attribute does not fit into the CSR");
     if (request->channel_binding.len > 0 && !add_binding(built, request->channel_binding, why))
         return false;
     if (X509_REQ_sign(built, request->key, EVP_sha256()) <= 0)

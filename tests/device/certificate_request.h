@@ -10,9 +10,10 @@
 #include "octets.h"
 
 struct certificate_request {
-    X509_NAME *subject;              /* borrowed */
-    STACK_OF(X509_EXTENSION) * asks; /* borrowed; the extensions asked for, NULL for none */
-    EVP_PKEY *key;                   /* borrowed */
+    X509_NAME *subject;                    /* borrowed */
+    STACK_OF(X509_EXTENSION) * asks;       /* borrowed; the extensions asked for, NULL for none */
+    STACK_OF(X509_ATTRIBUTE) * attributes; /* borrowed; further ones, NULL for none */
+    EVP_PKEY *key;                         /* borrowed */
     struct view
         channel_binding; /* goes base64 into challengePassword (RFC 7030 section 3.5); empty for none */
 };

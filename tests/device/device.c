@@ -207,6 +207,8 @@ static bool prepare_enrolment(struct device *device)
         plan.key = identity->key;
     if (renews && device->uses_obtained)
         plan.ready_made = (struct view){0};
+    if (operation_generates_key(device->result.operation))
+        plan.attributes = device->settings->wish.attributes;
     if (plan.subject == NULL && plan.ready_made.len == 0)
         return explain(&device->result.trouble, "no subject: give --subject or --certificate");
     device->enrolment = enrolment_create(&plan, &device->result.trouble);
@@ -277,9 +279,7 @@ static bool start_exchange(struct device *device)
     struct exchange_request request = {
         .block_size = settings->block_size,
         .confirmable = settings->confirmable,
-        .accept = result->operation == OPERATION_DISCOVER || result->operation == OPERATION_ATT
-                      ? CONTENT_FORMAT_NONE
-                      : settings->accept,
+        .accept = operation_accept(result->operation, settings->accept),
         .ask_size = settings->ask_size,
         .query = result->operation == OPERATION_DISCOVER ? settings->query : NULL,
     };
@@ -396,7 +396,12 @@ static bool judge_answer(struct device *device)
     const struct device_settings *settings = device->settings;
     const struct dtls_client *dtls = session_dtls(device->session);
     struct operation_result *result = &device->result;
-    struct operation_check check = {.accept = settings->accept};
+    struct operation_check check = {
+        .accept = operation_accept(result->operation, settings->accept),
+        .trust = device->server_is_under_it ? device->explicit_ta : settings->trust,
+        .expects = settings->plan.ready_made.len > 0 ? KEY_FORM_ANY : settings->wish.expects,
+        .decryption = &settings->decryption,
+    };
     if (settings->verify == VERIFY_CRTS)
         check.issuer = device->explicit_ta;
     else if (settings->verify == VERIFY_TRUST)
@@ -408,7 +413,9 @@ static bool judge_answer(struct device *device)
     if (operation_enrols(result->operation)) {
         check.key = enrolment_key(device->enrolment);
         result->csr = enrolment_csr(device->enrolment);
-        result->key = enrolment_has_private_key(device->enrolment) ? check.key : NULL;
+        bool is_ours =
+            enrolment_has_private_key(device->enrolment) && !operation_generates_key(result->operation);
+        result->key = is_ours ? check.key : NULL;
     }
     if (!operation_judge(result, &check))
         return false;

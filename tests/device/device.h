@@ -19,11 +19,13 @@ struct device_settings { /* everything in it is borrowed, for the life of the de
     struct dtls_offer offer;         /* ciphers, groups, max_fragment, mtu, no_extended_master_secret */
     struct path_parts path;          /* root "/.well-known/est", label or NULL */
     const char *query;               /* of discover, "rt=ace.est*", or NULL */
-    int accept;                      /* 281, 287 or CONTENT_FORMAT_NONE */
+    int accept;                      /* 281, 287, 62 or CONTENT_FORMAT_NONE */
     unsigned block_size;
     bool confirmable;
     bool ask_size;
-    struct enrolment_plan plan; /* subject NULL: that of the identity; asks, curve, ready_made, pop */
+    struct enrolment_plan plan;       /* subject NULL: that of the identity; asks, curve, ready_made, pop */
+    struct encryption_wish wish;      /* skg, skc: what the CSR says of the key's encryption */
+    struct key_decryption decryption; /* skg, skc */
     bool keep_key; /* sren asks for the key that it has (renew) and not for a fresh one (rekey) */
     enum verify_issued verify;
     bool close_when_untrusted; /* RFC 9148 section 9.1: when the server does not chain to the /crts anchors */

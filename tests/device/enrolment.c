@@ -80,7 +80,7 @@ static bool make_csr(struct enrolment *enrolment, struct view binding, struct ex
     uint8_t linked[BINDING_LIMIT];
     const struct enrolment_plan *plan = &enrolment->plan;
     struct certificate_request request = {
-        .subject = plan->subject, .asks = plan->asks, .key = enrolment->key};
+        .subject = plan->subject, .asks = plan->asks, .attributes = plan->attributes, .key = enrolment->key};
     if (plan->pop != POP_NONE) {
         if (binding.len == 0 || binding.len > sizeof(linked))
             return explain(why, "this session has no channel binding to link the CSR to");

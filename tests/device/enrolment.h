@@ -16,11 +16,12 @@ enum proof_of_possession {
 };
 
 struct enrolment_plan {
-    X509_NAME *subject;              /* borrowed */
-    STACK_OF(X509_EXTENSION) * asks; /* borrowed, or NULL */
-    const char *curve;               /* of the fresh key */
-    EVP_PKEY *key;                   /* borrowed; used instead of a fresh one, or NULL */
-    struct view ready_made;          /* a CSR to send instead of one of ours; empty for none */
+    X509_NAME *subject;                    /* borrowed */
+    STACK_OF(X509_EXTENSION) * asks;       /* borrowed, or NULL */
+    STACK_OF(X509_ATTRIBUTE) * attributes; /* borrowed, or NULL */
+    const char *curve;                     /* of the fresh key */
+    EVP_PKEY *key;                         /* borrowed; used instead of a fresh one, or NULL */
+    struct view ready_made;                /* a CSR to send instead of one of ours; empty for none */
     enum proof_of_possession pop;
 };
 

@@ -1,4 +1,5 @@
 /* est-device: the command line in front of one device. */
+#include <ctype.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,14 @@
 #include "output_file.h"
 #include "report.h"
 
-enum { EXIT_USAGE = 2, FILE_LIMIT = 16384, LOG_NOTHING = 0, LOG_EVERYTHING = 7 };
+enum {
+    EXIT_USAGE = 2,
+    FILE_LIMIT = 16384,
+    KEK_LIMIT = 32,
+    IDENTIFIER_LIMIT = 128,
+    LOG_NOTHING = 0,
+    LOG_EVERYTHING = 7
+};
 
 /* What the options name, loaded. */
 struct materials {
@@ -23,6 +31,9 @@ struct materials {
     struct trust *trust;
     X509_NAME *subject;
     struct octets csr;
+    struct encryption_wish wish;
+    struct octets kek, kek_identifier;
+    struct identity *decryption_identity;
     char query[256];
 };
 
@@ -33,6 +44,9 @@ struct front_end {
 
 static int run(const struct options *options);
 static bool load(struct materials *materials, const struct options *options, struct explanation *why);
+static bool load_decryption(struct materials *materials, const struct options *options,
+                            struct explanation *why);
+static bool load_kek(struct materials *materials, const struct options *options, struct explanation *why);
 static void unload(struct materials *materials);
 static void settle(struct device_settings *settings, const struct materials *materials,
                    const struct options *options);
@@ -42,7 +56,9 @@ static void on_finished(void *observer, const struct operation_result *result);
 static bool write_files(const struct options *options, const struct operation_result *result,
                         struct explanation *why);
 static void print_version(void);
+static bool may_hold_a_key(const struct options *options);
 static void on_log(coap_log_t level, const char *message);
+static void on_log_without_payload(coap_log_t level, const char *message);
 
 int main(int argc, char **argv)
 {
@@ -72,7 +88,8 @@ static int run(const struct options *options)
     struct front_end front_end = {.options = options, .wrote_all = true};
     setvbuf(stdout, NULL, _IOLBF, 0);
     coap_startup();
-    coap_set_log_handler(on_log);
+    coap_set_show_pdu_output(0); /* messages go where the log goes */
+    coap_set_log_handler(may_hold_a_key(options) ? on_log_without_payload : on_log);
     coap_set_log_level((coap_log_t)(options->verbose ? LOG_EVERYTHING : LOG_NOTHING));
     bool good = load(&materials, options, &why);
     if (good) {
@@ -115,7 +132,42 @@ static bool load(struct materials *materials, const struct options *options, str
     if (options->csr_file != NULL && !octets_from_file(&materials->csr, options->csr_file, FILE_LIMIT))
         return explain(why, "%s: cannot be read, or is larger than %d octets", options->csr_file, FILE_LIMIT);
     snprintf(materials->query, sizeof(materials->query), "rt=%s", options->resource_type);
-    return true;
+    return encryption_wish_read(options->want_encrypted, options->smime_capabilities, &materials->wish,
+                                why) &&
+           load_decryption(materials, options, why);
+}
+
+static bool load_decryption(struct materials *materials, const struct options *options,
+                            struct explanation *why)
+{
+    const char *certificate_file = options->decrypt_certificate_file;
+    if (options->decrypt_key_file != NULL && !load_kek(materials, options, why))
+        return false;
+    if (certificate_file == NULL)
+        return true;
+    const char *key_file = options->decrypt_private_key_file;
+    materials->decryption_identity =
+        identity_load(certificate_file, key_file == NULL ? certificate_file : key_file, why);
+    return materials->decryption_identity != NULL;
+}
+
+static bool load_kek(struct materials *materials, const struct options *options, struct explanation *why)
+{
+    struct octets digits = {0};
+    const char *identifier = options->decrypt_key_id;
+    if (identifier == NULL)
+        identifier = options->want_encrypted + strlen("kek:");
+    if (!octets_from_hex(&materials->kek_identifier, identifier, IDENTIFIER_LIMIT, why))
+        return false;
+    bool good = octets_from_file(&digits, options->decrypt_key_file, 2 * KEK_LIMIT + 2);
+    while (good && digits.len > 0 && isspace(digits.at[digits.len - 1]))
+        digits.len--;
+    good = good && octets_append(&digits, (struct view){(const uint8_t *)"", 1}, 2 * KEK_LIMIT + 3) &&
+           octets_from_hex(&materials->kek, (const char *)digits.at, KEK_LIMIT, why);
+    octets_clear(&digits);
+    if (good && (materials->kek.len == 16 || materials->kek.len == 24 || materials->kek.len == 32))
+        return true;
+    return explain(why, "%s: expected 32, 48 or 64 hexadecimal digits", options->decrypt_key_file);
 }
 
 static void unload(struct materials *materials)
@@ -124,6 +176,10 @@ static void unload(struct materials *materials)
     trust_free(materials->trust);
     X509_NAME_free(materials->subject);
     octets_clear(&materials->csr);
+    encryption_wish_clear(&materials->wish);
+    octets_clear(&materials->kek);
+    octets_clear(&materials->kek_identifier);
+    identity_free(materials->decryption_identity);
 }
 
 static void settle(struct device_settings *settings, const struct materials *materials,
@@ -153,6 +209,11 @@ static void settle(struct device_settings *settings, const struct materials *mat
                  .pop = options->pop_wrong ? POP_WRONG
                         : options->pop     ? POP_LINKED
                                            : POP_NONE},
+        .wish = materials->wish,
+        .decryption = {.kek = octets_view(&materials->kek),
+                       .kek_identifier = octets_view(&materials->kek_identifier),
+                       .identity = materials->decryption_identity,
+                       .key_identifier = octets_view(&materials->wish.key_identifier)},
         .keep_key = options->renew,
         .close_when_untrusted = options->strict_anchors,
         .local_port = (uint16_t)options->local_port,
@@ -243,6 +304,27 @@ static void print_version(void)
 {
     printf("est-device %s (%s, %s)\n", ESTUARY_VERSION, coap_package_version(),
            OpenSSL_version(OPENSSL_VERSION));
+}
+
+static bool may_hold_a_key(const struct options *options)
+{
+    for (size_t i = 0; i < options->operation_count; i++)
+        if (operation_generates_key(options->operations[i]))
+            return true;
+    return false;
+}
+
+/* libcoap shows a payload after " :: " or on lines of its own, which begin with "<<". */
+static void on_log_without_payload(coap_log_t level, const char *message)
+{
+    const char *payload = strstr(message, " :: ");
+    (void)level;
+    if (strncmp(message, "<<", 2) == 0)
+        return;
+    if (payload == NULL)
+        fputs(message, stderr);
+    else
+        fprintf(stderr, "%.*s :: payload not shown\n", (int)(payload - message), message);
 }
 
 static void on_log(coap_log_t level, const char *message)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 bool octets_append(struct octets *octets, struct view part, size_t limit)
 {
     if (part.len == 0)
@@ -21,6 +23,8 @@ bool octets_append(struct octets *octets, struct view part, size_t limit)
 
 void octets_clear(struct octets *octets)
 {
+    if (octets->at != NULL)
+        OPENSSL_cleanse(octets->at, octets->len); /* it may have been a key */
     free(octets->at);
     *octets = (struct octets){0};
 }

@@ -7,6 +7,7 @@
 
 #include "certificate_answer.h"
 #include "coap_names.h"
+#include "multipart_core.h"
 
 typedef bool judge(struct operation_result *result, const struct operation_check *check);
 
@@ -14,6 +15,12 @@ static judge judge_links;
 static judge judge_anchors;
 static judge judge_attributes;
 static judge judge_issued;
+static judge judge_generated;
+static bool find_parts(struct operation_result *result, const struct multipart_core *read, struct view *key,
+                       struct view *certificate);
+static bool read_key(struct operation_result *result, const struct operation_check *check, struct view part);
+static bool verify_signer(struct operation_result *result, const struct operation_check *check);
+static int certificate_format(enum operation operation);
 static bool read_certificates(struct operation_result *result, const struct operation_check *check);
 static bool verify_issued(struct operation_result *result, struct trust *issuer);
 static bool explain_code(struct operation_result *result);
@@ -38,6 +45,10 @@ static const struct {
                        judge_issued},
     [OPERATION_SREN] = {"sren", "sren", COAP_REQUEST_CODE_POST, COAP_RESPONSE_CODE(204),
                         CONTENT_FORMAT_PKCS10, judge_issued},
+    [OPERATION_SKG] = {"skg", "skg", COAP_REQUEST_CODE_POST, COAP_RESPONSE_CODE(204), CONTENT_FORMAT_PKCS10,
+                       judge_generated},
+    [OPERATION_SKC] = {"skc", "skc", COAP_REQUEST_CODE_POST, COAP_RESPONSE_CODE(204), CONTENT_FORMAT_PKCS10,
+                       judge_generated},
     [OPERATION_RECONNECT] = {.name = "reconnect"},
     [OPERATION_RESUME] = {.name = "resume"},
     [OPERATION_REBOOT] = {.name = "reboot"},
@@ -58,7 +69,21 @@ enum operation operation_by_name(const char *name)
 
 bool operation_enrols(enum operation operation)
 {
-    return operations[operation].judge == judge_issued;
+    return operations[operation].judge == judge_issued || operation_generates_key(operation);
+}
+
+bool operation_generates_key(enum operation operation)
+{
+    return operations[operation].judge == judge_generated;
+}
+
+int operation_accept(enum operation operation, int accept)
+{
+    bool generates = operation_generates_key(operation);
+    if (operation == OPERATION_DISCOVER || operation == OPERATION_ATT ||
+        generates != (accept == CONTENT_FORMAT_MULTIPART_CORE))
+        return CONTENT_FORMAT_NONE;
+    return accept;
 }
 
 bool operation_only_connects(enum operation operation)
@@ -83,6 +108,8 @@ void operation_result_clear(struct operation_result *result)
 {
     sk_X509_pop_free(result->certificates, X509_free);
     octets_clear(&result->csrattrs);
+    EVP_PKEY_free(result->generated);
+    key_protection_clear(&result->protection);
     *result = (struct operation_result){0};
 }
 
@@ -137,6 +164,82 @@ static bool judge_issued(struct operation_result *result, const struct operation
     if (result->issued == NULL)
         return false;
     return check->issuer == NULL || verify_issued(result, check->issuer);
+}
+
+/* RFC 9148 section 4.8: four items, in either order of the two parts. */
+static bool judge_generated(struct operation_result *result, const struct operation_check *check)
+{
+    const struct exchange_answer *answer = result->answer;
+    struct multipart_core read;
+    struct view key, certificate;
+    if (answer->content_format != CONTENT_FORMAT_MULTIPART_CORE)
+        return explain(&result->trouble, "the answer's Content-Format is %d (%s), not 62",
+                       answer->content_format, content_format_name(answer->content_format));
+    if (!multipart_core_read(octets_view(&answer->payload), &read, &result->trouble) ||
+        !find_parts(result, &read, &key, &certificate) || !read_key(result, check, key))
+        return false;
+    result->certificates =
+        certificates_read(certificate_format(result->operation), certificate, &result->trouble);
+    if (result->certificates == NULL || !verify_signer(result, check))
+        return false;
+    result->issued = certificate_for_key(result->certificates, result->generated, &result->trouble);
+    if (result->issued == NULL)
+        return false;
+    result->key = result->generated;
+    return check->issuer == NULL || verify_issued(result, check->issuer);
+}
+
+static bool find_parts(struct operation_result *result, const struct multipart_core *read, struct view *key,
+                       struct view *certificate)
+{
+    int wanted = certificate_format(result->operation), keys = 0, certificates = 0;
+    for (size_t i = 0; i < read->count; i++) {
+        int format = read->parts[i].content_format;
+        bool is_key = format == CONTENT_FORMAT_PKCS8 || format == CONTENT_FORMAT_PROTECTED_KEY;
+        if (read->parts[i].is_null || (!is_key && format != wanted))
+            return explain(&result->trouble, "part %zu is %s of Content-Format %d (%s)", i + 1,
+                           read->parts[i].is_null ? "null" : "one", format, content_format_name(format));
+        *(is_key ? key : certificate) = read->parts[i].content;
+        if (is_key)
+            result->key_format = format;
+        keys += is_key ? 1 : 0;
+        certificates += is_key ? 0 : 1;
+    }
+    return (keys == 1 && certificates == 1) ||
+           explain(&result->trouble, "%d keys (284 or 280) and %d certificates (%d) came; one of each must",
+                   keys, certificates, wanted);
+}
+
+static bool read_key(struct operation_result *result, const struct operation_check *check, struct view part)
+{
+    bool is_plain = result->key_format == CONTENT_FORMAT_PKCS8;
+    if (is_plain && check->expects == KEY_FORM_ENCRYPTED)
+        return explain(&result->trouble, "a plain key came, where the CSR asks for an encrypted one");
+    if (!is_plain && check->expects == KEY_FORM_PLAIN)
+        return explain(&result->trouble, "an encrypted key came, where the CSR asks for a plain one");
+    result->generated = generated_key_read(result->key_format, part, check->decryption, &result->protection,
+                                           &result->trouble);
+    return result->generated != NULL;
+}
+
+/* RFC 7030 section 4.4.2: whoever made the key has signed it, the registrar, the EST server or the CA. */
+static bool verify_signer(struct operation_result *result, const struct operation_check *check)
+{
+    struct key_protection *protection = &result->protection;
+    if (protection->signer == NULL || (check->issuer == NULL && check->trust == NULL))
+        return true;
+    struct explanation why = {""};
+    bool good = (check->trust != NULL && trust_verifies(check->trust, protection->signer, protection->others,
+                                                        X509_PURPOSE_ANY, &why)) ||
+                (check->issuer != NULL && trust_verifies(check->issuer, protection->signer,
+                                                         protection->others, X509_PURPOSE_ANY, &why));
+    result->signer_verified = good ? CHECK_PASSED : CHECK_FAILED;
+    return good || explain(&result->trouble, "the signer of the key is not trusted: %s", why.text);
+}
+
+static int certificate_format(enum operation operation)
+{
+    return operation == OPERATION_SKC ? CONTENT_FORMAT_PKIX_CERT : CONTENT_FORMAT_CERTS_ONLY;
 }
 
 static bool read_certificates(struct operation_result *result, const struct operation_check *check)

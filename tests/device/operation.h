@@ -7,7 +7,9 @@
 #include <openssl/x509.h>
 
 #include "dtls_client.h"
+#include "encryption_wish.h"
 #include "exchange.h"
+#include "generated_key.h"
 
 enum operation {
     OPERATION_DISCOVER,
@@ -15,6 +17,8 @@ enum operation {
     OPERATION_ATT,
     OPERATION_SEN,
     OPERATION_SREN,
+    OPERATION_SKG,
+    OPERATION_SKC,
     OPERATION_RECONNECT, /* close the association and make a new one */
     OPERATION_RESUME,    /* the same, by session resumption */
     OPERATION_REBOOT,    /* forget the association without a word and make a new one */
@@ -26,6 +30,13 @@ const char *operation_name(enum operation operation);
 enum operation operation_by_name(const char *name);
 
 bool operation_enrols(enum operation operation);
+
+/* The server makes the key (RFC 9148 section 4.8). */
+bool operation_generates_key(enum operation operation);
+
+/* The Content-Format to ask for, when the user asks for accept: CONTENT_FORMAT_NONE where it is none of those
+ * that the operation has. */
+int operation_accept(enum operation operation, int accept);
 
 /* Only the association changes: nothing is asked. */
 bool operation_only_connects(enum operation operation);
@@ -62,11 +73,15 @@ struct operation_result {
     int request_format;
     size_t request_length;
 
-    STACK_OF(X509) * certificates; /* owned, that came back, for crts, sen, sren */
+    STACK_OF(X509) * certificates; /* owned, that came back, for crts, sen, sren, skg, skc */
     X509 *issued;                  /* borrowed from them: the one for our key */
     EVP_PKEY *key;                 /* borrowed, its private key; NULL when the CSR was made elsewhere */
-    struct view csr;               /* borrowed */
-    enum verdict verified;         /* does issued chain to the anchors? */
+    EVP_PKEY *generated;           /* owned; the key that the server made, which key is then */
+    int key_format;                /* of generated: 284 or 280 */
+    struct key_protection protection;
+    enum verdict signer_verified; /* does the signer of the key chain to an anchor? */
+    struct view csr;              /* borrowed */
+    enum verdict verified;        /* does issued chain to the anchors? */
     struct explanation verify_trouble;
     enum verdict
         server_rechecked; /* crts: does the server chain to the new anchors? (RFC 9148 section 9.1) */
@@ -81,6 +96,10 @@ struct operation_check { /* all borrowed */
     int accept;
     EVP_PKEY *key;        /* that the issued certificate must be for */
     struct trust *issuer; /* that the issued certificate must chain to; NULL: do not check */
+    struct trust
+        *trust; /* that the server chains to, or NULL; the signer of a key must chain to one of them */
+    enum key_form expects;                   /* skg, skc: the form of the key */
+    const struct key_decryption *decryption; /* skg, skc */
     X509 *server;
     STACK_OF(X509) * server_chain;
 };

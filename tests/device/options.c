@@ -30,7 +30,7 @@ static const struct entry entries[] = {
      "trust anchors for the registrar (PEM); default: accept any", 0},
     {"root", TEXT, AT(root), "PATH", 0, 0, "root of the resources; default /.well-known/est", 0},
     {"label", TEXT, AT(label), "LABEL", 0, 0, "the EST label between root and operation", 0},
-    {"accept", NUMBER, AT(accept), "281|287", 281, 287,
+    {"accept", NUMBER, AT(accept), "281|287|62", 62, 287,
      "Content-Format to ask for; default: no Accept option", 0},
     {"block-size", NUMBER, AT(block_size), "16..1024", 16, 1024,
      "block size in both directions, a power of two", 0},
@@ -44,6 +44,18 @@ static const struct entry entries[] = {
     {"csr", TEXT, AT(csr_file), "FILE.der", 0, 0, "send this CSR instead of making one", 0},
     {"pop", FLAG, AT(pop), NULL, 0, 0, "link the CSR to the session: tls-unique in challengePassword", 0},
     {"pop-wrong", FLAG, AT(pop_wrong), NULL, 0, 0, "the same with one bit wrong", 0},
+    {"want-encrypted", TEXT, AT(want_encrypted), "kek:HEX|ski:HEX", 0, 0,
+     "skg, skc: ask for a key encrypted with the key of this identifier", 0},
+    {"smime-capabilities", TEXT, AT(smime_capabilities), "LIST", 0, 0,
+     "the algorithms for it, by OpenSSL's names or OIDs; none: no such attribute", 0},
+    {"decrypt-key", TEXT, AT(decrypt_key_file), "FILE", 0, 0,
+     "decrypt it with this symmetric key (hexadecimal digits)", 0},
+    {"decrypt-key-id", TEXT, AT(decrypt_key_id), "HEX", 0, 0,
+     "its identifier; default: that of --want-encrypted kek:", 0},
+    {"decrypt-cert", TEXT, AT(decrypt_certificate_file), "FILE", 0, 0,
+     "decrypt it with the private key of this certificate (PEM)", 0},
+    {"decrypt-private-key", TEXT, AT(decrypt_private_key_file), "FILE", 0, 0,
+     "that key (PEM); default: in the certificate's file", 0},
     {"out", TEXT, AT(out_file), "FILE", 0, 0, "write the certificate obtained (PEM)", 0},
     {"key-out", TEXT, AT(key_out_file), "FILE", 0, 0, "write its private key (PEM, mode 0600)", 0},
     {"csr-out", TEXT, AT(csr_out_file), "FILE", 0, 0, "write the CSR sent (DER)", 0},
@@ -177,7 +189,7 @@ static bool read_number(unsigned *number, const struct entry *entry, const char 
 static bool read_operations(struct options *options, int count, char **words, struct explanation *why)
 {
     if (count < 1)
-        return explain(why, "say what to do: discover, crts, att, sen, sren (see --help)");
+        return explain(why, "say what to do: discover, crts, att, sen, sren, skg, skc (see --help)");
     if (count > OPERATIONS_LIMIT)
         return explain(why, "more than %d operations", OPERATIONS_LIMIT);
     for (int i = 0; i < count; i++) {
@@ -196,14 +208,19 @@ static bool check(const struct options *options, struct explanation *why)
     unsigned size = options->block_size;
     if ((size & (size - 1)) != 0)
         return explain(why, "--block-size %u: expected 16, 32, 64, 128, 256, 512 or 1024", size);
-    if (options->accept != 0 && options->accept != 281 && options->accept != 287)
-        return explain(why, "--accept %u: expected 281 or 287", options->accept);
+    if (options->accept != 0 && options->accept != 281 && options->accept != 287 && options->accept != 62)
+        return explain(why, "--accept %u: expected 281, 287 or 62", options->accept);
     for (size_t i = 0; i < options->operation_count; i++)
         if (options->server == NULL &&
             (options->discover_uri == NULL || options->operations[i] != OPERATION_DISCOVER))
             return explain(why, "--server is missing");
     if (options->key_file != NULL && options->certificate_file == NULL)
         return explain(why, "--key is given without --certificate");
+    if (options->decrypt_private_key_file != NULL && options->decrypt_certificate_file == NULL)
+        return explain(why, "--decrypt-private-key is given without --decrypt-cert");
+    if (options->decrypt_key_file != NULL && options->decrypt_key_id == NULL &&
+        (options->want_encrypted == NULL || strncmp(options->want_encrypted, "kek:", 4) != 0))
+        return explain(why, "--decrypt-key is given without --decrypt-key-id");
     return one_of("--verify", options->verify, verify_words, why) &&
            one_of("--key-type", options->key_type, key_words, why);
 }
@@ -235,6 +252,7 @@ void options_print_help(FILE *out)
         "  att        which attributes a CSR should have\n"
         "  sen        enrol with a fresh key\n"
         "  sren       re-enrol with the certificate just obtained (on a new session), or with --certificate\n"
+        "  skg, skc   enrol with a key that the server makes; skc: the certificate alone, not in PKCS#7\n"
         "  reconnect  a new session; resume: by session resumption; reboot: without closing the old one\n\n"
         "Options:\n");
     for (size_t i = 0; i < ENTRIES; i++) {

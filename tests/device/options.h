@@ -18,6 +18,8 @@ struct options { /* texts are borrowed from argv */
     const char *root, *label, *subject, *csr_file;
     const char *out_file, *key_out_file, *csr_out_file, *cacerts_out_file;
     const char *ciphers, *groups, *key_type, *verify;
+    const char *want_encrypted, *smime_capabilities;
+    const char *decrypt_key_file, *decrypt_key_id, *decrypt_certificate_file, *decrypt_private_key_file;
     STACK_OF(X509_EXTENSION) * asks; /* owned */
     unsigned accept, block_size, ack_timeout_ms, max_retransmit, response_timeout_ms;
     unsigned attempts, max_wait_s, timeout_s, discover_s, local_port, max_fragment, mtu;

@@ -13,6 +13,7 @@ static void print_body(FILE *out, const char *direction, size_t octets, unsigned
 static void print_content(FILE *out, const struct operation_result *result);
 static void print_anchors(FILE *out, const struct operation_result *result);
 static void print_issued(FILE *out, const struct operation_result *result);
+static void print_key(FILE *out, const struct operation_result *result, const char *type);
 static void print_link(FILE *out, struct view link);
 static const char *method_name(uint8_t method);
 static const char *verdict_in_words(enum verdict verdict);
@@ -126,8 +127,26 @@ static void print_issued(FILE *out, const struct operation_result *result)
     fprintf(out, "          issuer   %s\n", text.issuer);
     fprintf(out, "          serial   %s\n", text.serial);
     fprintf(out, "          validity %s to %s\n", text.not_before, text.not_after);
-    fprintf(out, "          key      %s, ours\n", text.key);
+    print_key(out, result, text.key);
     fprintf(out, "          verified %s\n", verdict_in_words(result->verified));
+}
+
+/* Where a generated key came from and how, never the key. */
+static void print_key(FILE *out, const struct operation_result *result, const char *type)
+{
+    struct certificate_text signer;
+    const struct key_protection *protection = &result->protection;
+    fprintf(out, "          key      %s, %s\n", type,
+            result->generated == NULL ? "ours" : "made by the server");
+    if (result->generated == NULL)
+        return;
+    if (protection->recipient == NULL) {
+        fprintf(out, "          it came  plain (284)\n");
+        return;
+    }
+    certificate_in_words(&signer, protection->signer);
+    fprintf(out, "          it came  encrypted (280, %s), signed by %s, verified %s\n", protection->recipient,
+            signer.subject, verdict_in_words(result->signer_verified));
 }
 
 void report_links(FILE *out, struct view document)
@@ -191,6 +210,14 @@ void report_json(FILE *out, const struct operation_result *result)
                             text_value(result->answer->payload.at, result->answer->payload.len));
     if (result->issued != NULL)
         json_object_set_new(object, "certificate", certificate_object(result->issued));
+    if (result->key_format != 0)
+        json_object_set_new(object, "key_format", json_integer(result->key_format));
+    if (result->protection.recipient != NULL)
+        add_text(object, "key_recipient", result->protection.recipient);
+    if (result->protection.signer != NULL) {
+        json_object_set_new(object, "key_signer", certificate_object(result->protection.signer));
+        add_verdict(object, "key_signer_verified", result->signer_verified);
+    }
     if (operation_enrols(result->operation))
         add_verdict(object, "verified", result->verified);
     if (result->operation == OPERATION_CRTS)

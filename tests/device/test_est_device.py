@@ -283,6 +283,141 @@ def test_local_port(device):
     assert device("--local-port", free_port(), "crts", "reconnect", "crts").status == 0
 
 
+KEK = "000102030405060708090a0b0c0d0e0f"  # the stand-in's, under any identifier
+
+
+@pytest.fixture
+def kek(tmp_path):
+    file = tmp_path / "device.kek"
+    file.write_text(KEK + "\n")
+    return file
+
+
+def public_keys(certificate, key):
+    return [run(["openssl", *command]).stdout for command in (
+        ["x509", "-in", certificate, "-noout", "-pubkey"], ["pkey", "-in", key, "-pubout"])]
+
+
+@pytest.mark.parametrize("operation", ["skg", "skc"])
+@pytest.mark.parametrize("label", ["", "key-last"])
+@pytest.mark.parametrize("options", [[], ["--pop", "--accept", "62", "--block-size", "64"]])
+def test_key_made_by_the_server(device, tmp_path, operation, label, options):
+    """MP-2, SKG-2: the parts in either order; key and certificate belong together, and the CSR's key is none of them."""
+    out, key, csr = (tmp_path / name for name in ("out.pem", "key.pem", "csr.der"))
+    label = ["--label", label] if label else []
+    results = device(*label, *options, "--out", out, "--key-out", key, "--csr-out", csr, operation)
+    made = results.by(operation)
+    assert results.status == 0 and made["content_format"] == 62 and made["key_format"] == 284 and made["verified"]
+    assert "key_signer" not in made and key.stat().st_mode & 0o777 == 0o600
+    public = public_keys(out, key)
+    assert public[0] == public[1]
+    assert public[0] != run(["openssl", "req", "-inform", "DER", "-in", csr, "-noout", "-pubkey"]).stdout
+
+
+def test_reenrol_with_a_key_made_by_the_server(device):
+    """The identity that skg leaves behind authenticates."""
+    results = device("skg", "sren")
+    assert results.status == 0 and results.by("sren")["dtls"]["fresh"]
+
+
+@pytest.mark.parametrize("label", ["", "key-wrapped", "key-last"])
+def test_key_encrypted_with_a_symmetric_key(device, kek, tmp_path, label):
+    """SKG-7: kekri, and the signature over the key."""
+    out, key = tmp_path / "out.pem", tmp_path / "key.pem"
+    label = ["--label", label, "--verify", "trust"] if label else []
+    results = device(*label, "--want-encrypted", "kek:0102", "--decrypt-key", kek, "--out", out, "--key-out", key, "skg")
+    made = results.by("skg")
+    assert results.status == 0 and made["key_format"] == 280 and made["key_recipient"] == "kekri"
+    assert made["key_signer"]["subject"] == "CN=Estuary registrar,O=Example" and made["key_signer_verified"]
+    assert len(set(public_keys(out, key))) == 1
+
+
+def test_key_encrypted_with_a_public_key(device, pki):
+    """SKG-7: kari; the stand-in encrypts to the certificate of the session."""
+    decrypt = ["--decrypt-cert", pki / "pump17.crt", "--decrypt-private-key", pki / "pump17.key"]
+    made = device("--want-encrypted", "ski:0102", *decrypt, "skc").by("skc")
+    assert made["ok"] and made["key_recipient"] == "kari" and made["key_signer_verified"]
+
+
+@pytest.mark.parametrize("label, wants, trouble", [
+    ("key-plain", True, "a plain key came, where the CSR asks for an encrypted one"),
+    ("key-encrypted", False, "an encrypted key came, where the CSR asks for a plain one"),
+    ("key-sec1", False, "the key is not PKCS#8"),
+    ("key-sec1", True, "the key is not PKCS#8"),
+    ("key-mismatch", False, "the public key in the PKCS#8 is not that of its private key"),
+    ("key-mismatch", True, "the public key in the PKCS#8 is not that of its private key"),
+    ("key-unsigned", True, "the protected key is no CMS message"),
+    ("key-altered", True, "the signature over the key does not verify"),
+    ("key-alone", False, "1 keys (284 or 280) and 0 certificates (281) came"),
+    ("other-signer", True, "the signer of the key is not trusted"),
+    ("other-key", False, "0 of the 1 certificates in the answer are for our key"),
+    ("other-key", True, "0 of the 1 certificates in the answer are for our key"),
+    ("trailing", False, "1 octets follow the multipart-core array"),
+])
+def test_bad_keys(device, kek, tmp_path, label, wants, trouble):
+    """MP-2, MP-6, SKG-7."""
+    out, key = tmp_path / "out.pem", tmp_path / "key.pem"
+    wish = ["--want-encrypted", "kek:0102", "--decrypt-key", kek] if wants else []
+    made = device("--label", label, "--verify", "trust", *wish, "--out", out, "--key-out", key, "skg").by("skg")
+    assert not made["ok"] and trouble in made["trouble"] and not out.exists() and not key.exists()
+
+
+@pytest.mark.parametrize("options, trouble", [
+    (["--want-encrypted", "kek:0102"], "give --decrypt-key"),
+    (["--want-encrypted", "kek:0102", "--decrypt-key", "KEK", "--decrypt-key-id", "0103"], "of another identifier"),
+    (["--want-encrypted", "kek:0102", "--decrypt-key", "OTHER"], "cannot be decrypted"),
+    (["--want-encrypted", "ski:0102"], "give --decrypt-cert"),
+    (["--want-encrypted", "ski:0102", "--decrypt-cert", "known.crt", "--decrypt-private-key", "known.key"],
+     "cannot be decrypted"),
+])
+def test_keys_that_cannot_be_decrypted(device, pki, kek, tmp_path, options, trouble):
+    other = tmp_path / "other.kek"
+    other.write_text("ff" * 16)
+    files = {"KEK": kek, "OTHER": other, "known.crt": pki / "known.crt", "known.key": pki / "known.key"}
+    made = device(*(files.get(option, option) for option in options), "skg").by("skg")
+    assert not made["ok"] and trouble in made["trouble"]
+
+
+@pytest.mark.parametrize("options, present", [
+    ([], set()),
+    (["--want-encrypted", "kek:0102"], {"capabilities", "kek"}),
+    (["--want-encrypted", "ski:0102"], {"capabilities", "ski"}),
+    (["--want-encrypted", "kek:0102", "--smime-capabilities", "none"], {"kek"}),
+    (["--want-encrypted", "kek:0102,ski:03", "--smime-capabilities", "none"], {"kek", "ski"}),
+    (["--want-encrypted", "kek:0102,ski:03"], {"capabilities", "kek", "ski"}),
+    (["--smime-capabilities", "id-aes128-wrap"], {"capabilities"}),
+])
+def test_wish_in_the_csr(device, pki, kek, tmp_path, options, present):
+    """SKG-3: whole wishes and halves of them, in the CSR of skg and not in that of sen. For a half a plain key comes."""
+    types = {"capabilities": "S/MIME Capabilities", "kek": "1.2.840.113549.1.9.16.2.37", "ski": "1.2.840.113549.1.9.16.2.54"}
+    decrypt = ["--decrypt-key", kek, "--decrypt-key-id", "0102",
+               "--decrypt-cert", pki / "pump17.crt", "--decrypt-private-key", pki / "pump17.key"]
+    whole = "capabilities" in present and len(present) == 2
+    label = [] if whole else ["--label", "key-plain"]
+    csr = tmp_path / "csr.der"
+    for operation, expected in (("skg", present), ("sen", set())):
+        assert device(*options, *decrypt, *label, "--verify", "off", "--csr-out", csr, operation).status == 0
+        text = run(["openssl", "asn1parse", "-inform", "DER", "-in", csr]).stdout
+        assert {name for name, type_ in types.items() if f":{type_}\n" in text} == expected, text
+
+
+@pytest.mark.parametrize("options", [["--json"], [], ["--verbose"], ["--verbose", "--block-size", "16"]])
+def test_keys_are_never_printed(pki, registrar, tmp_path, options):
+    """SKG-9: neither in results nor in libcoap's log."""
+    key = tmp_path / "key.pem"
+    ended = run([EST_DEVICE, "--server", f"127.0.0.1:{registrar['coaps']}", *identity(pki), "--trust", pki / "est-ca.pem",
+                 "--key-out", key, *options, "skg"])
+    assert ended.returncode == 0
+    der = subprocess.run(["openssl", "pkey", "-in", key, "-outform", "DER"], capture_output=True, check=True).stdout
+    secret = der[der.index(b"\x04\x20") + 2:][:32]
+    said = (ended.stdout + ended.stderr).lower()
+    for window in range(0, 28, 4):
+        assert secret[window:window + 4].hex() not in said
+    if "--verbose" in options:
+        assert "payload not shown" in ended.stderr
+
+
+
 def test_files(device, pki, tmp_path):
     out, key, csr, anchors = (tmp_path / name for name in ("out.pem", "key.pem", "csr.der", "anchors.pem"))
     results = device("--pop", "--out", out, "--key-out", key, "--csr-out", csr, "--cacerts-out", anchors, "sen")
@@ -399,9 +534,11 @@ def test_resource_type_filter(registrar):
     (["sen"], "--server is missing"),
     (["--server", "h", "--block-size", "48", "sen"], "--block-size 48: expected"),
     (["--server", "h", "--block-size", "8", "sen"], "from 16 to 1024"),
-    (["--server", "h", "--accept", "282", "sen"], "expected 281 or 287"),
+    (["--server", "h", "--accept", "282", "sen"], "expected 281, 287 or 62"),
     (["--server", "h", "--frobnicate", "sen"], "no such option"),
     (["--server", "h", "--verify", "maybe", "sen"], "--verify maybe"),
+    (["--server", "h", "--decrypt-key", "f", "skg"], "without --decrypt-key-id"),
+    (["--server", "h", "--decrypt-private-key", "f", "skg"], "without --decrypt-cert"),
     (["--server", "h", "sen", "--label"], "its value is missing"),
 ])
 def test_wrong_usage(words, message):

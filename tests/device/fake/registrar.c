@@ -16,12 +16,14 @@
 #include <openssl/x509.h>
 
 #include "ca.h"
+#include "key_answer.h"
 
 enum {
     CERTS_ONLY = 281,
     CSRATTRS = 285,
     PKCS10 = 286,
     PKIX_CERT = 287,
+    MULTIPART_CORE = 62,
     ATTRIBUTES_LIMIT = 4096,
     LATER_TWICE = 2
 };
@@ -40,16 +42,39 @@ enum label {
     SLOW,       /* an empty ACK, the answer a second later */
     SILENT,     /* an empty ACK and no more */
     HANG_UP,    /* closes the first association that asks, then serves */
+    KEY_LABELS, /* from here on those of enum key_fault */
+    OTHER_SIGNER = KEY_LABELS + KEY_ALONE, /* the key is signed by a CA that nobody trusts */
     LABELS
 };
 
 static const char *const label_names[LABELS] = {
-    "",          "with-ca", "other-key",  "other-ca", "trailing", "nothing", "created",
-    "forbidden", "later",   "much-later", "slow",     "silent",   "hang-up",
+    "",
+    "with-ca",
+    "other-key",
+    "other-ca",
+    "trailing",
+    "nothing",
+    "created",
+    "forbidden",
+    "later",
+    "much-later",
+    "slow",
+    "silent",
+    "hang-up",
+    "key-last",
+    "key-wrapped",
+    "key-plain",
+    "key-encrypted",
+    "key-sec1",
+    "key-mismatch",
+    "key-unsigned",
+    "key-altered",
+    "key-alone",
+    "other-signer",
 };
 
 struct fake {
-    struct ca ca, other_ca;
+    struct ca ca, other_ca, own; /* own: the registrar's certificate, as a signer of keys */
     EVP_PKEY *other_key;
     char certificate_file[512], key_file[512]; /* libcoap reads them again at each handshake */
     uint8_t attributes[ATTRIBUTES_LIMIT];
@@ -90,6 +115,9 @@ static X509_REQ *read_csr(const coap_pdu_t *request, coap_pdu_t *response);
 static bool is_linked(const coap_session_t *session, X509_REQ *csr);
 static void refuse(coap_pdu_t *response, coap_pdu_code_t code, const char *why);
 static bool issue(struct fake *fake, enum label label, X509_REQ *csr, unsigned accept, struct answer *answer);
+static bool issue_with_key(struct fake *fake, coap_resource_t *resource, coap_session_t *session,
+                           X509_REQ *csr, struct answer *answer);
+static bool is_resource(coap_resource_t *resource, const char *operation);
 static unsigned accepted_format(const coap_pdu_t *request);
 static void give_back(coap_session_t *session, void *octets);
 static enum label label_of(coap_resource_t *resource);
@@ -116,6 +144,7 @@ int main(int argc, char **argv)
     coap_cleanup();
     ca_clear(&fake.ca);
     ca_clear(&fake.other_ca);
+    ca_clear(&fake.own);
     EVP_PKEY_free(fake.other_key);
     return 0;
 }
@@ -133,6 +162,8 @@ static bool load(struct fake *fake, const char *pki, const char *attributes)
     bool good = ca_load(&fake->ca, base);
     snprintf(base, sizeof(base), "%s/other-ca", pki);
     good = ca_load(&fake->other_ca, base) && good;
+    snprintf(base, sizeof(base), "%s/registrar", pki);
+    good = ca_load(&fake->own, base) && good;
     fake->other_key = EVP_EC_gen("P-256");
     FILE *file = fopen(attributes, "rb");
     if (file == NULL)
@@ -194,6 +225,8 @@ static void add_resources(coap_context_t *context, const char *root)
         add_resource(context, root, label, "att");
         add_resource(context, root, label, "sen");
         add_resource(context, root, label, "sren");
+        add_resource(context, root, label, "skg");
+        add_resource(context, root, label, "skc");
     }
 }
 
@@ -267,7 +300,9 @@ static void on_enrol(coap_resource_t *resource, coap_session_t *session, const c
         return;
     if (!is_linked(session, csr)) {
         refuse(response, COAP_RESPONSE_CODE_UNAUTHORIZED, "challengePassword is not of this session");
-    } else if (!issue(fake, label, csr, accepted_format(request), &answer)) {
+    } else if (is_resource(resource, "skg") || is_resource(resource, "skc")
+                   ? !issue_with_key(fake, resource, session, csr, &answer)
+                   : !issue(fake, label, csr, accepted_format(request), &answer)) {
         refuse(response, COAP_RESPONSE_CODE_INTERNAL_ERROR, "no certificate");
     } else {
         coap_pdu_set_code(response,
@@ -400,6 +435,49 @@ static bool issue(struct fake *fake, enum label label, X509_REQ *csr, unsigned a
         answer->octets[answer->length++] = 0;
     }
     return answer->length > 0;
+}
+
+/* RFC 9148 section 4.8: the CSR's own key is not looked at. */
+static bool issue_with_key(struct fake *fake, coap_resource_t *resource, coap_session_t *session,
+                           X509_REQ *csr, struct answer *answer)
+{
+    enum label label = label_of(resource);
+    struct answer certificate = {.format = CERTS_ONLY};
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *issued = ca_issue(&fake->ca, csr, label == OTHER_KEY ? fake->other_key : key);
+    if (is_resource(resource, "skc")) {
+        certificate.format = PKIX_CERT;
+        certificate.length = (size_t)i2d_X509(issued, &certificate.octets);
+    } else {
+        certificate.length = certs_only_encode(&issued, 1, &certificate.octets);
+    }
+    struct key_order order = {
+        .csr = csr,
+        .key = key,
+        .signer = label == OTHER_SIGNER ? &fake->other_ca : &fake->own,
+        .client = SSL_get1_peer_certificate(coap_session_get_tls(session, NULL)),
+        .certificate_format = certificate.format,
+        .certificate = certificate.octets,
+        .certificate_length = certificate.length,
+    };
+    if (label >= KEY_LABELS && label < OTHER_SIGNER)
+        order.fault = (enum key_fault)(label - KEY_LABELS + 1);
+    *answer = (struct answer){.format = MULTIPART_CORE};
+    answer->length = key_answer_encode(&order, &answer->octets);
+    if (label == TRAILING && answer->length > 0)
+        answer->octets[answer->length++] = 0;
+    X509_free(order.client);
+    OPENSSL_free(certificate.octets);
+    X509_free(issued);
+    EVP_PKEY_free(key);
+    return answer->length > 0;
+}
+
+static bool is_resource(coap_resource_t *resource, const char *operation)
+{
+    const coap_str_const_t *path = coap_resource_get_uri_path(resource);
+    size_t length = strlen(operation);
+    return path->length > length && memcmp(path->s + path->length - length, operation, length) == 0;
 }
 
 static unsigned accepted_format(const coap_pdu_t *request)
