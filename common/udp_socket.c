@@ -26,7 +26,7 @@ struct udp_batch {
 static enum status prepare(int fd, const struct endpoint *local, enum udp_sharing sharing);
 static bool prepare_v4(int fd);
 static bool prepare_v6(int fd, const struct in6_addr *address);
-static bool set_flag(int fd, int level, int option, int value);
+static bool set_option(int fd, int level, int option, int value);
 static enum status close_failed(int fd);
 static void rewind_batch(struct udp_batch *batch);
 static int receive_batch(int fd, struct udp_batch *batch);
@@ -143,33 +143,35 @@ void udp_socket_send(int fd, const struct udp_datagram *datagram)
 
 static enum status prepare(int fd, const struct endpoint *local, enum udp_sharing sharing)
 {
+    (void)set_option(fd, SOL_SOCKET, SO_RCVBUF, UDP_RECEIVE_OCTETS); /* the default serves as well */
     bool done = local->address.any.sa_family == AF_INET6 ? prepare_v6(fd, &local->address.v6.sin6_addr)
                                                          : prepare_v4(fd);
     /* Never SO_REUSEADDR: on UDP it would let a second instance take over the port without a word. */
     if (done && sharing == UDP_REUSEPORT)
-        done = set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        done = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (done && sharing == UDP_TRANSPARENT)
-        done = local->address.any.sa_family == AF_INET6 ? set_flag(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-                                                        : set_flag(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
+        done = local->address.any.sa_family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+                                                        : set_option(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
     return done ? STATUS_OK : STATUS_SYSTEM;
 }
 
 /* Only groups that this very socket has joined reach it. */
 static bool prepare_v4(int fd)
 {
-    return set_flag(fd, IPPROTO_IP, IP_PKTINFO, 1) && set_flag(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+    return set_option(fd, IPPROTO_IP, IP_PKTINFO, 1) && set_option(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
 }
 
 /* An IPv4 packet on an IPv6 socket comes with IPv6 packet information that holds mapped addresses. */
 static bool prepare_v6(int fd, const struct in6_addr *address)
 {
     bool is_wildcard = IN6_IS_ADDR_UNSPECIFIED(address);
-    return set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, !is_wildcard && !IN6_IS_ADDR_V4MAPPED(address)) &&
-           set_flag(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) &&
-           set_flag(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0) && set_flag(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+    return set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !is_wildcard && !IN6_IS_ADDR_V4MAPPED(address)) &&
+           set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) &&
+           set_option(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0) &&
+           set_option(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
 }
 
-static bool set_flag(int fd, int level, int option, int value)
+static bool set_option(int fd, int level, int option, int value)
 {
     return setsockopt(fd, level, option, &value, sizeof value) == 0;
 }

@@ -8,6 +8,10 @@
 #define UDP_BATCH_MAX    32   /* datagrams one udp_socket_receive may hand out */
 #define UDP_DATAGRAM_MAX 2048 /* octets; a longer datagram is truncated and therefore dropped */
 
+/* What a socket's receive buffer is to hold: a burst, as when all devices come back after a power failure.
+ * The kernel grants it where net.core.rmem_max does. */
+#define UDP_RECEIVE_OCTETS (2 * 1024 * 1024)
+
 struct udp_datagram {
     struct endpoint peer;
     struct endpoint local; /* the address that was asked (IP_PKTINFO), with the socket's port */
@@ -29,7 +33,7 @@ enum udp_sharing {
 };
 
 /* Opens a non-blocking, close-on-exec socket bound to local; an IPv6 wildcard also takes IPv4. Asks for
- * packet information. STATUS_SYSTEM with errno. */
+ * packet information and for a receive buffer of UDP_RECEIVE_OCTETS. STATUS_SYSTEM with errno. */
 enum status udp_socket_open(const struct endpoint *local, enum udp_sharing sharing, int *fd);
 
 /* The address the socket is really bound to (a port of 0 resolved). */

@@ -404,6 +404,44 @@ static void link_local_flows_keep_their_scope(void **state)
     close(server);
 }
 
+static void count(void *user, const struct udp_datagram *datagram)
+{
+    (void)datagram;
+    ++*(size_t *)user;
+}
+
+static size_t octets_that_the_kernel_grants(void)
+{
+    FILE *limit = fopen("/proc/sys/net/core/rmem_max", "r");
+    unsigned long octets = 0;
+    if (limit == NULL)
+        return 0;
+    if (fscanf(limit, "%lu", &octets) != 1)
+        octets = 0;
+    fclose(limit);
+    return octets;
+}
+
+/* A thousand ClientHellos at once, of the size that Mbed TLS sends; the default buffer holds a quarter. */
+static void a_burst_is_held(void **state)
+{
+    (void)state;
+    if (octets_that_the_kernel_grants() < UDP_RECEIVE_OCTETS)
+        skip();
+    const uint8_t hello[139] = {22};
+    int server = opened("127.0.0.1:0");
+    struct endpoint local = at_port_of("127.0.0.1", server);
+    int client = connected_to(&local);
+    for (size_t i = 0; i < 1000; i++)
+        assert_int_equal(send(client, hello, sizeof hello, 0), sizeof hello);
+    size_t counted = 0;
+    while (udp_socket_receive(server, batch, count, &counted) > 0)
+        continue;
+    assert_int_equal(counted, 1000);
+    close(client);
+    close(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +452,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_datagram_too_long_is_dropped_and_its_neighbours_are_not, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_batch_serves_two_sockets_in_turn, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_burst_is_held, set_up, tear_down),
         cmocka_unit_test_setup_teardown(icmp_errors_do_not_stop_reading, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_exclusive_port_is_not_shared, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_shared_port_is_shared_with_its_like_only, set_up, tear_down),
