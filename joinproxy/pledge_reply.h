@@ -5,7 +5,7 @@
 #include "common/endpoint.h"
 #include "joinproxy/settings.h"
 
-#define PLEDGE_REPLY_MAX 1100 /* octets */
+#define PLEDGE_REPLY_MAX 1200 /* octets */
 
 /* Everything is borrowed for the call. */
 struct pledge_query {

@@ -205,8 +205,14 @@ static void append(struct mapping *mapping)
 static void detach(struct mapping *mapping)
 {
     struct stateful *stateful = mapping->stateful;
-    *(mapping->older != NULL ? &mapping->older->newer : &stateful->oldest) = mapping->newer;
-    *(mapping->newer != NULL ? &mapping->newer->older : &stateful->newest) = mapping->older;
+    if (stateful->oldest == mapping)
+        stateful->oldest = mapping->newer;
+    else
+        mapping->older->newer = mapping->newer;
+    if (stateful->newest == mapping)
+        stateful->newest = mapping->older;
+    else
+        mapping->newer->older = mapping->older;
     stateful->count--;
     stateful->on_link[mapping->link]--;
     metrics_subtract(stateful->services->metrics, COUNTER_MAPPINGS, 1);

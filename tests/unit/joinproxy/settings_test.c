@@ -1,0 +1,215 @@
+/* The join proxy's configuration file: what is read, what is refused, and that docs and example say the same.
+ */
+#include "joinproxy/settings.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SOURCE_FOLDER VECTORS "/../.."
+#define TEXT_MAX      65536
+
+struct fixture {
+    char file[64];
+    struct buffer errors, warnings;
+    struct settings *settings;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    strcpy(fixture->file, "/tmp/join_proxy_settings.XXXXXX");
+    int fd = mkstemp(fixture->file);
+    buffer_init(&fixture->errors, TEXT_MAX);
+    buffer_init(&fixture->warnings, TEXT_MAX);
+    *state = fixture;
+    return fd < 0 ? -1 : close(fd);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    settings_free(fixture->settings);
+    buffer_free(&fixture->errors);
+    buffer_free(&fixture->warnings);
+    unlink(fixture->file);
+    free(fixture);
+    return 0;
+}
+
+static bool read_text(struct fixture *fixture, const char *text)
+{
+    FILE *file = fopen(fixture->file, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    settings_free(fixture->settings);
+    buffer_reset(&fixture->errors);
+    buffer_reset(&fixture->warnings);
+    fixture->settings = settings_read(fixture->file, &fixture->errors, &fixture->warnings);
+    assert_int_equal(fixture->settings == NULL, fixture->errors.len > 0);
+    return fixture->settings != NULL;
+}
+
+#define REGISTRAR "\"registrars\":[\"[2001:db8::1]:5684\"]"
+#define LINK      "\"pledge\":{\"interfaces\":[\"mesh0\"]}"
+#define REFUSED(text, complaint)                                                                             \
+    do {                                                                                                     \
+        assert_false(read_text(*state, text));                                                               \
+        if (strstr(buffer_string(&((struct fixture *)*state)->errors), complaint) == NULL)                   \
+            fail_msg("%s", buffer_string(&((struct fixture *)*state)->errors));                              \
+    } while (0)
+
+/* JP-6, JP-7: the draft's numbers. */
+static void defaults_are_those_of_the_draft(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_true(read_text(fixture, "{" LINK "," REGISTRAR "}"));
+    assert_int_equal(fixture->settings->mode, MODE_AUTO);
+    assert_int_equal(fixture->settings->stateful.idle_s, 30);
+    assert_int_equal(fixture->settings->stateful.max_per_pledge, 2);
+    assert_int_equal(fixture->settings->stateful.max_per_interface, 10);
+    assert_int_equal(fixture->settings->stateless.key_lifetime_s, 86400);
+    assert_false(fixture->settings->pledge.any_source);
+    assert_false(fixture->settings->pledge.transparent);
+    assert_int_equal(fixture->warnings.len, 0);
+}
+
+/* JP-2: somebody must be relayed to. */
+static void without_a_registrar_it_does_not_operate(void **state)
+{
+    REFUSED("{" LINK "}", "registrars: is empty as is discovery.registrar_interfaces");
+    assert_true(read_text(*state, "{" LINK ",\"discovery\":{\"registrar_interfaces\":[\"eth0\"]}}"));
+}
+
+static void registrars_are_hosts(void **state)
+{
+    REFUSED("{" LINK ",\"registrars\":[\"[2001:db8::1]:0\"]}", "is not the address of one host and a port");
+    REFUSED("{" LINK ",\"registrars\":[\"[::]:5684\"]}", "is not the address of one host and a port");
+    REFUSED("{" LINK ",\"registrars\":[\"[ff05::fd]:5684\"]}", "is not the address of one host and a port");
+    REFUSED("{" LINK ",\"registrars\":[\"224.0.1.187:5684\"]}", "is not the address of one host and a port");
+    REFUSED("{" LINK ",\"registrars\":[\"[2001:db8::1]:1\",\"[2001:db8::1]:1\"]}", "is there twice");
+}
+
+/* JP-11: one port for each. */
+static void ports_must_have_room(void **state)
+{
+    static const char two[] = "\"registrars\":[\"[2001:db8::1]:1\",\"[2001:db8::1]:2\"]";
+    char text[512];
+    snprintf(text, sizeof text, "{\"pledge\":{\"interfaces\":[\"a\"],\"join_port\":65535},%s}", two);
+    REFUSED(text, "pledge.join_port: 65535 leaves no room for 2 ports");
+    snprintf(text, sizeof text,
+             "{\"mode\":\"stateless\",\"pledge\":{\"interfaces\":[\"a\"],\"join_port\":5694},%s}", two);
+    REFUSED(text, "stateless.source_port: 5695: overlaps");
+    snprintf(text, sizeof text,
+             "{\"mode\":\"stateless\",\"pledge\":{\"interfaces\":[\"a\"],\"join_port\":5693},%s}", two);
+    assert_true(read_text(*state, text));
+}
+
+/* JP-3. */
+static void transparent_is_stateful(void **state)
+{
+    REFUSED("{\"mode\":\"stateless\"," REGISTRAR ",\"pledge\":{\"interfaces\":[\"a\"],\"transparent\":true}}",
+            "pledge.transparent: true works in stateful mode");
+    REFUSED("{\"discovery\":{\"registrar_interfaces\":[\"b\"]},\"pledge\":{\"interfaces\":[\"a\"],"
+            "\"transparent\":"
+            "true}}",
+            "pledge.transparent: true works in stateful mode");
+    assert_true(
+        read_text(*state, "{" REGISTRAR ",\"pledge\":{\"interfaces\":[\"a\"],\"transparent\":true}}"));
+}
+
+static void names_and_ranges(void **state)
+{
+    REFUSED("{" REGISTRAR ",\"pledge\":{\"interfaces\":[\"a/b\"]}}",
+            "is not the name of a network interface");
+    REFUSED("{" REGISTRAR "," LINK ",\"stateless\":{\"key_file\":\"keys\"}}", "is not an absolute name");
+    REFUSED("{" REGISTRAR "," LINK ",\"stateless\":{\"mtu\":1501}}", "stateless.mtu");
+    REFUSED("{" REGISTRAR "," LINK ",\"discovery\":{\"group\":\"2001:db8::1\"}}",
+            "is not an IPv6 multicast address");
+    REFUSED("{" REGISTRAR "," LINK ",\"discovery\":{\"retry_s\":10,\"retry_max_s\":5}}", "is not at most");
+    REFUSED("{" REGISTRAR "," LINK ",\"nosuch\":1}", "unknown key");
+}
+
+static void warns_of_what_will_hurt(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_true(read_text(fixture, "{\"mode\":\"stateless\"," REGISTRAR
+                                   ",\"pledge\":{\"interfaces\":[\"a\"],\"any_source\":true},"
+                                   "\"discovery\":{\"registrar_interfaces\":[\"b\"]}}"));
+    const char *warnings = buffer_string(&fixture->warnings);
+    assert_non_null(strstr(warnings, "pledge.any_source: true"));
+    assert_non_null(strstr(warnings, "stateless.key_file: is empty"));
+    assert_non_null(strstr(warnings, "nothing is looked for"));
+}
+
+/* Gives the file's text. */
+static char *text_of(const char *file)
+{
+    FILE *stream = fopen(file, "r");
+    assert_non_null(stream);
+    char *text = calloc(1, TEXT_MAX);
+    assert_non_null(text);
+    size_t len = fread(text, 1, TEXT_MAX - 1, stream);
+    assert_in_range(len, 1, TEXT_MAX - 2);
+    fclose(stream);
+    return text;
+}
+
+/* config/join-proxy.json holds every key, at its default where it has one. */
+static void the_example_is_complete(void **state)
+{
+    struct fixture *fixture = *state;
+    char *example = text_of(SOURCE_FOLDER "/config/join-proxy.json");
+    assert_true(read_text(fixture, example));
+    assert_int_equal(fixture->warnings.len, 0);
+    struct buffer printed;
+    buffer_init(&printed, TEXT_MAX);
+    settings_print(fixture->settings, &printed);
+    json_t *as_read = json_loads(buffer_string(&printed), 0, NULL),
+           *as_written = json_loads(example, 0, NULL);
+    assert_true(json_equal(as_read, as_written));
+    json_decref(as_read);
+    json_decref(as_written);
+    buffer_free(&printed);
+    free(example);
+}
+
+/* On failure: write what "est-join-proxy --print-reference" prints between the two marks. */
+static void is_described_as_it_is(void **state)
+{
+    (void)state;
+    struct buffer reference;
+    buffer_init(&reference, TEXT_MAX);
+    buffer_append_string(&reference, "<!-- reference: begin -->\n");
+    settings_reference(&reference);
+    buffer_append_string(&reference, "<!-- reference: end -->\n");
+    char *page = text_of(SOURCE_FOLDER "/docs/join-proxy.md");
+    if (strstr(page, buffer_string(&reference)) == NULL)
+        fail_msg("docs/join-proxy.md does not hold\n%s", buffer_string(&reference));
+    free(page);
+    buffer_free(&reference);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(defaults_are_those_of_the_draft, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_a_registrar_it_does_not_operate, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(registrars_are_hosts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ports_must_have_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(transparent_is_stateful, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(names_and_ranges, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(warns_of_what_will_hurt, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_example_is_complete, set_up, tear_down),
+        cmocka_unit_test(is_described_as_it_is),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

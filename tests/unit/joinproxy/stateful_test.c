@@ -1,0 +1,156 @@
+/* JP-1, JP-4 to JP-7: mappings, over loopback, with an injected clock. */
+#include "tests/unit/joinproxy/relaying.h"
+
+static uint8_t octets[UDP_DATAGRAM_MAX];
+
+static int set_up(void **state)
+{
+    relaying_set_up(state);
+    struct relaying *relaying = *state;
+    join_port_set_route(relaying->port,
+                        &(struct route){.registrar = relaying->registrar, .stateful = relaying->stateful});
+    return 0;
+}
+
+/* A datagram from this socket of a pledge, as the registrar sees it; returns its source. */
+static struct endpoint forwarded(struct relaying *relaying, int pledge_fd, const char *text)
+{
+    struct endpoint from;
+    send_to(pledge_fd, &relaying->join_address, text, strlen(text));
+    ssize_t len = receive(relaying, relaying->registrar_fd, octets, &from, WAIT_MS);
+    assert_int_equal(len, strlen(text));
+    assert_memory_equal(octets, text, (size_t)len);
+    return from;
+}
+
+static void refused(struct relaying *relaying, int pledge_fd)
+{
+    struct endpoint from;
+    send_to(pledge_fd, &relaying->join_address, "x", 1);
+    assert_int_equal(receive(relaying, relaying->registrar_fd, octets, &from, SILENCE_MS), -1);
+}
+
+static void datagrams_go_both_ways(void **state)
+{
+    struct relaying *relaying = *state;
+    struct endpoint from, there = forwarded(relaying, relaying->pledge_fd, "up");
+    send_to(relaying->registrar_fd, &there, "down", 4);
+    assert_int_equal(receive(relaying, relaying->pledge_fd, octets, &from, WAIT_MS), 4);
+    assert_true(endpoint_equal(&from, &relaying->join_address));
+    assert_memory_equal(octets, "down", 4);
+    struct endpoint again = forwarded(relaying, relaying->pledge_fd, "again");
+    assert_true(endpoint_equal(&there, &again));
+    assert_int_equal(stateful_count(relaying->stateful), 1);
+}
+
+static void a_stranger_cannot_use_a_mapping(void **state)
+{
+    struct relaying *relaying = *state;
+    struct endpoint from, local, there = forwarded(relaying, relaying->pledge_fd, "up");
+    int stranger = open_local(&local);
+    send_to(stranger, &there, "forged", 6);
+    assert_int_equal(receive(relaying, relaying->pledge_fd, octets, &from, SILENCE_MS), -1);
+    close(stranger);
+}
+
+/* JP-7: two of one address; none for a fourth on the interface either. */
+static void limits(void **state)
+{
+    struct relaying *relaying = *state;
+    struct endpoint local, other;
+    int second = open_local(&local), third = open_local(&local);
+    struct endpoint a = forwarded(relaying, relaying->pledge_fd, "1"), b = forwarded(relaying, second, "2");
+    assert_false(endpoint_equal(&a, &b));
+    refused(relaying, third);
+    int elsewhere[2];
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(endpoint_parse("127.0.0.2:0", &other), STATUS_OK);
+        assert_int_equal(udp_socket_open(&other, UDP_EXCLUSIVE, &elsewhere[i]), STATUS_OK);
+    }
+    forwarded(relaying, elsewhere[0], "3");
+    refused(relaying, elsewhere[1]);
+    assert_int_equal(count_of(relaying, COUNTER_MAPPINGS_REFUSED), 2);
+    assert_int_equal(stateful_count(relaying->stateful), 3);
+    forwarded(relaying, relaying->pledge_fd, "those that are there go on");
+    close(second);
+    close(third);
+    close(elsewhere[0]);
+    close(elsewhere[1]);
+}
+
+/* The real timer would fire after 30 s: the one of another that is short shows the rule. */
+static void jp_6_expiry_counts_from_the_last_datagram(void **state)
+{
+    struct relaying *relaying = *state;
+    struct endpoint from;
+    relaying->settings.stateful.idle_s = 1;
+    struct endpoint there = forwarded(relaying, relaying->pledge_fd, "up");
+    clock_ms += 900;
+    send_to(relaying->registrar_fd, &there, "down", 4);
+    assert_int_equal(receive(relaying, relaying->pledge_fd, octets, &from, WAIT_MS), 4);
+    clock_ms += 200; /* 1.1 s after the first, 0.2 s after the last */
+    for (int i = 0; i < 1200; i++) {
+        event_base_loop(relaying->services.base, EVLOOP_NONBLOCK);
+        usleep(1000);
+    }
+    assert_int_equal(stateful_count(relaying->stateful), 1);
+    clock_ms += 800;
+    for (int i = 0; i < 5000 && stateful_count(relaying->stateful) > 0; i++) {
+        event_base_loop(relaying->services.base, EVLOOP_NONBLOCK);
+        usleep(1000);
+    }
+    assert_int_equal(stateful_count(relaying->stateful), 0);
+    assert_int_equal(count_of(relaying, COUNTER_MAPPINGS_EXPIRED), 1);
+    assert_int_equal(count_of(relaying, COUNTER_MAPPINGS), 0);
+}
+
+static void without_a_route_nothing_passes(void **state)
+{
+    struct relaying *relaying = *state;
+    join_port_set_route(relaying->port, &(struct route){.stateful = NULL});
+    refused(relaying, relaying->pledge_fd);
+    assert_int_equal(stateful_count(relaying->stateful), 0);
+}
+
+/* JP-9. */
+static void only_link_local_pledges_pass(void **state)
+{
+    struct relaying *relaying = *state;
+    relaying->settings.pledge.any_source = false;
+    refused(relaying, relaying->pledge_fd);
+    assert_int_equal(count_of(relaying, COUNTER_STRANGERS), 1);
+}
+
+/* JP-10, either direction. */
+static void rates_are_limited(void **state)
+{
+    struct relaying *relaying = *state;
+    struct endpoint from;
+    relaying->settings.limits.interface_packets_per_s = 2;
+    struct endpoint there = forwarded(relaying, relaying->pledge_fd, "1");
+    forwarded(relaying, relaying->pledge_fd, "2");
+    refused(relaying, relaying->pledge_fd);
+    for (int i = 0; i < 3; i++)
+        send_to(relaying->registrar_fd, &there, "down", 4);
+    assert_int_equal(receive(relaying, relaying->pledge_fd, octets, &from, WAIT_MS), 4);
+    assert_int_equal(receive(relaying, relaying->pledge_fd, octets, &from, WAIT_MS), 4);
+    assert_int_equal(receive(relaying, relaying->pledge_fd, octets, &from, SILENCE_MS), -1);
+    assert_int_equal(count_of(relaying, COUNTER_RATE_LIMITED), 2);
+    clock_ms += 1000;
+    forwarded(relaying, relaying->pledge_fd, "3");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(datagrams_go_both_ways, set_up, relaying_tear_down),
+        cmocka_unit_test_setup_teardown(a_stranger_cannot_use_a_mapping, set_up, relaying_tear_down),
+        cmocka_unit_test_setup_teardown(limits, set_up, relaying_tear_down),
+        cmocka_unit_test_setup_teardown(jp_6_expiry_counts_from_the_last_datagram, set_up,
+                                        relaying_tear_down),
+        cmocka_unit_test_setup_teardown(without_a_route_nothing_passes, set_up, relaying_tear_down),
+        cmocka_unit_test_setup_teardown(only_link_local_pledges_pass, set_up, relaying_tear_down),
+        cmocka_unit_test_setup_teardown(rates_are_limited, set_up, relaying_tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
