@@ -47,6 +47,9 @@ void key_package_write_protected_key(X509 *certificate, EVP_PKEY *key, struct ev
                   *id = (unsigned char *)OPENSSL_strdup("kek"); /* CMS takes both */
     CMS_ContentInfo *sealed = CMS_encrypt(NULL, NULL, EVP_aes_128_cbc(), flags), *signature = NULL;
     ASN1_OBJECT *type = OBJ_txt2obj("2.16.840.1.101.2.1.2.78.5", 1); /* RFC 5958 section 2 */
+    /* AsymmetricKeyPackage ::= SEQUENCE OF OneAsymmetricKey; that of a P-256 key has 138 octets or less. */
+    int info_len = i2d_PKCS8_PRIV_KEY_INFO(info, NULL);
+    BIO_write(plain, (const unsigned char[]){0x30, 0x81, (unsigned char)info_len}, 3);
     i2d_PKCS8_PRIV_KEY_INFO_bio(plain, info);
     signature = CMS_sign(NULL, NULL, NULL, NULL, flags);
     CMS_add1_signer(signature, signer, key, EVP_sha256(), flags);

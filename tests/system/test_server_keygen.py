@@ -115,7 +115,9 @@ def test_protected_keys(start_registrar, connect, pki, operation, tmp_path):
     programs.run(["openssl", "cms", "-decrypt", "-inform", "DER", "-in", tmp_path / "key.cms", "-out", tmp_path / "signed", "-binary",
                   "-secretkey", "000102030405060708090a0b0c0d0e0f", "-secretkeyid", b"kek".hex()])
     signed = programs.run(["openssl", "cms", "-verify", "-inform", "DER", "-in", tmp_path / "signed", "-noverify", "-binary"]).stdout
-    key = serialization.load_der_private_key(signed, None)
+    tag, package, rest = der.read(signed)
+    assert tag == 0x30 and not rest and len(der.elements(package)) == 1, "AsymmetricKeyPackage (RFC 5958 section 2)"
+    key = serialization.load_der_private_key(package, None)
     assert spki(key.public_key()) == spki(certificate_of(items).public_key())
     for attributes in ([der.CAPABILITIES, der.SYMMETRIC_KEY], [der.CAPABILITIES, der.ASYMMETRIC_KEY]):
         assert enrol(peer, der.change_csr(make_csr(pki), attributes), operation)[0].status == "5.02"
