@@ -25,7 +25,7 @@ static bool set_key(CMS_ContentInfo *envelope, const struct key_decryption *decr
                     struct key_protection *protection, struct explanation *why);
 static bool is_for_us(CMS_RecipientInfo *recipient, const struct key_decryption *decryption,
                       struct explanation *why);
-static CMS_ContentInfo *read_signed(CMS_ContentInfo *envelope, struct view content, struct explanation *why);
+static CMS_ContentInfo *read_signed(struct view content, struct explanation *why);
 static bool wrap(struct view signed_data, struct octets *info);
 static bool verify(CMS_ContentInfo *signed_data, struct key_protection *protection, BIO *package,
                    struct explanation *why);
@@ -86,7 +86,7 @@ static EVP_PKEY *read_protected(struct view part, const struct key_decryption *d
     CMS_ContentInfo *envelope = read_cms(part, NID_pkcs7_enveloped, why);
     CMS_ContentInfo *signed_data = NULL;
     if (envelope != NULL && content != NULL && decrypt(envelope, decryption, protection, content, why))
-        signed_data = read_signed(envelope, content_of(content), why);
+        signed_data = read_signed(content_of(content), why);
     if (signed_data != NULL && package != NULL && verify(signed_data, protection, package, why))
         key = read_package(content_of(package), why);
     CMS_ContentInfo_free(signed_data);
@@ -184,12 +184,13 @@ static bool is_for_us(CMS_RecipientInfo *recipient, const struct key_decryption 
 }
 
 /* The content is SignedData (RFC 5652 section 6.1); some wrap it once more, in a ContentInfo. */
-static CMS_ContentInfo *read_signed(CMS_ContentInfo *envelope, struct view content, struct explanation *why)
+static CMS_ContentInfo *read_signed(struct view content, struct explanation *why)
 {
-    if (OBJ_obj2nid(CMS_get0_eContentType(envelope)) != NID_pkcs7_signed)
-        return read_cms(content, NID_pkcs7_signed, why);
     struct octets info = {0};
-    CMS_ContentInfo *signed_data = NULL;
+    CMS_ContentInfo *signed_data = read_cms(content, NID_pkcs7_signed, why);
+    if (signed_data != NULL)
+        return signed_data;
+    ERR_clear_error();
     if (wrap(content, &info))
         signed_data = read_cms(octets_view(&info), NID_pkcs7_signed, why);
     else
