@@ -1043,8 +1043,8 @@ static void one_address_cannot_have_all_handshakes(void **state)
     struct device half[COUNT], honest, slow;
     fixture->settings.dtls.max_handshakes = COUNT;
     create_table(fixture);
-    for (uint16_t i = 0; i < COUNT; i++)
-        half_open(fixture, &half[i], 1000 + i);
+    for (int i = 0; i < COUNT; i++)
+        half_open(fixture, &half[i], (uint16_t)(1000 + i));
     connect_device(fixture, &honest, OTHER_ADDRESS);
     assert_int_equal(count(fixture, COUNTER_HANDSHAKES), COUNT - 1);
     assert_int_equal(count(fixture, COUNTER_HANDSHAKES_FAILED), 1);
@@ -1054,16 +1054,16 @@ static void one_address_cannot_have_all_handshakes(void **state)
     struct test_datagram *hello = take_second_hello(fixture, &slow);
     arrive(fixture, slow.port, (struct bytes){hello->octets, hello->len});
     queue_clear(&outbox.queue); /* the answer is lost */
-    for (uint16_t i = 0; i < 3 * COUNT; i++) {
+    for (int i = 0; i < 3 * COUNT; i++) {
         struct device another;
-        half_open(fixture, &another, 2000 + i);
+        half_open(fixture, &another, (uint16_t)(2000 + i));
         device_free(&another);
     }
     assert_int_equal(count(fixture, COUNTER_HANDSHAKES_REFUSED), 3 * COUNT);
     pass(HANDSHAKE_PATIENCE_MS + 2000);
-    for (uint16_t i = 0; i < COUNT; i++) {
+    for (int i = 0; i < COUNT; i++) {
         struct device another;
-        half_open(fixture, &another, 3000 + i);
+        half_open(fixture, &another, (uint16_t)(3000 + i));
         device_free(&another);
     }
     assert_int_equal(count(fixture, COUNTER_HANDSHAKES_FAILED), COUNT); /* all but that of slow */
