@@ -569,19 +569,22 @@ def test_help_names_every_option():
     assert [name for name in names if f"`--{name}" not in readme] == []
 
 
+def coap_server():
+    return shutil.which("coap-server-openssl") or pytest.fail("coap-server-openssl is missing: tests/install_packages test")
+
+
 @pytest.fixture
 def example_server(pki):
     """libcoap's coap-server on IPv6 loopback, which knows nothing of EST."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as free:
         free.bind(("::1", 0))
         port = free.getsockname()[1] & ~1
-    server = Server([shutil.which("coap-server-openssl"), "-A", "::1", "-p", port, "-c", pki / "registrar.pem", "-j",
+    server = Server([coap_server(), "-A", "::1", "-p", port, "-c", pki / "registrar.pem", "-j",
                      pki / "registrar.key", "-R", pki / "manufacturer-ca.pem", "-v", "0"])
     yield port
     server.stop()
 
 
-@pytest.mark.skipif(shutil.which("coap-server-openssl") is None, reason="needs Debian's libcoap3-bin")
 def test_somebody_elses_server(pki, example_server):
     """Transport alone: DTLS over IPv6, blocks of each size, an error with its diagnostic payload."""
     command = [EST_DEVICE, "--server", f"[::1]:{example_server + 1}", *identity(pki), "--trust", pki / "est-ca.pem",
@@ -594,10 +597,10 @@ def test_somebody_elses_server(pki, example_server):
         assert crts["code"] == "4.04" and crts["diagnostic"] == "Not Found"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
-@pytest.mark.skipif(shutil.which("coap-server-openssl") is None, reason="needs Debian's libcoap3-bin")
 def test_multicast_discovery():
     """DISC-5, from the asking side: all who answer within the leisure, by their unicast address."""
+    if os.geteuid() != 0:
+        pytest.fail("network namespaces need root")
     names = [f"estdev{os.getpid()}{side}" for side in "ab"]
     link = [f"ed{os.getpid() % 100000}{side}" for side in "ab"]
     server = None
@@ -608,7 +611,7 @@ def test_multicast_discovery():
         run(["ip", "link", "add", link[0], "netns", names[0], "type", "veth", "peer", "name", link[1], "netns", names[1]])
         for name, end in zip(names, link):
             run(["ip", "-n", name, "link", "set", end, "up"])
-        server = Server(["ip", "netns", "exec", names[1], "coap-server-openssl", "-g", "ff02::fd", "-G", link[1], "-v", "0"])
+        server = Server(["ip", "netns", "exec", names[1], coap_server(), "-g", "ff02::fd", "-G", link[1], "-v", "0"])
         wait_until(lambda: "ff02::fd" in run(["ip", "-n", names[1], "maddr", "show", "dev", link[1]]).stdout)
         for name, end in zip(names, link):
             wait_until(lambda: "fe80::" in run(["ip", "-n", name, "-6", "addr", "show", "dev", end]).stdout)

@@ -7,6 +7,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#define VETH_LINK_NEEDS                                                                                      \
+    "no network namespace could be made: this test needs root, iproute2 and a whole machine or a "           \
+    "privileged "                                                                                            \
+    "container"
+
 /* Moves this process into the namespace for good: call it in the last test of a program. False: not
  * permitted here, or no iproute2. Carrier and routes come up some time after the command that asks for them,
  * and it waits for them. */

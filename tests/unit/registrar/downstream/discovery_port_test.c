@@ -434,10 +434,8 @@ static void disc_5_link_local_group(void **state)
     (void)state;
     char far[] = "far";
     uint8_t octets[UDP_DATAGRAM_MAX];
-    if (!veth_link_make()) {
-        print_message("no network namespace: link-local groups stay untested\n");
-        skip();
-    }
+    if (!veth_link_make())
+        fail_msg("%s", VETH_LINK_NEEDS);
     listen_at("[::]:0");
     join_on(far);
     assert_true(create_port());
