@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LINK_FORMAT 40 /* application/link-format (RFC 7252 section 12.3) */
+#define LINK_FORMAT 40   /* application/link-format (RFC 7252 section 12.3) */
 #define LINKS_MAX   1100 /* octets: of three links for each join-port */
 #define PORT_TEXT   6
 #define TARGET_MAX  (ENDPOINT_TEXT_MAX + 8)
