@@ -41,7 +41,7 @@ static void *wiping_realloc(void *at, size_t size)
     size_t room = at == NULL ? 0 : malloc_usable_size(at);
     if (at != NULL && size > 0 && size <= room && size >= room / 2)
         return at;
-    void *moved = malloc(size);
+    void *moved = malloc(size > 0 ? size : 1);
     if (moved == NULL)
         return NULL;
     if (at != NULL)
