@@ -36,10 +36,10 @@ static struct mapping *make_room_for(struct stateful *stateful, const struct ple
 static bool is_full(const struct stateful *stateful, const struct pledge_datagram *from);
 static void refuse(const struct stateful *stateful, const struct pledge_datagram *from);
 static struct mapping *mapping_create(struct stateful *stateful, const struct pledge_datagram *from);
-static void mapping_free(struct mapping *mapping);
+static void mapping_free(struct stateful *stateful, struct mapping *mapping);
 static void touch(struct mapping *mapping);
 static void append(struct mapping *mapping);
-static void detach(struct mapping *mapping);
+static void detach(struct stateful *stateful, struct mapping *mapping);
 static void on_readable(evutil_socket_t fd, short what, void *user);
 static void pass_errors_on(const struct mapping *mapping);
 static void on_registrar(void *user, const struct udp_datagram *datagram);
@@ -73,7 +73,7 @@ void stateful_free(struct stateful *stateful)
 void stateful_clear(struct stateful *stateful)
 {
     while (stateful->oldest != NULL)
-        mapping_free(stateful->oldest);
+        mapping_free(stateful, stateful->oldest);
 }
 
 size_t stateful_count(const struct stateful *stateful)
@@ -166,13 +166,13 @@ static struct mapping *mapping_create(struct stateful *stateful, const struct pl
     append(mapping);
     if (mapping->readable != NULL && event_add(mapping->readable, NULL) == 0)
         return mapping;
-    mapping_free(mapping);
+    mapping_free(stateful, mapping);
     return NULL;
 }
 
-static void mapping_free(struct mapping *mapping)
+static void mapping_free(struct stateful *stateful, struct mapping *mapping)
 {
-    detach(mapping);
+    detach(stateful, mapping);
     if (mapping->readable != NULL)
         event_free(mapping->readable);
     close(mapping->fd);
@@ -182,7 +182,7 @@ static void mapping_free(struct mapping *mapping)
 /* JP-6: datagrams of either direction count. */
 static void touch(struct mapping *mapping)
 {
-    detach(mapping);
+    detach(mapping->stateful, mapping);
     append(mapping);
 }
 
@@ -202,17 +202,16 @@ static void append(struct mapping *mapping)
     metrics_add(stateful->services->metrics, COUNTER_MAPPINGS, 1);
 }
 
-static void detach(struct mapping *mapping)
+static void detach(struct stateful *stateful, struct mapping *mapping)
 {
-    struct stateful *stateful = mapping->stateful;
     if (stateful->oldest == mapping)
         stateful->oldest = mapping->newer;
     else
         mapping->older->newer = mapping->newer;
-    if (stateful->newest == mapping)
-        stateful->newest = mapping->older;
-    else
+    if (mapping->newer != NULL)
         mapping->newer->older = mapping->older;
+    else
+        stateful->newest = mapping->older;
     stateful->count--;
     stateful->on_link[mapping->link]--;
     metrics_subtract(stateful->services->metrics, COUNTER_MAPPINGS, 1);
@@ -269,7 +268,7 @@ static void on_expiry(evutil_socket_t fd, short what, void *user)
     struct stateful *stateful = user;
     uint64_t now_ms = stateful->services->now_ms();
     while (stateful->oldest != NULL && now_ms - stateful->oldest->used_ms >= lifetime_ms(stateful)) {
-        mapping_free(stateful->oldest);
+        mapping_free(stateful, stateful->oldest);
         metrics_add(stateful->services->metrics, COUNTER_MAPPINGS_EXPIRED, 1);
     }
     await_expiry(stateful);
