@@ -310,6 +310,8 @@ static bool read_file_name(const struct place *place, const json_t *value)
     const char *name = json_string_value(value);
     if (name == NULL)
         return refuse(place, value, "is not a string; give one in double quotes");
+    if (*name == '\0' && place->field->preset != NULL && strcmp(place->field->preset, "\"\"") == 0)
+        return keep_string(place, strdup("")); /* none */
     if (*name == '\0' || strpbrk(name, "\r\n") != NULL)
         return refuse(place, value, "does not name a file; give the name of a file");
     if (!passes_complaint(place, value))

@@ -6,6 +6,7 @@
 #include "registrar/downstream/dtls_cookie.h"
 #include "registrar/downstream/dtls_credentials.h"
 #include "registrar/exchange/pending_enrolments.h"
+#include "registrar/keygen/key_directory.h"
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/permit_pool.h"
 #include "registrar/upstream/response_cache.h"
@@ -29,7 +30,8 @@ struct registrar {
     struct permit_pool *permits;
     struct pending_enrolments *pending;
     struct response_cache *cache;
-    struct settings_endpoints coaps; /* as opened: ports resolved */
+    struct key_directory *key_directory; /* NULL: none */
+    struct settings_endpoints coaps;     /* as opened: ports resolved */
     struct worker **workers;
     size_t worker_count;
     struct discovery_port *discovery;
@@ -37,6 +39,8 @@ struct registrar {
 };
 
 static bool build_shared(struct registrar *registrar, struct buffer *errors);
+static bool load_key_directory(const struct settings *settings, struct key_directory **directory,
+                               struct buffer *errors);
 static bool build_workers(struct registrar *registrar, struct buffer *errors);
 static bool probe_exclusive(const struct settings_endpoints *endpoints, struct buffer *errors);
 static bool build_discovery(struct registrar *registrar, struct buffer *errors);
@@ -81,7 +85,19 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
         permit_pool_create(settings->upstream.max_connections, settings->upstream.queue, registrar->metrics);
     registrar->pending = pending_enrolments_create(&settings->est, PENDING_BYTES_MAX, registrar->metrics);
     registrar->cache = response_cache_create(settings, registrar->metrics);
+    if (!load_key_directory(settings, &registrar->key_directory, errors))
+        return false;
     return registrar->permits != NULL && registrar->pending != NULL && registrar->cache != NULL;
+}
+
+static bool load_key_directory(const struct settings *settings, struct key_directory **directory,
+                               struct buffer *errors)
+{
+    *directory = NULL;
+    if (settings->est.key_directory[0] == '\0')
+        return true;
+    *directory = key_directory_load(settings->est.key_directory, errors);
+    return *directory != NULL;
 }
 
 /* The first worker resolves a port of 0; the others share its ports. */
@@ -97,6 +113,7 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
         .permits = registrar->permits,
         .pending = registrar->pending,
         .cache = registrar->cache,
+        .key_directory = registrar->key_directory,
     };
 
     if (count > 1 && !probe_exclusive(context.coaps, errors))
@@ -172,6 +189,7 @@ void registrar_free(struct registrar *registrar)
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_free(registrar->workers[i]);
     free(registrar->workers);
+    key_directory_free(registrar->key_directory);
     response_cache_free(registrar->cache);
     pending_enrolments_free(registrar->pending);
     permit_pool_free(registrar->permits);
@@ -260,6 +278,11 @@ enum status registrar_check(const struct settings *settings, struct buffer *erro
     struct dtls_credentials *credentials = dtls_credentials_load(&settings->dtls, errors, warnings);
     enum status status = credentials == NULL ? STATUS_UNSUPPORTED : STATUS_OK;
     dtls_credentials_free(credentials);
+
+    struct key_directory *directory;
+    if (!load_key_directory(settings, &directory, errors))
+        status = STATUS_UNSUPPORTED;
+    key_directory_free(directory);
 
     enum status upstream = est_client_check(&settings->upstream, errors, warnings);
     return status != STATUS_OK ? status : upstream;

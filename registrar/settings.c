@@ -29,6 +29,11 @@ static const struct settings_name att_empty_names[] = {
     {"4.04", ATT_EMPTY_NOT_FOUND}, {"3000", ATT_EMPTY_SEQUENCE}, {"2.05", ATT_EMPTY_CONTENT}, {NULL, 0}};
 static const struct settings_name crts_287_names[] = {
     {"issuing-ca", CRTS_287_ISSUING_CA}, {"root", CRTS_287_ROOT}, {"refuse", CRTS_287_REFUSE}, {NULL, 0}};
+static const struct settings_name server_keygen_names[] = {
+    {"relay", SERVER_KEYGEN_RELAY},
+    {"local", SERVER_KEYGEN_LOCAL},
+    {"relay-then-local", SERVER_KEYGEN_RELAY_THEN_LOCAL},
+    {NULL, 0}};
 static const struct settings_name in_doubt_names[] = {
     {"retry", IN_DOUBT_RETRY}, {"hold", IN_DOUBT_HOLD}, {NULL, 0}};
 static const struct settings_name profile_names[] = {
@@ -129,6 +134,10 @@ static const struct settings_field fields[] = {
       DOC("whether `/skg` is offered: a key that is not made by the device, with its certificate as 281") },
     { BOOL(est.skc), PRESET("false"), SOURCE("SKG-1"),
       DOC("whether `/skc` is offered: the same with a single certificate (287)") },
+    { ENUM(est.server_keygen, enum server_keygen, server_keygen_names), PRESET("\"relay\""), SOURCE("SKG-4 to SKG-6"),
+      DOC("who makes the key: the EST server, the registrar, or the registrar where the EST server answers 404 or 501") },
+    { A_FILE(est.key_directory), PRESET("\"\""), SOURCE("SKG-7"),
+      DOC("folder with keys of devices (`HEX.key`, `HEX.pem`), by which the registrar's own keys are protected; `\"\"` for none") },
     { U32(est.key_grace_s, 1, 3600), PRESET("60"), SOURCE("SKG-9"),
       DOC("seconds for which a key is kept in case that the answer got lost, and wiped after") },
     { BOOL(est.long_names), PRESET("false"), SOURCE("URI-5"),

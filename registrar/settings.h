@@ -21,6 +21,12 @@ enum est_crts_287 { /* which certificate /crts gives as 287 when there are sever
 
 enum in_doubt_policy { IN_DOUBT_RETRY, IN_DOUBT_HOLD };
 
+enum server_keygen { /* who makes the keys of /skg and /skc (SKG-4 to SKG-6) */
+                     SERVER_KEYGEN_RELAY,
+                     SERVER_KEYGEN_LOCAL,
+                     SERVER_KEYGEN_RELAY_THEN_LOCAL
+};
+
 enum csr_identity { /* RE-8 */
                     CSR_IDENTITY_SAME_SERIAL,
                     CSR_IDENTITY_SAME_SUBJECT,
@@ -60,6 +66,8 @@ struct est_settings {
     char *root; /* the short root, "/est"; /.well-known/est is always served */
     struct settings_strings labels;
     bool att, skg, skc;
+    enum server_keygen server_keygen;
+    char *key_directory;  /* keys of devices, by which generated ones are protected (SKG-7); "" none */
     uint32_t key_grace_s; /* how long any copy of a private key is kept at most (SKG-9) */
     bool long_names;      /* URI-5 */
     enum est_att_empty att_empty;

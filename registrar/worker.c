@@ -7,6 +7,7 @@
 #include "registrar/downstream/datagram_port.h"
 #include "registrar/downstream/dtls_credentials.h"
 #include "registrar/exchange/exchange.h"
+#include "registrar/exchange/key_workshop.h"
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/upstream/est_client.h"
 
@@ -25,6 +26,7 @@ struct worker {
     struct mailbox *mailbox;
     struct dtls_credentials *credentials;
     struct est_client *est_client;
+    struct key_workshop *workshop;
     struct exchanges *exchanges;
     struct association_table *associations;
     struct datagram_port *port;
@@ -112,6 +114,9 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
     if (worker->credentials == NULL)
         return false;
 
+    worker->workshop = key_workshop_create(worker->mailbox);
+    if (worker->workshop == NULL)
+        return false;
     const struct exchange_services services = {
         .settings = context->settings,
         .base = worker->base,
@@ -120,6 +125,10 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .est_client = worker->est_client,
         .pending = context->pending,
         .cache = context->cache,
+        .workshop = worker->workshop,
+        .key_directory = context->key_directory,
+        .signer = {dtls_credentials_certificate(worker->credentials),
+                   dtls_credentials_key(worker->credentials)},
     };
     worker->exchanges = exchanges_create(&services);
     if (worker->exchanges == NULL)
@@ -149,6 +158,7 @@ void worker_free(struct worker *worker)
     datagram_port_free(worker->port);
     est_client_free(worker->est_client);
     exchanges_free(worker->exchanges);
+    key_workshop_free(worker->workshop);
     dtls_credentials_free(worker->credentials);
     mailbox_free(worker->mailbox);
     if (worker->drain != NULL)

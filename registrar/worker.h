@@ -9,6 +9,7 @@
 #include "registrar/settings.h"
 
 struct metrics;
+struct key_directory;
 struct pending_enrolments;
 struct permit_pool;
 struct response_cache;
@@ -24,6 +25,7 @@ struct worker_context {
     struct permit_pool *permits;
     struct pending_enrolments *pending;
     struct response_cache *cache;
+    const struct key_directory *key_directory; /* NULL: none */
 };
 
 /* Opens the sockets and loads the credentials. On failure NULL, and errors says what, where and how to cure

@@ -355,3 +355,13 @@ static bool says_nothing(int verify_error)
            verify_error == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
            verify_error == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT;
 }
+
+X509 *dtls_credentials_certificate(const struct dtls_credentials *credentials)
+{
+    return SSL_CTX_get0_certificate(credentials->context);
+}
+
+EVP_PKEY *dtls_credentials_key(const struct dtls_credentials *credentials)
+{
+    return SSL_CTX_get0_privatekey(credentials->context);
+}

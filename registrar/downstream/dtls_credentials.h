@@ -31,6 +31,10 @@ struct dtls_client_proof {
  * life of the SSL. NULL: no memory. */
 SSL *dtls_credentials_open(struct dtls_credentials *credentials, struct dtls_client_proof *proof);
 
+/* The registrar's own, which also sign what it makes for devices (SKG-7). Both borrow. */
+X509 *dtls_credentials_certificate(const struct dtls_credentials *credentials);
+EVP_PKEY *dtls_credentials_key(const struct dtls_credentials *credentials);
+
 /* The client that the finished handshake of an SSL of ours proved. Gives a reference; NULL: none, or no
  * memory. */
 struct client_identity *dtls_credentials_client(const SSL *ssl);

@@ -5,6 +5,7 @@
 
 #include "common/bytes.h"
 #include "common/coap_message.h"
+#include "registrar/keygen/key_package.h"
 #include "registrar/protocol/client_identity.h"
 #include "registrar/protocol/content_format.h"
 #include "registrar/protocol/est_operation.h"
@@ -16,6 +17,7 @@ struct settings;
 struct est_client;
 struct pending_enrolments;
 struct response_cache;
+struct key_workshop;
 struct exchanges;
 
 /* What downstream asks. Everything is borrowed for the call only; the client is held on to as needed. */
@@ -58,6 +60,10 @@ struct exchange_services {
     struct est_client *est_client;
     struct pending_enrolments *pending; /* shared by all workers */
     struct response_cache *cache;       /* shared by all workers */
+    struct key_workshop *workshop;      /* where keys are made (SKG-5); of the worker */
+    const struct key_directory
+        *key_directory;               /* keys of devices (SKG-7); NULL: none. Shared by all workers */
+    struct key_package_signer signer; /* of what is made here */
 };
 
 /* Gives the owner of one worker's exchanges; NULL: no memory. */

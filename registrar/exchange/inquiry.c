@@ -2,8 +2,11 @@
 
 #include "common/log.h"
 #include "common/monotonic.h"
+#include "registrar/exchange/key_workshop.h"
+#include "registrar/exchange/local_key.h"
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/translate/key_answer.h"
+#include "registrar/translate/request_body.h"
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/response_cache.h"
 
@@ -28,6 +31,8 @@ struct inquiry {
     bool orphaned;      /* its exchange is gone, and only a letter is still on its way */
     bool owes_delivery; /* the pending table wants to hear when the device has the outcome */
     struct pending_key key;
+    struct key_order *order;     /* a key is being made */
+    struct local_key *local_key; /* it is made, and its certificate asked for */
     struct cache_waiter waiter;
 };
 
@@ -60,6 +65,8 @@ void inquiry_free(struct inquiry *inquiry)
         return;
     }
     abandon(inquiry);
+    key_order_cancel(inquiry->order);
+    local_key_free(inquiry->local_key);
     cached_response_free(&inquiry->waiter.response);
     free(inquiry);
 }
@@ -111,8 +118,11 @@ static enum inquiry_verdict refuse(struct inquiry *inquiry, uint8_t code, uint32
 static void read_serial(struct inquiry *inquiry);
 static enum status make_key(struct inquiry *inquiry);
 static enum inquiry_verdict post(struct inquiry *inquiry, struct bytes body);
-static enum status ask(struct inquiry *inquiry, struct bytes body,
+static enum status ask(struct inquiry *inquiry, const struct est_operation *operation, struct bytes body,
                        void (*done)(void *, const struct est_response *));
+static bool makes_key_here(const struct inquiry *inquiry, enum server_keygen mode);
+static bool is_without_keys(const struct inquiry *inquiry, const struct est_response *response);
+static enum inquiry_verdict order_key(struct inquiry *inquiry);
 static void on_sending(void *user);
 static void on_enrolled(void *user, const struct est_response *response);
 static void judge(struct inquiry *inquiry, const struct est_response *response);
@@ -177,18 +187,20 @@ static enum status make_key(struct inquiry *inquiry)
 static enum inquiry_verdict post(struct inquiry *inquiry, struct bytes body)
 {
     inquiry->claim = CLAIM_ENTRY;
-    if (ask(inquiry, body, on_enrolled) == STATUS_OK)
+    if (makes_key_here(inquiry, SERVER_KEYGEN_LOCAL))
+        return order_key(inquiry);
+    if (ask(inquiry, inquiry->subject.operation, body, on_enrolled) == STATUS_OK)
         return INQUIRY_WAITS;
     refuse(inquiry, CM_SERVICE_UNAVAILABLE, inquiry->services->settings->est.retry_after_s);
     settle(inquiry);
     return INQUIRY_ANSWERED;
 }
 
-static enum status ask(struct inquiry *inquiry, struct bytes body,
+static enum status ask(struct inquiry *inquiry, const struct est_operation *operation, struct bytes body,
                        void (*done)(void *, const struct est_response *))
 {
     const struct est_call_settings call = {
-        .operation = inquiry->subject.operation,
+        .operation = operation,
         .label = inquiry->subject.label,
         .body = body,
         .sending = on_sending,
@@ -212,7 +224,10 @@ static void on_enrolled(void *user, const struct est_response *response)
 {
     struct inquiry *inquiry = user;
     judge(inquiry, response);
-    settle(inquiry);
+    if (is_without_keys(inquiry, response) && order_key(inquiry) == INQUIRY_WAITS)
+        return;
+    if (inquiry->claim == CLAIM_ENTRY)
+        settle(inquiry);
     inquiry->subject.done(inquiry->subject.user);
 }
 
@@ -222,14 +237,17 @@ static void judge(struct inquiry *inquiry, const struct est_response *response)
         [EST_ANSWERED] = "http", [EST_NOT_SENT] = "unreachable", [EST_TIMEOUT] = "timeout",
         [EST_BROKEN] = "broken", [EST_UNTRUSTED] = "untrusted",  [EST_QUEUE_FULL] = "queue",
     };
+    const bool local = inquiry->local_key != NULL;
     const struct response_context asked = {
-        .operation = inquiry->subject.operation,
+        .operation = local ? est_operation(EST_SEN) : inquiry->subject.operation,
         .settings = inquiry->services->settings,
-        .csr = inquiry->subject.csr,
+        .csr = local ? local_key_request(inquiry->local_key) : inquiry->subject.csr,
     };
     inquiry->report.source = sources[response->result];
     inquiry->report.http_status = response->http_status;
     est_outcome_judge(&asked, response, time(NULL), inquiry->subject.outcome);
+    if (local && inquiry->subject.outcome->kind == OUTCOME_RESULT)
+        local_key_complete(inquiry->local_key, inquiry->subject.operation, inquiry->subject.outcome);
 }
 
 /* Tells the pending table how it went. */
@@ -295,6 +313,79 @@ void inquiry_delivered(struct inquiry *inquiry)
         pending_enrolments_delivered(inquiry->services->pending, &inquiry->key, monotonic_ms());
 }
 
+/* A key that is made here (SKG-5, SKG-6). */
+
+static void on_key_made(void *user, struct generated_key *made);
+static enum status ask_for_local_key(struct inquiry *inquiry);
+static enum inquiry_verdict refuse_key(struct inquiry *inquiry, const struct local_key_refusal *refusal);
+
+static bool makes_key_here(const struct inquiry *inquiry, enum server_keygen mode)
+{
+    return est_operation_makes_key(inquiry->subject.operation) &&
+           inquiry->services->settings->est.server_keygen == mode;
+}
+
+/* SKG-6: what an EST server without serverkeygen answers. */
+static bool is_without_keys(const struct inquiry *inquiry, const struct est_response *response)
+{
+    return makes_key_here(inquiry, SERVER_KEYGEN_RELAY_THEN_LOCAL) && inquiry->local_key == NULL &&
+           response->result == EST_ANSWERED && (response->http_status == 404 || response->http_status == 501);
+}
+
+static enum inquiry_verdict order_key(struct inquiry *inquiry)
+{
+    const struct key_order_settings settings = {
+        .csr = inquiry->subject.csr, .done = on_key_made, .user = inquiry};
+    struct local_key_refusal refusal;
+    if (!local_key_may_be_made(inquiry->subject.csr, &refusal))
+        return refuse_key(inquiry, &refusal);
+    inquiry->order = key_workshop_order(inquiry->services->workshop, &settings);
+    if (inquiry->order != NULL)
+        return INQUIRY_WAITS;
+    refusal = (struct local_key_refusal){CM_SERVICE_UNAVAILABLE, ""};
+    return refuse_key(inquiry, &refusal);
+}
+
+static void on_key_made(void *user, struct generated_key *made)
+{
+    struct inquiry *inquiry = user;
+    struct local_key_refusal refusal = {CM_INTERNAL_SERVER_ERROR, "no key could be made"};
+    inquiry->order = NULL;
+    if (made != NULL)
+        inquiry->local_key = local_key_create(inquiry->services, inquiry->subject.csr, made, &refusal);
+    if (inquiry->local_key != NULL) {
+        if (ask_for_local_key(inquiry) == STATUS_OK)
+            return;
+        refusal = (struct local_key_refusal){CM_SERVICE_UNAVAILABLE, ""};
+    }
+    refuse_key(inquiry, &refusal);
+    inquiry->subject.done(inquiry->subject.user);
+}
+
+static enum status ask_for_local_key(struct inquiry *inquiry)
+{
+    struct bytes csr = local_key_csr(inquiry->local_key);
+    struct buffer body;
+    buffer_init(&body, 2 * csr.len + 64); /* base64 with its line ends */
+    enum status status = request_body_encode(&inquiry->services->settings->upstream, csr, &body);
+    if (status == STATUS_OK)
+        status = ask(inquiry, est_operation(EST_SEN), buffer_view(&body), on_enrolled);
+    buffer_free(&body);
+    return status;
+}
+
+/* No certificate was asked for. */
+static enum inquiry_verdict refuse_key(struct inquiry *inquiry, const struct local_key_refusal *refusal)
+{
+    est_outcome_refuse(inquiry->subject.outcome, refusal->code, refusal->diagnostic);
+    if (refusal->code == CM_SERVICE_UNAVAILABLE)
+        inquiry->subject.outcome->max_age_s = inquiry->services->settings->est.retry_after_s;
+    inquiry->report.http_status = 0;
+    inquiry->report.source = "registrar";
+    settle(inquiry);
+    return INQUIRY_ANSWERED;
+}
+
 /* What everybody gets alike. */
 
 static void on_fetched(void *user, const struct est_response *response);
@@ -318,7 +409,7 @@ static enum inquiry_verdict ask_for_shared(struct inquiry *inquiry)
         break;
     }
     inquiry->claim = CLAIM_FETCH;
-    if (ask(inquiry, (struct bytes){NULL, 0}, on_fetched) == STATUS_OK)
+    if (ask(inquiry, inquiry->subject.operation, (struct bytes){NULL, 0}, on_fetched) == STATUS_OK)
         return INQUIRY_WAITS;
     refuse(inquiry, CM_SERVICE_UNAVAILABLE, services->settings->est.retry_after_s);
     share(inquiry);

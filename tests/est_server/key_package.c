@@ -36,6 +36,22 @@ void key_package_write_key(const struct behaviour *behaviour, EVP_PKEY *key, str
     OSSL_ENCODER_CTX_free(encoder);
 }
 
+/* Without the ContentInfo around it (RFC 5652 section 6.1): behind its object identifier and [0]. */
+static void write_signed_data(CMS_ContentInfo *signature, BIO *out)
+{
+    unsigned char *octets = NULL;
+    const unsigned char *at;
+    long len = i2d_CMS_ContentInfo(signature, &octets), skipped;
+    int tag, class;
+    at = octets;
+    ASN1_get_object(&at, &skipped, &tag, &class, len);
+    ASN1_get_object(&at, &skipped, &tag, &class, len);
+    at += skipped;
+    ASN1_get_object(&at, &skipped, &tag, &class, len);
+    BIO_write(out, at, (int)skipped);
+    OPENSSL_clear_free(octets, (size_t)len);
+}
+
 void key_package_write_protected_key(X509 *certificate, EVP_PKEY *key, struct evbuffer *der)
 {
     static const unsigned char kek[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -55,7 +71,7 @@ void key_package_write_protected_key(X509 *certificate, EVP_PKEY *key, struct ev
     CMS_add1_signer(signature, signer, key, EVP_sha256(), flags);
     CMS_set1_eContentType(signature, type);
     CMS_final(signature, plain, NULL, flags);
-    i2d_CMS_bio(wrapped, signature);
+    write_signed_data(signature, wrapped);
     CMS_add0_recipient_key(sealed, NID_undef, kek_copy, sizeof kek, id, 3, NULL, NULL, NULL);
     CMS_set1_eContentType(sealed, OBJ_nid2obj(NID_pkcs7_signed));
     CMS_final(sealed, wrapped, NULL, flags);

@@ -51,6 +51,12 @@ def change_csr(csr, attributes=(), key_info=None):
 
 
 # RFC 7030 section 4.4.1
-CAPABILITIES = attribute("1.2.840.113549.1.9.15", tlv(0x30, tlv(0x30, oid("2.16.840.1.101.3.4.1.5")), tlv(0x30, oid("2.16.840.1.101.3.4.1.2"))))
+
+def capabilities(*names):
+    return attribute("1.2.840.113549.1.9.15", tlv(0x30, *(tlv(0x30, oid(name)) for name in names)))
+
+
+# AES-128 wrap and CBC, and for keys that transport them rsaEncryption
+CAPABILITIES = capabilities("2.16.840.1.101.3.4.1.5", "2.16.840.1.101.3.4.1.2", "1.2.840.113549.1.1.1")
 SYMMETRIC_KEY = attribute("1.2.840.113549.1.9.16.2.37", tlv(0x04, b"kek"))
 ASYMMETRIC_KEY = attribute("1.2.840.113549.1.9.16.2.54", tlv(0x04, b"some key"))

@@ -14,6 +14,7 @@ import key_traces
 from enrolment import POST_OPTIONS, certificates, enrol, make_csr, path, spki
 
 BOTH = {"skg": True, "skc": True}
+KEK = "000102030405060708090a0b0c0d0e0f"
 MULTIPART, SERVER_KEY, CERTS_ONLY, PKCS8, ONE_CERT = 62, 280, 281, 284, 287
 
 
@@ -55,6 +56,22 @@ def assert_pair(body, operation):
 
 def scalar(key):
     return key.private_numbers().private_value.to_bytes(32, "big")
+
+
+def open_package(cms, folder, decryption, verification):
+    """What openssl gets out of EnvelopedData(SignedData(content)). The encrypted content is SignedData without a ContentInfo around it
+    (RFC 5652 section 6.1), which openssl cms -verify wants to see again."""
+    (folder / "key.cms").write_bytes(cms)
+    signed = programs.run(["openssl", "cms", "-decrypt", "-inform", "DER", "-in", folder / "key.cms", "-binary", *decryption]).stdout
+    (folder / "signed").write_bytes(der.tlv(0x30, der.oid("1.2.840.113549.1.7.2"), der.tlv(0xa0, signed)))
+    return programs.run(["openssl", "cms", "-verify", "-inform", "DER", "-in", folder / "signed", "-binary", *verification]).stdout
+
+
+def only_key(package):
+    """AsymmetricKeyPackage (RFC 5958 section 2): a SEQUENCE OF one key."""
+    tag, keys, rest = der.read(package)
+    assert tag == 0x30 and not rest and len(der.elements(keys)) == 1
+    return der.elements(keys)[0]
 
 
 def serverkeygens(est_server):
@@ -111,13 +128,8 @@ def test_protected_keys(start_registrar, connect, pki, operation, tmp_path):
     items = unpack(body)
     assert items[0] == SERVER_KEY and items[2] == (ONE_CERT if operation == "skc" else CERTS_ONLY)
     assert der.elements(der.read(items[1])[1])[0] == der.oid("1.2.840.113549.1.7.3"), "EnvelopedData outermost"
-    (tmp_path / "key.cms").write_bytes(items[1])
-    programs.run(["openssl", "cms", "-decrypt", "-inform", "DER", "-in", tmp_path / "key.cms", "-out", tmp_path / "signed", "-binary",
-                  "-secretkey", "000102030405060708090a0b0c0d0e0f", "-secretkeyid", b"kek".hex()])
-    signed = programs.run(["openssl", "cms", "-verify", "-inform", "DER", "-in", tmp_path / "signed", "-noverify", "-binary"]).stdout
-    tag, package, rest = der.read(signed)
-    assert tag == 0x30 and not rest and len(der.elements(package)) == 1, "AsymmetricKeyPackage (RFC 5958 section 2)"
-    key = serialization.load_der_private_key(package, None)
+    package = open_package(items[1], tmp_path, ["-secretkey", KEK, "-secretkeyid", b"kek".hex()], ["-noverify"])
+    key = serialization.load_der_private_key(only_key(package), None)
     assert spki(key.public_key()) == spki(certificate_of(items).public_key())
     for attributes in ([der.CAPABILITIES, der.SYMMETRIC_KEY], [der.CAPABILITIES, der.ASYMMETRIC_KEY]):
         assert enrol(peer, der.change_csr(make_csr(pki), attributes), operation)[0].status == "5.02"
@@ -202,11 +214,130 @@ def test_a_key_that_nobody_fetches(start_registrar, connect, est_server, pki):
     assert len(serverkeygens(est_server)) == 2
 
 
-@pytest.mark.parametrize("words", ["tag-secret", "key-sec1", "libest", "delay-600"])
+def posts(est_server):
+    return [r["path"].rsplit("/", 1)[1] for r in est_server.stats()["log"] if r["method"] == "POST"]
+
+
+@pytest.mark.parametrize("operation", ["skg", "skc"])
+def test_keys_made_here(start_registrar, connect, est_server, pki, operation):
+    """SKG-5: simpleenroll with another key, for the device's name and extensions and without its challengePassword; key and certificate
+    come together, and a lost answer comes again."""
+    registrar = start_registrar({"est": {**BOTH, "server_keygen": "local"}})
+    csr = make_csr(pki, "meter", "--key-usage", "digitalSignature", "--challenge-password", "secret", "--bad-signature")
+    response, body = enrol(connect(registrar), csr, operation)
+    assert response.status == "2.04" and response.number(coap.CONTENT_FORMAT) == MULTIPART
+    items = assert_pair(body, operation)
+    asked = x509.load_der_x509_csr(csr)
+    certificate = certificate_of(items)
+    assert certificate.subject == asked.subject and spki(certificate.public_key()) != spki(asked.public_key())
+    assert certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+    assert posts(est_server) == ["simpleenroll"]
+    assert enrol(connect(registrar), csr, operation)[1] == body
+    assert posts(est_server) == ["simpleenroll"]
+
+
+@pytest.mark.parametrize("algorithm, kind", [(["ec", "-pkeyopt", "ec_paramgen_curve:P-384"], 384), (["rsa", "-pkeyopt", "rsa_keygen_bits:3072"], 3072)])
+def test_type_of_keys_made_here(start_registrar, connect, pki, algorithm, kind, tmp_path):
+    """SKG-5: that of the CSR's own public key; meanwhile others are served."""
+    peer = connect(start_registrar({"est": {**BOTH, "server_keygen": "local"}}))
+    programs.run(["openssl", "genpkey", "-algorithm", *algorithm, "-out", tmp_path / "key"])
+    csr = pki.csr(tmp_path / "key", "/O=Example/CN=meter/serialNumber=SN-meter")
+    response, body = enrol(peer, csr, "skg")
+    assert response.status == "2.04" and plain_key(assert_pair(body, "skg")).key_size == kind
+
+
+def test_keys_all_differ(start_registrar, connect, est_server, pki):
+    """SKG-5: a key of its own for each device and each operation."""
+    registrar = start_registrar({"est": {**BOTH, "server_keygen": "local"}})
+    keys = set()
+    for n in range(8):
+        peer = connect(registrar, device=f"crowd{n}")
+        for operation in ("skg", "skc"):
+            keys.add(scalar(plain_key(assert_pair(enrol(peer, make_csr(pki, f"crowd{n}"), operation)[1], operation))))
+    assert len(keys) == 16
+
+
+@pytest.mark.parametrize("mode, words, status, asked", [
+    ("relay-then-local", "times-1.status-404", "2.04", ["serverkeygen", "simpleenroll"]),
+    ("relay-then-local", "times-1.status-501", "2.04", ["serverkeygen", "simpleenroll"]),
+    ("relay-then-local", "tag-works", "2.04", ["serverkeygen"]),
+    ("relay-then-local", "status-403", "4.03", ["serverkeygen"]),
+    ("relay-then-local", "status-500", "5.00", ["serverkeygen"]),
+    ("relay-then-local", "key-other", "5.02", ["serverkeygen"]),
+    ("relay", "times-1.status-404", "4.04", ["serverkeygen"]),
+    ("local", "status-404", "4.04", ["simpleenroll"]),
+    ("local", "wrong-key", "5.02", ["simpleenroll"]),
+    ("local", "no-certificate", "5.02", ["simpleenroll"]),
+])
+def test_who_makes_the_key(start_registrar, connect, est_server, pki, mode, words, status, asked):
+    """SKG-6: the registrar steps in only where the EST server has no serverkeygen, and only when told to."""
+    peer = connect(start_registrar({"est": {**BOTH, "labels": [words], "server_keygen": mode}}))
+    response, body = enrol(peer, make_csr(pki), "skg", label_name=words)
+    assert response.status == status and posts(est_server) == asked
+    if status == "2.04":
+        assert_pair(body, "skg")
+
+
+@pytest.fixture
+def key_folder(tmp_path):
+    """est.key_directory with one key-encryption key, and the public keys of an RSA and an EC device, each with its identifier."""
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700)
+    kek = folder / (b"kek".hex() + ".key")
+    kek.write_text(KEK + "\n")
+    kek.chmod(0o600)
+    for name, options in ((b"rsa", ["rsa", "-pkeyopt", "rsa_keygen_bits:2048"]), (b"ec", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])):
+        programs.run(["openssl", "genpkey", "-algorithm", *options, "-out", tmp_path / name.decode()])
+        programs.run(["openssl", "pkey", "-in", tmp_path / name.decode(), "-pubout", "-out", folder / f"{name.hex()}.pem"])
+    return folder
+
+
+def identifier(kind, name):
+    return der.attribute(f"1.2.840.113549.1.9.16.2.{kind}", der.tlv(0x04, name))
+
+
+@pytest.mark.parametrize("kind, name", [(37, b"kek"), (54, b"rsa"), (54, b"ec")])
+def test_protected_keys_made_here(start_registrar, connect, pki, key_folder, tmp_path, kind, name):
+    """SKG-7, SKG-8: EnvelopedData for the device's key around SignedData of the registrar; openssl opens it."""
+    peer = connect(start_registrar({"est": {**BOTH, "server_keygen": "local", "key_directory": str(key_folder)}}))
+    for operation in ("skg", "skc"):
+        response, body = enrol(peer, der.change_csr(make_csr(pki), [der.CAPABILITIES, identifier(kind, name)]), operation)
+        assert response.status == "2.04", response.payload
+        items = unpack(body)
+        assert items[0] == SERVER_KEY
+        assert der.elements(der.read(items[1])[1])[0] == der.oid("1.2.840.113549.1.7.3")
+        how = ["-secretkey", KEK, "-secretkeyid", name.hex()] if kind == 37 else ["-inkey", tmp_path / name.decode()]
+        package = open_package(items[1], tmp_path, how, ["-CAfile", pki / "est-ca.pem", "-purpose", "any", "-certfile", pki / "registrar.pem"])
+        key = serialization.load_der_private_key(only_key(package), None)
+        assert spki(key.public_key()) == spki(certificate_of(items).public_key())
+
+
+@pytest.mark.parametrize("attributes, status", [
+    ([der.CAPABILITIES, identifier(37, b"unknown")], "4.03"), ([der.CAPABILITIES, identifier(54, b"unknown")], "4.03"),
+    ([identifier(37, b"kek")], "4.00"), ([identifier(54, b"rsa")], "4.00"),
+    ([der.CAPABILITIES, identifier(37, b"kek"), identifier(54, b"rsa")], "4.00"),
+    ([der.capabilities("1.2.840.113549.3.7"), identifier(37, b"kek")], "4.00"),
+])
+def test_never_a_plain_key_instead(start_registrar, connect, est_server, pki, key_folder, attributes, status):
+    """SKG-3, SKG-7: unknown identifier, no common algorithm, half or double wishes: an error, and no certificate is asked for."""
+    peer = connect(start_registrar({"est": {**BOTH, "server_keygen": "local", "key_directory": str(key_folder)}}))
+    response, _ = enrol(peer, der.change_csr(make_csr(pki), attributes), "skg")
+    assert response.status == status and response.payload
+    assert not posts(est_server)
+
+
+def test_capabilities_alone(start_registrar, connect, pki):
+    """SKG-3: SMIMECapabilities without an identifier gets a plain key."""
+    peer = connect(start_registrar({"est": {**BOTH, "server_keygen": "local"}}))
+    assert_pair(enrol(peer, der.change_csr(make_csr(pki), [der.CAPABILITIES]), "skg")[1], "skg")
+
+
+@pytest.mark.parametrize("mode, words", [("relay", "tag-secret"), ("relay", "key-sec1"), ("relay", "libest"), ("relay", "delay-600"),
+                                         ("local", "tag-secret"), ("local", "delay-600")])
 @pytest.mark.parametrize("szx", [2, 5])
-def test_no_trace_of_a_key(start_registrar, connect, pki, words, szx):
+def test_no_trace_of_a_key(start_registrar, connect, pki, mode, words, szx):
     """SKG-9: after the time of grace neither memory, hence no core dump, nor log nor files hold a piece of it."""
-    registrar = start_registrar({"est": {**BOTH, "labels": [words], "key_grace_s": 4}, "log": {"level": "debug"},
+    registrar = start_registrar({"est": {**BOTH, "labels": [words], "key_grace_s": 4, "server_keygen": mode}, "log": {"level": "debug"},
                                  "coap": {"separate_after_ms": 100}})
     peer = connect(registrar)
     keys = []

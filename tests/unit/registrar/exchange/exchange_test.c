@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/mailbox.h"
 #include "registrar/counters.h"
+#include "registrar/exchange/key_workshop.h"
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/protocol/certificate_request.h"
 #include "registrar/settings.h"
@@ -52,6 +53,7 @@ struct fixture {
     struct mailbox *mailbox;
     struct pending_enrolments *pending;
     struct response_cache *cache;
+    struct key_workshop *workshop;
     struct exchanges *exchanges;
     struct est_client est_client;
     struct got got[ANSWERS_MAX];
@@ -892,6 +894,103 @@ static void a_csr_for_a_key_is_checked_all_the_same(void **state)
     buffer_free(&foreign);
 }
 
+/* Until the EST server has been asked for so many times. */
+static void run_until_asked(struct fixture *fixture, size_t count)
+{
+    for (unsigned i = 0; i < 1000 && fixture->est_client.count < count; i++) {
+        struct timeval slice = {0, 5000};
+        event_base_loopexit(fixture->base, &slice);
+        event_base_dispatch(fixture->base);
+    }
+    assert_calls(fixture, count);
+}
+
+/* Issues a certificate for the CSR that the EST server was sent. */
+static void respond_to_csr(struct fixture *fixture, size_t index)
+{
+    struct buffer der;
+    struct certificate_request *request = NULL;
+    buffer_init(&der, MADE_LIMIT);
+    assert_int_equal(base64_decode(buffer_view(&fixture->est_client.calls[index].body), &der), STATUS_OK);
+    assert_int_equal(certificate_request_parse(buffer_view(&der), &request), STATUS_OK);
+    assert_int_equal(certificate_request_verify(request), STATUS_OK);
+    assert_int_not_equal(EVP_PKEY_eq(certificate_request_key(request), fixture->key), 1);
+    X509 *certificate = make_certificate(&(struct made_certificate){.key = certificate_request_key(request),
+                                                                    .issuer_key = fixture->key,
+                                                                    .issuer = "CN=CA",
+                                                                    .subject = "serialNumber=42"});
+    struct buffer issued = make_certs_only(&certificate, 1);
+    respond_with_body(fixture, index, CERTS_ONLY, buffer_view(&issued));
+    X509_free(certificate);
+    certificate_request_free(request);
+    buffer_free(&issued);
+    buffer_free(&der);
+}
+
+/* SKG-5: a key of the registrar's own; what comes is as secret as any. */
+static void a_key_is_made_here(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.server_keygen = SERVER_KEYGEN_LOCAL;
+    fixture->settings.coap.answer_within_ms = 60000;
+    ask_for_key(fixture, EST_SKG);
+    run_until_asked(fixture, 1);
+    assert_int_equal(fixture->est_client.calls[0].settings.operation->id, EST_SEN);
+    respond_to_csr(fixture, 0);
+    assert_code(last(fixture, 1), CM_CHANGED);
+    assert_int_equal(last(fixture, 1)->answer.content_format, CONTENT_FORMAT_MULTIPART_CORE);
+    assert_int_equal(last(fixture, 1)->answer.secret_ms, 60000);
+    ask_for_key(fixture, EST_SKG);
+    assert_true(bytes_equal(buffer_view(&last(fixture, 2)->payload), buffer_view(&fixture->got[0].payload)));
+    assert_calls(fixture, 1);
+}
+
+/* SKG-6 */
+static void a_key_is_made_here_where_there_is_no_other(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.server_keygen = SERVER_KEYGEN_RELAY_THEN_LOCAL;
+    fixture->settings.coap.answer_within_ms = 60000;
+    ask_for_key(fixture, EST_SKC);
+    assert_int_equal(fixture->est_client.calls[0].settings.operation->id, EST_SKC);
+    respond_with_status(fixture, 0, 501);
+    run_until_asked(fixture, 2);
+    respond_to_csr(fixture, 1);
+    assert_code(last(fixture, 1), CM_CHANGED);
+    ask_for_key(fixture, EST_SKG);
+    respond_with_status(fixture, 2, 403);
+    assert_code(last(fixture, 2), CM_FORBIDDEN);
+    assert_calls(fixture, 3);
+}
+
+/* A certificate for another key, or none: 5.02 and in doubt, and no key goes anywhere. */
+static void a_key_made_here_without_its_certificate(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.server_keygen = SERVER_KEYGEN_LOCAL;
+    fixture->settings.coap.answer_within_ms = 60000;
+    ask_for_key(fixture, EST_SKG);
+    run_until_asked(fixture, 1);
+    respond_with_certificate(fixture, 0);
+    assert_error(last(fixture, 1), CM_BAD_GATEWAY, "the EST server sent no certificate for this key");
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+    ask_for_key(fixture, EST_SKG);
+    run_until_asked(fixture, 2);
+    respond_with_status(fixture, 1, 400);
+    assert_code(last(fixture, 2), CM_BAD_REQUEST);
+}
+
+/* The registrar stops while a key is being made, and while its certificate is asked for. */
+static void a_key_that_is_not_finished(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.server_keygen = SERVER_KEYGEN_LOCAL;
+    ask_for_key(fixture, EST_SKG);
+    run_until_asked(fixture, 1);
+    ask_for_key(fixture, EST_SKC);
+    assert_int_equal(exchanges_running(fixture->exchanges), 2);
+}
+
 static int set_up(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
@@ -917,13 +1016,15 @@ static int set_up(void **state)
     fixture->mailbox = mailbox_create(fixture->base);
     fixture->pending = pending_enrolments_create(&fixture->settings.est, 1000000, fixture->metrics);
     fixture->cache = response_cache_create(&fixture->settings, fixture->metrics);
+    fixture->workshop = key_workshop_create(fixture->mailbox);
     const struct exchange_services services = {.settings = &fixture->settings,
                                                .base = fixture->base,
                                                .metrics = fixture->metrics,
                                                .mailbox = fixture->mailbox,
                                                .est_client = &fixture->est_client,
                                                .pending = fixture->pending,
-                                               .cache = fixture->cache};
+                                               .cache = fixture->cache,
+                                               .workshop = fixture->workshop};
     fixture->exchanges = exchanges_create(&services);
     fixture->key = make_key();
     fixture->certificate =
@@ -940,6 +1041,7 @@ static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
     exchanges_free(fixture->exchanges);
+    key_workshop_free(fixture->workshop);
     mailbox_free(fixture->mailbox);
     response_cache_free(fixture->cache);
     pending_enrolments_free(fixture->pending);
@@ -992,6 +1094,10 @@ int main(void)
         TEST(a_key_comes_with_its_certificate),
         TEST(a_key_of_another_is_not_delivered),
         TEST(a_csr_for_a_key_is_checked_all_the_same),
+        TEST(a_key_is_made_here),
+        TEST(a_key_is_made_here_where_there_is_no_other),
+        TEST(a_key_made_here_without_its_certificate),
+        TEST(a_key_that_is_not_finished),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,151 @@
+#include "registrar/exchange/key_workshop.h"
+
+#include "common/mailbox.h"
+#include "registrar/keygen/key_generation.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define CSRATTRS_OCTETS_MAX                 65536
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+
+struct key_order {
+    struct key_order *next, *prev; /* as utlist.h wants them named; while it waits for its turn */
+    struct key_workshop *workshop;
+    struct key_order_settings settings;
+    struct buffer csrattrs;
+    struct generated_key *key;
+    pthread_t thread;
+    struct letter letter;
+    bool runs, joined, cancelled;
+};
+
+struct key_workshop {
+    struct mailbox *mailbox;
+    struct key_order *waiting; /* the first to come stands first */
+    unsigned threads;
+    bool closed;
+};
+
+static enum status start(struct key_order *order);
+static void *make(void *user);
+static void on_made(struct letter *letter);
+static void start_next(struct key_workshop *workshop);
+static void order_free(struct key_order *order);
+
+struct key_workshop *key_workshop_create(struct mailbox *mailbox)
+{
+    struct key_workshop *workshop = calloc(1, sizeof(*workshop));
+    if (workshop != NULL)
+        workshop->mailbox = mailbox;
+    return workshop;
+}
+
+/* The letters of orders that were cancelled may still lie in the mailbox: the last one frees it. */
+void key_workshop_free(struct key_workshop *workshop)
+{
+    if (workshop == NULL)
+        return;
+    workshop->closed = true;
+    if (workshop->threads == 0)
+        free(workshop);
+}
+
+struct key_order *key_workshop_order(struct key_workshop *workshop, const struct key_order_settings *settings)
+{
+    struct key_order *order = calloc(1, sizeof(*order));
+    if (order == NULL)
+        return NULL;
+    order->workshop = workshop;
+    order->settings = *settings;
+    order->letter.open = on_made;
+    buffer_init(&order->csrattrs, CSRATTRS_OCTETS_MAX);
+    buffer_append(&order->csrattrs, settings->csrattrs);
+    if (order->csrattrs.status == STATUS_OK && workshop->threads == KEY_WORKSHOP_THREADS_MAX) {
+        DL_APPEND(workshop->waiting, order);
+        return order;
+    }
+    if (order->csrattrs.status == STATUS_OK && start(order) == STATUS_OK)
+        return order;
+    order_free(order);
+    return NULL;
+}
+
+/* Signals are the main thread's. */
+static enum status start(struct key_order *order)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    order->runs = pthread_create(&order->thread, NULL, make, order) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!order->runs)
+        return STATUS_SYSTEM;
+    order->workshop->threads++;
+    return STATUS_OK;
+}
+
+static void *make(void *user)
+{
+    struct key_order *order = user;
+    if (key_generation_make(order->settings.csr, buffer_view(&order->csrattrs), &order->key) != STATUS_OK)
+        order->key = NULL;
+    mailbox_post(order->workshop->mailbox, &order->letter);
+    return NULL;
+}
+
+static void on_made(struct letter *letter)
+{
+    struct key_order *order = CONTAINER_OF(letter, struct key_order, letter);
+    struct key_workshop *workshop = order->workshop;
+    struct key_order_settings settings = order->settings;
+    struct generated_key *key = order->key;
+    bool cancelled = order->cancelled;
+    if (!order->joined)
+        pthread_join(order->thread, NULL);
+    order->key = cancelled ? key : NULL;
+    order_free(order);
+    workshop->threads--;
+    if (workshop->closed) {
+        key_workshop_free(workshop);
+        return;
+    }
+    start_next(workshop);
+    if (!cancelled)
+        settings.done(settings.user, key);
+}
+
+static void start_next(struct key_workshop *workshop)
+{
+    while (workshop->waiting != NULL && workshop->threads < KEY_WORKSHOP_THREADS_MAX) {
+        struct key_order *order = workshop->waiting;
+        DL_DELETE(workshop->waiting, order);
+        if (start(order) == STATUS_OK)
+            continue;
+        struct key_order_settings settings = order->settings;
+        order_free(order);
+        settings.done(settings.user, NULL);
+    }
+}
+
+void key_order_cancel(struct key_order *order)
+{
+    if (order == NULL)
+        return;
+    if (!order->runs) {
+        DL_DELETE(order->workshop->waiting, order);
+        order_free(order);
+        return;
+    }
+    pthread_join(order->thread, NULL);
+    order->joined = order->cancelled = true;
+}
+
+static void order_free(struct key_order *order)
+{
+    key_generation_free(order->key);
+    buffer_free(&order->csrattrs);
+    free(order);
+}

@@ -1,0 +1,40 @@
+/* Makes keys for devices beside the event loop, which RSA would hold up for seconds (SKG-5). One for each
+ * worker. */
+#ifndef ESTUARY_REGISTRAR_EXCHANGE_KEY_WORKSHOP_H
+#define ESTUARY_REGISTRAR_EXCHANGE_KEY_WORKSHOP_H
+
+#include "common/bytes.h"
+
+struct certificate_request;
+struct generated_key;
+struct mailbox;
+struct key_workshop;
+struct key_order;
+
+#define KEY_WORKSHOP_THREADS_MAX 2 /* at a time; further orders wait for their turn */
+
+/* What to make, and whom to tell. */
+struct key_order_settings {
+    const struct certificate_request *csr; /* borrowed until done is called or the order cancelled, and read
+                                              by another thread */
+    struct bytes csrattrs;                 /* copied; may be empty */
+    /* Once, on the mailbox's loop and never before key_workshop_order returns. Gives the key; NULL: none
+     * could be made. The order is over. */
+    void (*done)(void *user, struct generated_key *key);
+    void *user;
+};
+
+/* Borrows the mailbox. Gives; NULL: no memory. */
+struct key_workshop *key_workshop_create(struct mailbox *mailbox);
+
+/* To be called when there are no orders any more, and before mailbox_free. */
+void key_workshop_free(struct key_workshop *workshop);
+
+/* Gives an order, which ends by done or by key_order_cancel; NULL: no memory or no thread. */
+struct key_order *key_workshop_order(struct key_workshop *workshop,
+                                     const struct key_order_settings *settings);
+
+/* Done is not called any more. Waits for a key that is being made. */
+void key_order_cancel(struct key_order *order);
+
+#endif

@@ -1,0 +1,39 @@
+/* A key that the registrar has made for a device in the EST server's place (RFC 9148 section 5; SKG-5,
+ * SKG-7): in the form that the device gets, and with the CSR that asks for its certificate. */
+#ifndef ESTUARY_REGISTRAR_EXCHANGE_LOCAL_KEY_H
+#define ESTUARY_REGISTRAR_EXCHANGE_LOCAL_KEY_H
+
+#include "common/bytes.h"
+#include "registrar/exchange/est_outcome.h"
+#include "registrar/exchange/exchange.h"
+
+struct generated_key;
+struct local_key;
+
+/* Why there is no key: static text. */
+struct local_key_refusal {
+    uint8_t code; /* CoAP */
+    const char *diagnostic;
+};
+
+/* What can be said before a key is made: false and the refusal where the device's CSR wishes what cannot be
+ * (SKG-3). */
+bool local_key_may_be_made(const struct certificate_request *device_csr, struct local_key_refusal *refusal);
+
+/* Takes made. Protects it where the device wishes so. Gives; NULL: refusal says why, and nothing has been
+ * asked of the EST server yet. */
+struct local_key *local_key_create(const struct exchange_services *services,
+                                   const struct certificate_request *device_csr, struct generated_key *made,
+                                   struct local_key_refusal *refusal);
+void local_key_free(struct local_key *key); /* wipes */
+
+/* The CSR for the EST server, as it is sent and parsed. Both borrow. */
+struct bytes local_key_csr(const struct local_key *key);
+const struct certificate_request *local_key_request(const struct local_key *key);
+
+/* Puts key and certificate in the place of outcome's content, which is the certs-only answer to that CSR. On
+ * failure outcome becomes 5.02 and in doubt. */
+void local_key_complete(const struct local_key *key, const struct est_operation *operation,
+                        struct est_outcome *outcome);
+
+#endif
