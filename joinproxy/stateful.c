@@ -204,13 +204,13 @@ static void append(struct mapping *mapping)
 
 static void detach(struct stateful *stateful, struct mapping *mapping)
 {
-    if (stateful->oldest == mapping)
-        stateful->oldest = mapping->newer;
-    else
+    if (mapping->older != NULL)
         mapping->older->newer = mapping->newer;
     if (mapping->newer != NULL)
         mapping->newer->older = mapping->older;
-    else
+    if (stateful->oldest == mapping)
+        stateful->oldest = mapping->newer;
+    if (stateful->newest == mapping)
         stateful->newest = mapping->older;
     stateful->count--;
     stateful->on_link[mapping->link]--;

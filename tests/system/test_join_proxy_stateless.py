@@ -100,6 +100,20 @@ def test_size(net, start_stateless, pledge, echo):
     assert proxy.counters()["jpy_too_large"] == 2 and len(server.raw[-1]) == 1280 - 48
 
 
+def test_overhead_is_as_documented(net, start_stateless, pledge, echo):
+    """JPY-5: what docs/join-proxy.md says that a JPY message costs."""
+    server, proxy = echo(), start_stateless()
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    added = {}
+    for size in (0, 23, 24, 255, 256, 1196):
+        one.exchange(bytes(size))
+        added[size] = len(server.raw[-1]) - size
+    assert added == {0: 34, 23: 34, 24: 35, 255: 35, 256: 36, 1196: 36}
+    page = (programs.ROOT / "docs" / "join-proxy.md").read_text()
+    for line in ("| up to 23 octets | 34 octets |", "| 24 to 255 octets | 35 octets |", "| 256 octets and more | 36 octets |", "1196 octets of content"):
+        assert line in page
+
+
 def test_forged_and_broken_answers_are_dropped(net, start_stateless, pledge, echo):
     """JPY-4: every octet of the header tampered with, cut short, from a stranger, of another shape; nothing reaches the pledge but what is right."""
     bad = []

@@ -65,7 +65,7 @@ static bool ask(const struct coap_message *request, const struct question *quest
 static void assert_links(const struct question *question, const char *links)
 {
     struct buffer out;
-    struct coap_message reply, request = get(question->type, question->query);
+    struct coap_message reply = {.id = 0}, request = get(question->type, question->query);
     buffer_init(&out, PLEDGE_REPLY_MAX);
     bool answered = ask(&request, question, &out, &reply);
     assert_int_equal(answered, links != NULL);
@@ -140,7 +140,7 @@ static void eight_registrars_fit(void **state)
 static uint8_t code_for(struct coap_message request)
 {
     struct buffer out;
-    struct coap_message reply = {0};
+    struct coap_message reply = {.id = 0};
     const struct question unicast = {.port_count = 1}, multicast = {.port_count = 1, .multicast = true};
     buffer_init(&out, PLEDGE_REPLY_MAX);
     assert_true(ask(&request, &unicast, &out, &reply));
@@ -176,7 +176,7 @@ static void ping_is_reset_and_junk_is_not_answered(void **state)
     (void)state;
     const struct question unicast = {.port_count = 1}, multicast = {.port_count = 1, .multicast = true};
     struct buffer out;
-    struct coap_message reply = {0}, ping = {.type = CM_CON, .id = 7};
+    struct coap_message reply = {.id = 0}, ping = {.type = CM_CON, .id = 7};
     buffer_init(&out, PLEDGE_REPLY_MAX);
     assert_true(ask(&ping, &unicast, &out, &reply));
     assert_int_equal(reply.type, CM_RST);
