@@ -373,11 +373,16 @@ def test_stock_client_enrols(net, start_proxy, est, pki, tmp_path, transparent):
         route_to_here(net)
         host.run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", link)
     authority = f"[{REGISTRAR}]:5684" if transparent else f"[{PROXY_LOCAL}%{link}]:{proxy.port}"
+    enrol_stock_client(host, pki, tmp_path, authority)
+
+
+def enrol_stock_client(host, pki, folder, authority):
+    """Debian's coap-client-openssl posts a CSR in blocks, and gets the certificate for it."""
     certificate, key = pki.device("stock", None, "--ca", "manufacturer-ca")
-    csr, out = make_csr(pki, "stock"), tmp_path / "out"
-    (tmp_path / "csr").write_bytes(csr)
+    csr, out = make_csr(pki, "stock"), folder / "out"
+    (folder / "csr").write_bytes(csr)
     command = host.command(programs.coap_client("openssl"), "-m", "post", "-B", "20", "-b", "256", "-o", out, "-c", certificate, "-j", key,
-                           "-C", pki / "est-ca.pem", "-t", "286", "-A", "287", "-f", tmp_path / "csr", f"coaps://{authority}/est/sen")
+                           "-C", pki / "est-ca.pem", "-t", "286", "-A", "287", "-f", folder / "csr", f"coaps://{authority}/est/sen")
     result = programs.run(command)
     assert out.exists(), result.stdout.decode() + result.stderr.decode()
     assert is_for(x509.load_der_x509_certificate(out.read_bytes()), csr)
@@ -386,14 +391,23 @@ def test_stock_client_enrols(net, start_proxy, est, pki, tmp_path, transparent):
 def test_enrolment_with_loss_on_the_first_hop(net, start_proxy, est, pki):
     """Every tenth datagram of each direction is lost between pledge and proxy; it takes longer, and works."""
     proxy = start_proxy()
-    net.proxy.run("nft", "add table ip6 loss; add chain ip6 loss in { type filter hook prerouting priority -300; };"
-                  "add chain ip6 loss out { type filter hook output priority 0; };"
-                  "add rule ip6 loss in iifname mesh0 meta l4proto udp numgen inc mod 10 == 3 counter drop;"
-                  "add rule ip6 loss out oifname mesh0 meta l4proto udp numgen inc mod 10 == 6 counter drop")
+    lose_every_tenth(net)
     for _ in range(2):
         result = programs.run(est_device(net.pledges[0], pki, "--server", f"[{PROXY_LOCAL}%mesh0]:{proxy.port}", "crts", "sen"), check=False,
                               timeout=120)
         assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
+    assert_lost(net)
+
+
+def lose_every_tenth(net):
+    """On the first link, of each direction."""
+    net.proxy.run("nft", "add table ip6 loss; add chain ip6 loss in { type filter hook prerouting priority -300; };"
+                  "add chain ip6 loss out { type filter hook output priority 0; };"
+                  "add rule ip6 loss in iifname mesh0 meta l4proto udp numgen inc mod 10 == 3 counter drop;"
+                  "add rule ip6 loss out oifname mesh0 meta l4proto udp numgen inc mod 10 == 6 counter drop")
+
+
+def assert_lost(net):
     lost = [int(n) for n in re.findall(r"packets (\d+)", net.proxy.run("nft", "list", "table", "ip6", "loss").stdout.decode())]
     assert len(lost) == 2 and all(lost), lost
 

@@ -11,7 +11,7 @@ import programs
 from dtls import DtlsClient
 from jpy_peer import JpyEcho, JpyGateway
 from join_proxy import LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, Net, index_in, udp
-from test_join_proxy import ask, est, est_device, net, pledge, start_proxy  # noqa: F401  fixtures
+from test_join_proxy import assert_lost, ask, enrol_stock_client, est, est_device, lose_every_tenth, net, pledge, start_proxy  # noqa: F401  fixtures
 from enrolment import certificates, get
 from coap_peer import CoapPeer
 
@@ -219,6 +219,23 @@ def test_est_device_enrols(net, start_stateless, est, gateway, pki):
     for result in results:
         assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
     assert len({peer[:2] for peer, _ in gateway.flows}) == 1 and len(gateway.flows) == 2
+
+
+def test_stock_client_enrols(net, start_stateless, est, gateway, pki, tmp_path):
+    proxy = start_stateless()
+    enrol_stock_client(net.pledges[0], pki, tmp_path, f"[{PROXY_LOCAL}%mesh0]:{proxy.port}")
+    assert len(gateway.flows) == 1
+
+
+def test_enrolment_with_loss_on_the_first_hop(net, start_stateless, est, gateway, pki):
+    """Every tenth datagram of each direction is lost between pledge and proxy."""
+    proxy = start_stateless()
+    lose_every_tenth(net)
+    for _ in range(2):
+        result = programs.run(est_device(net.pledges[0], pki, "--server", f"[{PROXY_LOCAL}%mesh0]:{proxy.port}", "crts", "sen"), check=False,
+                              timeout=120)
+        assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
+    assert_lost(net)
 
 
 @pytest.mark.parametrize("kept", [True, False])
