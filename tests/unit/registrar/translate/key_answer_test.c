@@ -149,6 +149,7 @@ static void the_vectors_of_rfc_7030(void **state)
         assert_int_equal(message.parts[1].content_format, CONTENT_FORMAT_CERTS_ONLY);
         assert_true(bytes_equal(message.parts[1].content, buffer_view(&certificates)));
     }
+    buffer_free(&fixture->body);
     buffer_init(&fixture->body, LIMIT);
     buffer_free(&key);
     buffer_free(&certificates);
@@ -227,7 +228,7 @@ static struct certificate_request *request_with(const char *attributes, size_t l
 {
     struct buffer csr = read_vector("rfc9148-A3-skg-request.csr.der"), changed;
     struct bytes der = buffer_view(&csr);
-    struct der_element outer, info, part, old = {0};
+    struct der_element outer, info, old = {0};
     assert_int_equal(der_read(&der, &outer), STATUS_OK);
     struct bytes behind = outer.content;
     assert_int_equal(der_read(&behind, &info), STATUS_OK);
@@ -248,7 +249,6 @@ static struct certificate_request *request_with(const char *attributes, size_t l
     der_append_head(&changed, DER_SEQUENCE, new_info.len + behind.len);
     buffer_append(&changed, buffer_view(&new_info));
     buffer_append(&changed, behind);
-    (void)part;
     struct certificate_request *request = NULL;
     assert_int_equal(certificate_request_parse_keyless(buffer_view(&changed), &request), STATUS_OK);
     buffer_free(&csr);
