@@ -67,10 +67,8 @@ static void interfaces_come_and_their_addresses_are_known(void **state)
     struct pledge_links *links = pledge_links_create(&settings);
     unsigned before = pledge_links_generation(links);
     struct endpoint asked, found;
-    if (!veth_link_make()) {
-        pledge_links_free(links);
-        skip();
-    }
+    if (!veth_link_make())
+        fail_msg("%s", VETH_LINK_NEEDS);
     pledge_links_refresh(links);
     assert_int_not_equal(pledge_links_generation(links), before);
     assert_int_equal(pledge_links_interface(links, 0), if_nametoindex("near"));
