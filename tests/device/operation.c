@@ -171,7 +171,7 @@ static bool judge_generated(struct operation_result *result, const struct operat
 {
     const struct exchange_answer *answer = result->answer;
     struct multipart_core read;
-    struct view key, certificate;
+    struct view key = {0}, certificate = {0};
     if (answer->content_format != CONTENT_FORMAT_MULTIPART_CORE)
         return explain(&result->trouble, "the answer's Content-Format is %d (%s), not 62",
                        answer->content_format, content_format_name(answer->content_format));
