@@ -27,8 +27,9 @@ struct dtls_association {
     bool failed, timed_out;
     bool too_large; /* a message was, and is ignored */
     unsigned early_records;
-    unsigned long error; /* why it failed, of OpenSSL's queue; 0: unknown */
-    struct bytes input;  /* what OpenSSL has not yet read of the datagram being received */
+    unsigned long error;    /* why it failed, of OpenSSL's queue; 0: unknown */
+    uint64_t next_sequence; /* of our records in epoch 0 */
+    struct bytes input;     /* what OpenSSL has not yet read of the datagram being received */
     struct dtls_flight flight;
 };
 
@@ -38,6 +39,7 @@ static void shake_hands(struct dtls_association *association, uint64_t now_ms);
 static bool listen_for_hello(struct dtls_association *association);
 static void answer_repetition(struct dtls_association *association, uint64_t now_ms);
 static void send_flight(struct dtls_association *association);
+static void send_datagram(struct dtls_association *association, struct bytes datagram);
 static void establish(struct dtls_association *association);
 static void drop_intermediates(SSL *ssl);
 static void read_records(struct dtls_association *association);
@@ -95,8 +97,8 @@ static bool prepare(struct dtls_association *association)
     return true;
 }
 
-/* Flights are repeated by dtls_association_tick, verbatim; OpenSSL's own timer must not cut in. Over an hour:
- * no handshake lasts as long. */
+/* Flights are repeated by dtls_association_tick, as they were; OpenSSL's own timer must not cut in. Over an
+ * hour: no handshake lasts as long. */
 static unsigned never_expire(SSL *ssl, unsigned timer_us)
 {
     (void)ssl, (void)timer_us;
@@ -157,8 +159,12 @@ static void shake_hands(struct dtls_association *association, uint64_t now_ms)
 static bool listen_for_hello(struct dtls_association *association)
 {
     BIO_ADDR *peer = BIO_ADDR_new(); /* OpenSSL wants to fill it in, with nothing */
-    if (peer == NULL)
+    struct dtls_client_hello hello;
+    if (peer == NULL || !dtls_client_hello_read(association->input, &hello)) {
+        BIO_ADDR_free(peer);
         return false;
+    }
+    association->next_sequence = hello.record_sequence; /* RFC 6347 section 4.2.1 */
     ERR_clear_error();
     bool heard = DTLSv1_listen(association->ssl, peer) == 1;
     BIO_ADDR_free(peer);
@@ -182,7 +188,23 @@ static void send_flight(struct dtls_association *association)
     if (rest.len > 0)
         metrics_add(association->context->metrics, COUNTER_FLIGHTS_RETRANSMITTED, 1);
     while (dtls_flight_next(&rest, &datagram))
-        association->events.send(association->events.user, datagram);
+        send_datagram(association, datagram);
+}
+
+/* Records of epoch 0 are numbered here and not by OpenSSL, which does not know of repetitions: a repeated
+ * message is a new record (RFC 6347 section 4.2.2). A client that saw a record and had no use for it, which
+ * Mbed TLS has when messages before it are missing, would drop the same number for a replay. */
+static void send_datagram(struct dtls_association *association, struct bytes datagram)
+{
+    uint8_t renumbered[READ_OCTETS_MAX];
+    struct bytes rest = datagram;
+    struct dtls_record first;
+    if (dtls_record_take(&rest, &first) && first.epoch == 0 && datagram.len <= sizeof renumbered) {
+        memcpy(renumbered, datagram.at, datagram.len);
+        dtls_record_renumber(renumbered, datagram.len, &association->next_sequence);
+        datagram.at = renumbered;
+    }
+    association->events.send(association->events.user, datagram);
 }
 
 static void establish(struct dtls_association *association)
@@ -350,7 +372,7 @@ static int bio_write(BIO *bio, const char *data, int len)
     struct bytes datagram = {(const uint8_t *)data, (size_t)len};
     if (association->state == DTLS_HANDSHAKING)
         dtls_flight_add(&association->flight, datagram);
-    association->events.send(association->events.user, datagram);
+    send_datagram(association, datagram);
     return len;
 }
 

@@ -59,8 +59,8 @@ enum status dtls_association_send(struct dtls_association *association, struct b
 /* Sends close_notify when established. */
 void dtls_association_close(struct dtls_association *association);
 
-/* Resends the stored datagrams of the last flight, verbatim, when due; after the last attempt the state is
- * DTLS_CLOSED. */
+/* Resends the stored datagrams of the last flight when due, octet for octet but for the numbers of their
+ * records, which are new (RFC 6347 section 4.2.2); after the last attempt the state is DTLS_CLOSED. */
 void dtls_association_tick(struct dtls_association *association, uint64_t now_ms);
 uint64_t
 dtls_association_deadline(const struct dtls_association *association); /* MONOTONIC_NEVER: nothing due */

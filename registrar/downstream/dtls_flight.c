@@ -34,7 +34,7 @@ void dtls_flight_end(struct dtls_flight *flight, uint32_t timeout_ms, uint64_t n
     if (flight->complete)
         return;
     flight->complete = true;
-    flight->attempts = 0;
+    flight->attempts = flight->repeats = 0;
     start_clock(flight, timeout_ms, now_ms);
 }
 
@@ -60,10 +60,10 @@ enum dtls_flight_due dtls_flight_tick(struct dtls_flight *flight, uint64_t now_m
 
 bool dtls_flight_repeat(struct dtls_flight *flight, uint64_t now_ms)
 {
-    if (flight->datagrams.len == 0 || flight->attempts >= DTLS_FLIGHT_ATTEMPTS_MAX ||
+    if (flight->datagrams.len == 0 || flight->repeats >= DTLS_FLIGHT_REPEATS_MAX ||
         now_ms < flight->sent_ms + DTLS_FLIGHT_REPEAT_LEAST_MS)
         return false;
-    flight->attempts++;
+    flight->repeats++;
     flight->sent_ms = now_ms;
     return true;
 }

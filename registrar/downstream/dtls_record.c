@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#define SEQUENCE_AT     5 /* in the header of a record */
+#define SEQUENCE_OCTETS 6
+
 static bool take_number(struct bytes *rest, size_t octets, uint64_t *number);
 static bool take_bytes(struct bytes *rest, size_t len, struct bytes *taken);
 static bool take_vector(struct bytes *rest, struct bytes *vector);
@@ -27,6 +30,19 @@ bool dtls_record_take(struct bytes *datagram, struct dtls_record *record)
     };
     *datagram = rest;
     return true;
+}
+
+void dtls_record_renumber(uint8_t *datagram, size_t len, uint64_t *next)
+{
+    struct bytes rest = {datagram, len};
+    struct dtls_record record;
+    for (size_t offset = 0; dtls_record_take(&rest, &record); offset += record.whole.len) {
+        if (record.epoch > 0)
+            continue;
+        for (size_t i = 0; i < SEQUENCE_OCTETS; i++)
+            datagram[offset + SEQUENCE_AT + i] = (uint8_t)(*next >> 8 * (SEQUENCE_OCTETS - 1 - i));
+        ++*next;
+    }
 }
 
 bool dtls_handshake_take(struct bytes *rest, struct dtls_handshake *handshake)

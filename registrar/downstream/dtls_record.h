@@ -35,6 +35,10 @@ struct dtls_record {
 /* Takes the first record off datagram. False: it is none of DTLS 1.x, or cut off; datagram is unchanged. */
 bool dtls_record_take(struct bytes *datagram, struct dtls_record *record);
 
+/* Gives each plaintext record (epoch 0) of a datagram of ours the number *next, which moves on. No checksum
+ * covers it. */
+void dtls_record_renumber(uint8_t *datagram, size_t len, uint64_t *next);
+
 /* A handshake message or a fragment of one. */
 struct dtls_handshake {
     uint8_t type;

@@ -345,6 +345,7 @@ struct test_server {
     bool echo;                                 /* every record goes back */
     size_t largest_datagram, largest_fragment; /* of what it ever sent */
     size_t datagrams;
+    uint64_t next_sequence; /* the least that a record of epoch 0 may have */
 };
 
 static inline void server_sends(void *user, struct bytes datagram)
@@ -355,9 +356,14 @@ static inline void server_sends(void *user, struct bytes datagram)
     server->datagrams++;
     if (datagram.len > server->largest_datagram)
         server->largest_datagram = datagram.len;
-    while (dtls_record_take(&datagram, &record))
+    while (dtls_record_take(&datagram, &record)) {
         if (record.fragment.len > server->largest_fragment)
             server->largest_fragment = record.fragment.len;
+        if (record.epoch > 0)
+            continue;
+        assert_true(record.sequence >= server->next_sequence); /* no number is used twice */
+        server->next_sequence = record.sequence + 1;
+    }
     assert_int_equal(datagram.len, 0);
 }
 

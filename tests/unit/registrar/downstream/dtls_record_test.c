@@ -67,6 +67,23 @@ static void refuses_what_is_cut_off_or_not_dtls(void **state)
     }
 }
 
+static void numbers_plaintext_records_anew(void **state)
+{
+    (void)state;
+    uint8_t octets[] = {20,   0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 1, 22,
+                        0xfe, 0xfd, 0,    1, 1, 2, 3, 4, 5, 6, 0, 2, 7, 8, 21,
+                        0xfe, 0xfd, 0,    0, 9, 9, 9, 9, 9, 9, 0, 2, 2, 40};
+    const uint8_t expected[] = {20,   0xfe, 0xfd, 0, 0, 0, 0,    0x11, 0x22, 0x33, 0xff, 0, 1, 1, 22,
+                                0xfe, 0xfd, 0,    1, 1, 2, 3,    4,    5,    6,    0,    2, 7, 8, 21,
+                                0xfe, 0xfd, 0,    0, 0, 0, 0x11, 0x22, 0x34, 0,    0,    2, 2, 40};
+    uint64_t next = 0x112233ff;
+    dtls_record_renumber(octets, sizeof octets, &next);
+    assert_memory_equal(octets, expected, sizeof expected);
+    assert_int_equal(next, 0x11223401);
+    dtls_record_renumber(octets, 13, &next); /* cut off: no record */
+    assert_int_equal(next, 0x11223401);
+}
+
 static void reads_handshake_fragments(void **state)
 {
     (void)state;
@@ -177,6 +194,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_records_one_by_one),
         cmocka_unit_test(refuses_what_is_cut_off_or_not_dtls),
+        cmocka_unit_test(numbers_plaintext_records_anew),
         cmocka_unit_test(reads_handshake_fragments),
         cmocka_unit_test(refuses_a_fragment_outside_its_message),
         cmocka_unit_test(reads_a_client_hello),
