@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
 import time
 
 import pytest
@@ -160,6 +161,20 @@ def test_serverkeygen(server, make_csr, form, structure):
     assert is_pkcs8 or base64.b64decode(key) == encode(serialization.PrivateFormat.TraditionalOpenSSL)
     [certificate] = certificates(body)
     assert spki(certificate.public_key()) == spki(private.public_key()) != key_of(der)
+
+
+def test_serverkeygen_protected(server, make_csr, tmp_path):
+    """RFC 7030 section 4.4.2: EnvelopedData, which only who has the key-encryption key can open."""
+    answer = enrol(server, base64.encodebytes(make_csr()), "key-cms", operation="serverkeygen")
+    assert answer.status == 200
+    (key_type, key), (certificate_type, _) = parts(answer)
+    assert "server-generated-key" in key_type and certificate_type == CERTS_ONLY
+    protected = tmp_path / "key.cms"
+    protected.write_bytes(base64.b64decode(key))
+    open_with = lambda kek: subprocess.run(["openssl", "cms", "-decrypt", "-inform", "DER", "-in", protected, "-binary",
+                                            "-secretkey", kek, "-secretkeyid", b"kek".hex()], capture_output=True, timeout=20)
+    assert open_with(bytes(range(16)).hex()).returncode == 0
+    assert open_with(bytes(16).hex()).returncode != 0
 
 
 def parts(answer):
