@@ -1,7 +1,7 @@
 #include "joinproxy/icmp_port.h"
 
 #include "common/log.h"
-#include "joinproxy/rate_limit.h"
+#include "common/rate_limit.h"
 
 #include <errno.h>
 #include <netinet/icmp6.h>

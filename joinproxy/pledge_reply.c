@@ -1,8 +1,8 @@
 #include "joinproxy/pledge_reply.h"
 
 #include "common/coap_message.h"
+#include "common/join_names.h"
 #include "common/link_format.h"
-#include "joinproxy/names.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -100,8 +100,8 @@ static uint8_t code_of(const struct coap_message *request)
 static void append_links(const struct pledge_query *query, const struct coap_message *request,
                          struct buffer *links)
 {
-    for (size_t i = 0; i < names_proxy_count(); i++)
-        if (query->legacy_names || !names_proxy(i)->legacy)
+    for (size_t i = 0; i < join_names_proxy_count(); i++)
+        if (query->legacy_names || !join_names_proxy(i)->legacy)
             append_link(query, request, i, links);
 }
 
@@ -109,7 +109,7 @@ static void append_links(const struct pledge_query *query, const struct coap_mes
 static void append_link(const struct pledge_query *query, const struct coap_message *request, size_t index,
                         struct buffer *links)
 {
-    const struct proxy_name *name = names_proxy(index);
+    const struct join_proxy_name *name = join_names_proxy(index);
     for (size_t i = 0; i < query->port_count; i++) {
         char port[PORT_TEXT], text[ENDPOINT_TEXT_MAX], target[TARGET_MAX] = "";
         snprintf(port, sizeof port, "%u", query->ports[i]);

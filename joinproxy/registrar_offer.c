@@ -1,8 +1,8 @@
 #include "joinproxy/registrar_offer.h"
 
 #include "common/coap_message.h"
+#include "common/join_names.h"
 #include "joinproxy/link_reader.h"
-#include "joinproxy/names.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,11 +19,11 @@ bool registrar_offer_query(size_t index, uint16_t id, const uint8_t token[static
                            struct buffer *datagram)
 {
     char query[QUERY_MAX];
-    const struct registrar_name *name = names_registrar(index);
+    const struct join_registrar_name *name = join_names_registrar(index);
     for (size_t i = 0; i < index; i++)
-        if (strcmp(names_registrar(i)->query, name->query) == 0)
+        if (strcmp(join_names_registrar(i)->type, name->type) == 0)
             return false;
-    snprintf(query, sizeof query, "rt=%s", name->query);
+    snprintf(query, sizeof query, "rt=%s", name->type);
     struct coap_message request = {.type = CM_NON,
                                    .code = CM_GET,
                                    .id = id,
@@ -62,17 +62,18 @@ static bool is_answer(const struct coap_message *message, const uint8_t *token)
 static void consider(const struct link_read *link, unsigned interface, enum proxy_mode wanted,
                      struct registrar_offer *best)
 {
-    size_t count = best->present ? best->rank : names_registrar_count();
+    size_t count = best->present ? best->rank : join_names_registrar_count();
     for (size_t rank = 0; rank < count; rank++) {
-        const struct registrar_name *name = names_registrar(rank);
+        const struct join_registrar_name *name = join_names_registrar(rank);
+        enum proxy_mode mode = name->jpy ? MODE_STATELESS : MODE_STATEFUL;
         struct endpoint registrar;
-        if (wanted != MODE_AUTO && wanted != name->mode)
+        if (wanted != MODE_AUTO && wanted != mode)
             continue;
-        if (!link_reader_has_type(link, name->query) ||
+        if (!link_reader_has_type(link, name->type) ||
             link_reader_endpoint(link, name->scheme, &registrar) != STATUS_OK ||
             !is_reachable(&registrar, interface))
             continue;
-        *best = (struct registrar_offer){true, rank, name->mode, registrar};
+        *best = (struct registrar_offer){true, rank, mode, registrar};
         return;
     }
 }

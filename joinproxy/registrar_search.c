@@ -1,7 +1,7 @@
 #include "joinproxy/registrar_search.h"
 
+#include "common/join_names.h"
 #include "common/log.h"
-#include "joinproxy/names.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -132,7 +132,7 @@ static void ask_on(struct registrar_search *search, const char *name)
         log_debug(MODULE, "cannot ask on %s", name);
         return;
     }
-    for (size_t i = 0; i < names_registrar_count(); i++) {
+    for (size_t i = 0; i < join_names_registrar_count(); i++) {
         struct buffer datagram;
         buffer_init(&datagram, QUERY_MAX);
         if (registrar_offer_query(i, search->next_id++, search->token, &datagram)) {

@@ -1,7 +1,7 @@
 #include "joinproxy/traffic_limits.h"
 
+#include "common/rate_limit.h"
 #include "common/siphash.h"
-#include "joinproxy/rate_limit.h"
 
 #include <stdlib.h>
 #include <sys/random.h>

@@ -2,7 +2,7 @@
 #include "joinproxy/registrar_offer.h"
 
 #include "common/coap_message.h"
-#include "joinproxy/names.h"
+#include "common/join_names.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,7 +49,7 @@ static void asks_for_each_type_once(void **state)
 {
     (void)state;
     unsigned asked = 0;
-    for (size_t i = 0; i < names_registrar_count(); i++) {
+    for (size_t i = 0; i < join_names_registrar_count(); i++) {
         struct buffer datagram;
         struct coap_message request;
         buffer_init(&datagram, 128);
@@ -60,7 +60,7 @@ static void asks_for_each_type_once(void **state)
             assert_memory_equal(request.token, token, sizeof token);
             assert_true(bytes_equal(request.uri_path[1], BYTES_LITERAL("core")));
             assert_true(bytes_equal(bytes_slice(request.uri_query[0], 3, 100),
-                                    bytes_from_string(names_registrar(i)->query)));
+                                    bytes_from_string(join_names_registrar(i)->type)));
             asked++;
         }
         buffer_free(&datagram);

@@ -1,4 +1,4 @@
-#include "joinproxy/rate_limit.h"
+#include "common/rate_limit.h"
 
 #define SECOND_MS 1000
 

@@ -1,5 +1,5 @@
 /* JP-10: one second's worth at a time. */
-#include "joinproxy/rate_limit.h"
+#include "common/rate_limit.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
-/* A token bucket that holds one second's worth (JP-10). Pure: time comes in. */
-#ifndef ESTUARY_JOINPROXY_RATE_LIMIT_H
-#define ESTUARY_JOINPROXY_RATE_LIMIT_H
+/* A token bucket that holds one second's worth (JP-10, JPR-6). Pure: time comes in. */
+#ifndef ESTUARY_COMMON_RATE_LIMIT_H
+#define ESTUARY_COMMON_RATE_LIMIT_H
 
 #include <stdbool.h>
 #include <stdint.h>
