@@ -25,6 +25,7 @@ struct entry {
     uint64_t due_ms;     /* WAITING: until when */
     uint64_t settled_ms; /* READY, IN_DOUBT: since when */
     uint64_t expires_ms; /* WAITING, READY, REFUSED, IN_DOUBT */
+    uint8_t passed[32];  /* the latest CSR that passed proof of possession; zeros: none */
     bool delivered;      /* READY, at delivered_ms for the last time */
     uint64_t delivered_ms;
     bool doubtful;        /* an earlier request may have had a certificate issued */
@@ -362,6 +363,26 @@ bool pending_enrolments_state(struct pending_enrolments *pending, const struct p
         *state = entry->state;
     pthread_mutex_unlock(&pending->mutex);
     return entry != NULL;
+}
+
+void pending_enrolments_passed(struct pending_enrolments *pending, const struct pending_key *key,
+                               const uint8_t csr[static 32])
+{
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry = find(pending, key);
+    if (entry != NULL)
+        memcpy(entry->passed, csr, sizeof(entry->passed));
+    pthread_mutex_unlock(&pending->mutex);
+}
+
+bool pending_enrolments_has_passed(struct pending_enrolments *pending, const struct pending_key *key,
+                                   const uint8_t csr[static 32])
+{
+    pthread_mutex_lock(&pending->mutex);
+    const struct entry *entry = find(pending, key);
+    bool passed = entry != NULL && memcmp(entry->passed, csr, sizeof(entry->passed)) == 0;
+    pthread_mutex_unlock(&pending->mutex);
+    return passed;
 }
 
 void pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key)

@@ -103,6 +103,15 @@ void pending_enrolments_in_doubt(struct pending_enrolments *pending, const struc
 void pending_enrolments_delivered(struct pending_enrolments *pending, const struct pending_key *key,
                                   uint64_t now_ms);
 
+/* The CSR with this fingerprint (certificate_request_fingerprint) has passed proof of possession: the entry,
+ * if there is one, remembers the latest that did. */
+void pending_enrolments_passed(struct pending_enrolments *pending, const struct pending_key *key,
+                               const uint8_t csr[static 32]);
+
+/* Whether the same CSR, to the octet, has passed before: then it need not do so again (DLY-7). */
+bool pending_enrolments_has_passed(struct pending_enrolments *pending, const struct pending_key *key,
+                                   const uint8_t csr[static 32]);
+
 /* Where an entry stands, for whoever looks on. False: there is none. */
 bool pending_enrolments_state(struct pending_enrolments *pending, const struct pending_key *key,
                               enum pending_state *state);

@@ -297,6 +297,13 @@ bool certificate_request_challenge_password(const struct certificate_request *re
     return request->has_challenge_password;
 }
 
+enum status certificate_request_fingerprint(const struct certificate_request *request,
+                                            uint8_t digest[static 32])
+{
+    struct bytes der = buffer_view(&request->der);
+    return EVP_Digest(der.at, der.len, digest, NULL, EVP_sha256(), NULL) == 1 ? STATUS_OK : STATUS_CRYPTO;
+}
+
 enum status certificate_request_digest(const struct certificate_request *request, uint8_t digest[static 32])
 {
     const struct request_info *info = &request->info;

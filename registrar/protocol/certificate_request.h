@@ -47,6 +47,10 @@ enum status certificate_request_attribute(const struct certificate_request *requ
 /* The text of challengePassword (1.2.840.113549.1.9.7). False: the CSR has none. Borrows. */
 bool certificate_request_challenge_password(const struct certificate_request *request, struct bytes *text);
 
+/* SHA-256 of the whole CSR as it came. STATUS_CRYPTO. */
+enum status certificate_request_fingerprint(const struct certificate_request *request,
+                                            uint8_t digest[static 32]);
+
 /* SHA-256 of the DER CertificationRequestInfo with its challengePassword attribute left out (DLY-4). */
 enum status certificate_request_digest(const struct certificate_request *request, uint8_t digest[static 32]);
 

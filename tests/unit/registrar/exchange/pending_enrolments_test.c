@@ -497,6 +497,32 @@ static void a_clock_read_too_early_does_no_harm(void **state)
 }
 
 /* Two workers: of all who come at once with one key, one asks. */
+/* DLY-7: the latest CSR that passed is known again for as long as its enrolment is, and no other. */
+static void a_csr_that_passed_is_known_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pending_key key = make_pending_key(1), other = make_pending_key(2);
+    uint8_t first[32] = {1}, rebuilt[32] = {2};
+    pending_enrolments_passed(fixture->pending, &key, first);
+    assert_false(
+        pending_enrolments_has_passed(fixture->pending, &key, first)); /* nothing to remember it by */
+    assert_asked(fixture, 1, START_MS, false);
+    assert_asked(fixture, 2, START_MS, false);
+    assert_false(pending_enrolments_has_passed(fixture->pending, &key, first));
+    pending_enrolments_passed(fixture->pending, &key, first);
+    assert_true(pending_enrolments_has_passed(fixture->pending, &key, first));
+    assert_false(pending_enrolments_has_passed(fixture->pending, &key, rebuilt));
+    assert_false(pending_enrolments_has_passed(fixture->pending, &other, first));
+    ready(fixture, 1, START_MS);
+    assert_true(pending_enrolments_has_passed(fixture->pending, &key, first));
+    pending_enrolments_passed(fixture->pending, &key, rebuilt);
+    assert_false(pending_enrolments_has_passed(fixture->pending, &key, first));
+    assert_true(pending_enrolments_has_passed(fixture->pending, &key, rebuilt));
+    delivered(fixture, 1, START_MS);
+    pending_enrolments_expire(fixture->pending, START_MS + 300000);
+    assert_false(pending_enrolments_has_passed(fixture->pending, &key, rebuilt));
+}
+
 static void *ask_in_a_thread(void *user)
 {
     struct fixture *fixture = user;
@@ -611,6 +637,7 @@ int main(void)
         TEST(only_running_requests_are_settled),
         TEST(states_follow_each_other),
         TEST(a_clock_read_too_early_does_no_harm),
+        TEST(a_csr_that_passed_is_known_again),
         TEST(one_of_many_threads_asks),
         TEST(a_key_is_kept_for_a_short_time),
         TEST(a_key_that_nobody_fetched_is_in_doubt),

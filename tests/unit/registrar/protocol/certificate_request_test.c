@@ -324,6 +324,21 @@ static void the_digest_ignores_challenge_password_and_signature_only(void **stat
     EVP_PKEY_free(made.key);
 }
 
+/* DLY-7: the fingerprint is that of every octet, signature and challengePassword included. */
+static void the_fingerprint_is_of_the_whole(void **state)
+{
+    (void)state;
+    struct buffer der = read_vector("rfc7030-A3-simpleenroll.csr.der");
+    struct certificate_request *request = NULL;
+    uint8_t expected[32], fingerprint[32];
+    assert_int_equal(certificate_request_parse(buffer_view(&der), &request), STATUS_OK);
+    assert_int_equal(EVP_Digest(der.at, der.len, expected, NULL, EVP_sha256(), NULL), 1);
+    assert_int_equal(certificate_request_fingerprint(request, fingerprint), STATUS_OK);
+    assert_memory_equal(fingerprint, expected, 32);
+    certificate_request_free(request);
+    buffer_free(&der);
+}
+
 /* Without challengePassword the digest is that of the CertificationRequestInfo itself. */
 static void the_digest_is_sha256_of_the_info(void **state)
 {
@@ -564,6 +579,7 @@ int main(void)
         cmocka_unit_test(challenge_password_forms),
         cmocka_unit_test(the_digest_ignores_challenge_password_and_signature_only),
         cmocka_unit_test(the_digest_is_sha256_of_the_info),
+        cmocka_unit_test(the_fingerprint_is_of_the_whole),
         cmocka_unit_test(forbidden_powers_are_named),
         cmocka_unit_test(repeated_attributes_are_forbidden),
         cmocka_unit_test(attributes_are_found),
