@@ -22,7 +22,10 @@ typedef int security_callback(const SSL *, const SSL_CTX *, int, int, int, void 
 
 struct dtls_credentials {
     SSL_CTX *context;
-    X509_STORE *stores[2]; /* by enum trust_store; NULL: switched off (DTLS-8) */
+    struct trusted {
+        X509_STORE *store;              /* NULL: switched off (DTLS-8) */
+        struct chain_digest generation; /* of its certificates */
+    } trusted[2];                       /* by enum trust_store */
     security_callback *openssl_security;
 };
 
@@ -40,13 +43,15 @@ static bool use_chain(SSL_CTX *context, const struct pem_file *file, STACK_OF(X5
                       struct buffer *warnings);
 static void warn_of_purposes(const struct pem_file *file, X509 *certificate, struct buffer *warnings);
 static bool use_key(SSL_CTX *context, const struct pem_file *file, EVP_PKEY *key, struct buffer *errors);
-static bool load_trust(const struct settings_strings *files, const char *setting, X509_STORE **store,
+static bool load_trust(const struct settings_strings *files, const char *setting, struct trusted *trusted,
                        struct buffer *errors, struct buffer *warnings);
 static X509_STORE *create_store(void);
-static bool add_anchors(X509_STORE *store, const struct pem_file *file, struct buffer *errors,
+static bool add_anchors(struct trusted *trusted, const struct pem_file *file, struct buffer *errors,
                         struct buffer *warnings);
 static int validate_client(X509_STORE_CTX *presented, void *user);
-static int validate_against(X509_STORE *store, X509_STORE_CTX *presented);
+static int validate_against(const struct trusted *trusted, X509_STORE_CTX *presented,
+                            struct client_chain *chain);
+static int read_chain(const struct trusted *trusted, X509_STORE_CTX *context, struct client_chain *chain);
 static bool says_nothing(int verify_error);
 
 struct dtls_credentials *dtls_credentials_load(const struct dtls_settings *settings, struct buffer *errors,
@@ -61,9 +66,9 @@ struct dtls_credentials *dtls_credentials_load(const struct dtls_settings *setti
     }
     bool identity = load_identity(credentials, settings, errors, warnings);
     bool manufacturer = load_trust(&settings->manufacturer_trust, "dtls.manufacturer_trust",
-                                   &credentials->stores[TRUST_MANUFACTURER], errors, warnings);
-    bool domain = load_trust(&settings->domain_trust, "dtls.domain_trust", &credentials->stores[TRUST_DOMAIN],
-                             errors, warnings);
+                                   &credentials->trusted[TRUST_MANUFACTURER], errors, warnings);
+    bool domain = load_trust(&settings->domain_trust, "dtls.domain_trust",
+                             &credentials->trusted[TRUST_DOMAIN], errors, warnings);
     bool trusting = settings->manufacturer_trust.count + settings->domain_trust.count > 0;
     if (!trusting)
         buffer_append_string(errors, "dtls.manufacturer_trust, dtls.domain_trust: both are empty, so that no "
@@ -80,8 +85,8 @@ void dtls_credentials_free(struct dtls_credentials *credentials)
     if (credentials == NULL)
         return;
     SSL_CTX_free(credentials->context);
-    X509_STORE_free(credentials->stores[TRUST_MANUFACTURER]);
-    X509_STORE_free(credentials->stores[TRUST_DOMAIN]);
+    X509_STORE_free(credentials->trusted[TRUST_MANUFACTURER].store);
+    X509_STORE_free(credentials->trusted[TRUST_DOMAIN].store);
     free(credentials);
 }
 
@@ -101,7 +106,7 @@ struct client_identity *dtls_credentials_client(const SSL *ssl)
     X509 *certificate = SSL_get0_peer_certificate(ssl);
     if (!SSL_is_init_finished(ssl) || !proof->validated || certificate == NULL)
         return NULL;
-    return client_identity_create(certificate, proof->trust);
+    return client_identity_create(certificate, &proof->chain);
 }
 
 /* The CertificateRequest names no CA: with a few manufacturers the names would fill more datagrams than the
@@ -262,18 +267,18 @@ static bool use_key(SSL_CTX *context, const struct pem_file *file, EVP_PKEY *key
     return false;
 }
 
-static bool load_trust(const struct settings_strings *files, const char *setting, X509_STORE **store,
+static bool load_trust(const struct settings_strings *files, const char *setting, struct trusted *trusted,
                        struct buffer *errors, struct buffer *warnings)
 {
     if (files->count == 0)
         return true;
-    *store = create_store();
-    bool loaded = *store != NULL;
-    for (size_t i = 0; i < files->count && *store != NULL; i++) {
+    trusted->store = create_store();
+    bool loaded = trusted->store != NULL;
+    for (size_t i = 0; i < files->count && trusted->store != NULL; i++) {
         char path[64];
         snprintf(path, sizeof path, "%s[%zu]", setting, i);
         const struct pem_file file = {path, files->items[i]};
-        loaded = add_anchors(*store, &file, errors, warnings) && loaded;
+        loaded = add_anchors(trusted, &file, errors, warnings) && loaded;
     }
     return loaded;
 }
@@ -293,7 +298,7 @@ static X509_STORE *create_store(void)
     return store;
 }
 
-static bool add_anchors(X509_STORE *store, const struct pem_file *file, struct buffer *errors,
+static bool add_anchors(struct trusted *trusted, const struct pem_file *file, struct buffer *errors,
                         struct buffer *warnings)
 {
     STACK_OF(X509) *certificates = pem_file_certificates(file, errors);
@@ -301,7 +306,8 @@ static bool add_anchors(X509_STORE *store, const struct pem_file *file, struct b
     for (int i = 0; i < sk_X509_num(certificates); i++) {
         X509 *certificate = sk_X509_value(certificates, i);
         pem_file_warn_of_validity(file, certificate, warnings);
-        added = X509_STORE_add_cert(store, certificate) == 1 && added;
+        added = X509_STORE_add_cert(trusted->store, certificate) == 1 &&
+                chain_digest_fold(&trusted->generation, certificate) == STATUS_OK && added;
     }
     sk_X509_pop_free(certificates, X509_free);
     return added;
@@ -316,10 +322,11 @@ static int validate_client(X509_STORE_CTX *presented, void *user)
     static const enum trust_store order[] = {TRUST_MANUFACTURER, TRUST_DOMAIN};
     int error = X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY;
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
-        X509_STORE *store = credentials->stores[order[i]];
-        int found = store != NULL ? validate_against(store, presented) : error;
+        const struct trusted *trusted = &credentials->trusted[order[i]];
+        struct client_chain chain = {.trust = order[i]};
+        int found = trusted->store != NULL ? validate_against(trusted, presented, &chain) : error;
         if (found == X509_V_OK) {
-            *proof = (struct dtls_client_proof){.validated = true, .trust = order[i]};
+            *proof = (struct dtls_client_proof){.validated = true, .chain = chain};
             X509_STORE_CTX_set_error(presented, X509_V_OK);
             return 1;
         }
@@ -331,19 +338,35 @@ static int validate_client(X509_STORE_CTX *presented, void *user)
 }
 
 /* Returns X509_V_OK or what is wrong. */
-static int validate_against(X509_STORE *store, X509_STORE_CTX *presented)
+static int validate_against(const struct trusted *trusted, X509_STORE_CTX *presented,
+                            struct client_chain *chain)
 {
     X509_STORE_CTX *context = X509_STORE_CTX_new();
     int error = X509_V_ERR_OUT_OF_MEM;
-    if (context != NULL && X509_STORE_CTX_init(context, store, X509_STORE_CTX_get0_cert(presented),
+    if (context != NULL && X509_STORE_CTX_init(context, trusted->store, X509_STORE_CTX_get0_cert(presented),
                                                X509_STORE_CTX_get0_untrusted(presented)) == 1) {
         bool valid = X509_verify_cert(context) == 1;
         error = X509_STORE_CTX_get_error(context);
         if (!valid && error == X509_V_OK)
             error = X509_V_ERR_UNSPECIFIED;
+        if (valid)
+            error = read_chain(trusted, context, chain);
     }
     X509_STORE_CTX_free(context);
     return error;
+}
+
+static int read_chain(const struct trusted *trusted, X509_STORE_CTX *context, struct client_chain *chain)
+{
+    chain->trust_generation = trusted->generation;
+    switch (client_chain_read(X509_STORE_CTX_get0_chain(context), chain)) {
+    case STATUS_OK:
+        return X509_V_OK;
+    case STATUS_TOO_LARGE:
+        return X509_V_ERR_CERT_CHAIN_TOO_LONG;
+    default:
+        return X509_V_ERR_UNSPECIFIED;
+    }
 }
 
 /* That a store has no anchor is no reason where the other store has one and a better complaint. */
@@ -354,6 +377,13 @@ static bool says_nothing(int verify_error)
            verify_error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE ||
            verify_error == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
            verify_error == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT;
+}
+
+const struct chain_digest *dtls_credentials_trust_generation(const struct dtls_credentials *credentials,
+                                                             enum trust_store trust)
+{
+    const struct trusted *trusted = &credentials->trusted[trust];
+    return trusted->store != NULL ? &trusted->generation : NULL;
 }
 
 X509 *dtls_credentials_certificate(const struct dtls_credentials *credentials)

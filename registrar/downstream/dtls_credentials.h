@@ -12,6 +12,8 @@
 /* Intermediate certificates between a client's and the one that is trusted. */
 #define DTLS_CHAIN_DEPTH_MAX 3
 
+_Static_assert(CLIENT_CHAIN_CERTIFICATES_MAX == DTLS_CHAIN_DEPTH_MAX + 1, "the client's own, and those");
+
 struct dtls_credentials;
 
 /* Loads and checks. On failure NULL, and errors names file, what is wrong and the cure; warnings names what
@@ -24,7 +26,7 @@ void dtls_credentials_free(struct dtls_credentials *credentials);
 /* What a handshake has found out about its client. Zeroed at first. */
 struct dtls_client_proof {
     bool validated;
-    enum trust_store trust; /* the store that vouched for it */
+    struct client_chain chain;
 };
 
 /* Gives an SSL of a server before its handshake, which fills proof. Borrows credentials and proof for the
@@ -34,6 +36,11 @@ SSL *dtls_credentials_open(struct dtls_credentials *credentials, struct dtls_cli
 /* The registrar's own, which also sign what it makes for devices (SKG-7). Both borrow. */
 X509 *dtls_credentials_certificate(const struct dtls_credentials *credentials);
 EVP_PKEY *dtls_credentials_key(const struct dtls_credentials *credentials);
+
+/* A digest over the certificates that clients are checked against; another one means that whoever was let in
+ * before has to be checked again (SES-3). Borrows; NULL: the store is switched off. */
+const struct chain_digest *dtls_credentials_trust_generation(const struct dtls_credentials *credentials,
+                                                             enum trust_store trust);
 
 /* The client that the finished handshake of an SSL of ours proved. Gives a reference; NULL: none, or no
  * memory. */

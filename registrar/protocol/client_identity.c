@@ -13,8 +13,8 @@ static const char ellipsis[] = "...";
 
 struct client_identity {
     atomic_uint references;
-    enum trust_store trust;
     X509 *certificate; /* owned reference */
+    struct client_chain chain;
     uint8_t fingerprint[CLIENT_FINGERPRINT_OCTETS];
     char name[]; /* as long as it is: there is one of these for each association */
 };
@@ -22,7 +22,7 @@ struct client_identity {
 static struct client_identity *create_named_after(const X509_NAME *subject);
 static struct client_identity *create_named(struct bytes name);
 
-struct client_identity *client_identity_create(X509 *certificate, enum trust_store trust)
+struct client_identity *client_identity_create(X509 *certificate, const struct client_chain *chain)
 {
     struct client_identity *client = create_named_after(X509_get_subject_name(certificate));
     if (client == NULL)
@@ -33,7 +33,7 @@ struct client_identity *client_identity_create(X509 *certificate, enum trust_sto
         return NULL;
     }
     client->certificate = certificate;
-    client->trust = trust;
+    client->chain = *chain;
     atomic_init(&client->references, 1);
     return client;
 }
@@ -86,7 +86,12 @@ void client_identity_release(struct client_identity *client)
 
 enum trust_store client_identity_trust(const struct client_identity *client)
 {
-    return client->trust;
+    return client->chain.trust;
+}
+
+const struct client_chain *client_identity_chain(const struct client_identity *client)
+{
+    return &client->chain;
 }
 
 X509 *client_identity_certificate(const struct client_identity *client)

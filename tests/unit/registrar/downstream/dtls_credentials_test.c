@@ -46,6 +46,11 @@ static void assert_accepted(const struct test_client_wish *wish, const char *sui
         assert_string_equal(SSL_CIPHER_standard_name(SSL_get_current_cipher(client.ssl)), suite);
     struct client_identity *identity = dtls_association_client(server.association);
     assert_int_equal(client_identity_trust(identity), trust);
+    const struct client_chain *chain = client_identity_chain(identity);
+    assert_int_equal(chain->count, wish->intermediate != NULL ? 2 : 1);
+    assert_memory_equal(&chain->trust_generation, dtls_credentials_trust_generation(credentials, trust),
+                        sizeof chain->trust_generation);
+    assert_true(chain->leaf_expires_unix > (int64_t)time(NULL));
     assert_int_equal(X509_cmp(client_identity_certificate(identity), wish->certificate->certificate), 0);
     free_peers(&client, &server);
 }
@@ -289,6 +294,23 @@ static void remembers_which_store_vouched(void **state)
     assert_accepted(&wish, NULL, TRUST_MANUFACTURER);
     wish = (struct test_client_wish){.certificate = &world.domain_device};
     assert_accepted(&wish, NULL, TRUST_DOMAIN);
+}
+
+/* SES-3 */
+static void tells_trust_stores_apart(void **state)
+{
+    (void)state;
+    struct dtls_settings settings = world_settings(&world);
+    settings.domain_trust.count = 0;
+    struct dtls_credentials *other = load_credentials(&settings);
+    const struct chain_digest *manufacturer =
+        dtls_credentials_trust_generation(credentials, TRUST_MANUFACTURER);
+    assert_memory_not_equal(manufacturer, dtls_credentials_trust_generation(credentials, TRUST_DOMAIN),
+                            sizeof *manufacturer);
+    assert_memory_equal(manufacturer, dtls_credentials_trust_generation(other, TRUST_MANUFACTURER),
+                        sizeof *manufacturer);
+    assert_null(dtls_credentials_trust_generation(other, TRUST_DOMAIN));
+    dtls_credentials_free(other);
 }
 
 static void a_store_can_be_switched_off(void **state)
@@ -686,6 +708,7 @@ int main(void)
         cmocka_unit_test(refuses_sha_1),
         cmocka_unit_test(exempts_ccm_8_alone),
         cmocka_unit_test(remembers_which_store_vouched),
+        cmocka_unit_test(tells_trust_stores_apart),
         cmocka_unit_test(a_store_can_be_switched_off),
         cmocka_unit_test(the_manufacturer_store_is_asked_first),
         cmocka_unit_test(an_intermediate_may_be_the_anchor),

@@ -1,6 +1,7 @@
 #include "registrar/exchange/access_policy.h"
 
 #include "tests/unit/registrar/credentials.h"
+#include "tests/unit/registrar/test_chain.h"
 
 #define SERIAL  "the CSR's serialNumber is not that of the client certificate"
 #define SUBJECT "the CSR's subject is not that of the client certificate"
@@ -16,7 +17,7 @@ static void assert_request_checked(enum csr_identity rule, const struct made_cer
 {
     struct access_settings settings = {.csr_identity = rule};
     X509 *certificate = make_certificate(made_client);
-    struct client_identity *client = client_identity_create(certificate, TRUST_MANUFACTURER);
+    struct client_identity *client = client_identity_create(certificate, test_chain(TRUST_MANUFACTURER));
     struct buffer diagnostic;
     struct certificate_request *request = NULL;
     assert_int_equal(certificate_request_parse(buffer_view(der), &request), STATUS_OK);
@@ -150,7 +151,7 @@ static enum status check_name(X509_NAME *name)
     assert_int_equal(certificate_request_parse(buffer_view(&der), &request), STATUS_OK);
     X509 *certificate =
         make_certificate(&(struct made_certificate){.key = key, .subject = "CN=Pump/O=Maker"});
-    struct client_identity *client = client_identity_create(certificate, TRUST_DOMAIN);
+    struct client_identity *client = client_identity_create(certificate, test_chain(TRUST_DOMAIN));
     struct access_settings settings = {.csr_identity = CSR_IDENTITY_SAME_SUBJECT};
     buffer_init(&diagnostic, 128);
     enum status status = access_policy_check(&settings, client, request, &diagnostic);

@@ -2,6 +2,7 @@
 
 #include "common/coap_message.h"
 #include "tests/unit/registrar/credentials.h"
+#include "tests/unit/registrar/test_chain.h"
 
 struct fixture {
     EVP_PKEY *key;
@@ -58,7 +59,7 @@ static int set_up(void **state)
     fixture.key = make_key();
     fixture.certificate =
         make_certificate(&(struct made_certificate){.key = fixture.key, .subject = "CN=Pump \"1\""});
-    fixture.client = client_identity_create(fixture.certificate, TRUST_MANUFACTURER);
+    fixture.client = client_identity_create(fixture.certificate, test_chain(TRUST_MANUFACTURER));
     *state = &fixture;
     return 0;
 }

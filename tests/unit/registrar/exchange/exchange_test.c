@@ -13,6 +13,7 @@
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/response_cache.h"
 #include "tests/unit/registrar/credentials.h"
+#include "tests/unit/registrar/test_chain.h"
 
 #include <event2/event.h>
 
@@ -501,7 +502,7 @@ static void others_do_not_collect_the_result(void **state)
     EVP_PKEY *key = make_key();
     X509 *certificate =
         make_certificate(&(struct made_certificate){.key = key, .subject = "serialNumber=42"});
-    struct client_identity *other = client_identity_create(certificate, TRUST_DOMAIN);
+    struct client_identity *other = client_identity_create(certificate, test_chain(TRUST_DOMAIN));
     struct bytes csr = buffer_view(&fixture->csr);
     enrol(fixture);
     respond_with_certificate(fixture, 0);
@@ -1029,7 +1030,7 @@ static int set_up(void **state)
     fixture->key = make_key();
     fixture->certificate =
         make_certificate(&(struct made_certificate){.key = fixture->key, .subject = "serialNumber=42"});
-    fixture->client = client_identity_create(fixture->certificate, TRUST_MANUFACTURER);
+    fixture->client = client_identity_create(fixture->certificate, test_chain(TRUST_MANUFACTURER));
     fixture->csr = make_request(&(struct made_request){.key = fixture->key, .subject = "serialNumber=42"});
     X509 *issued[] = {fixture->certificate};
     fixture->issued = make_certs_only(issued, 1);

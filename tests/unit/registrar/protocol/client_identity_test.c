@@ -7,6 +7,7 @@
 
 #include "registrar/protocol/client_identity.h"
 
+#include "tests/unit/registrar/test_chain.h"
 #include "tests/unit/registrar/test_pki.h"
 
 #include <pthread.h>
@@ -15,7 +16,7 @@ static struct client_identity *create_client(const char *common_name, enum trust
 {
     struct test_certificate made =
         test_certificate(&(struct test_certificate_wish){.common_name = common_name});
-    struct client_identity *client = client_identity_create(made.certificate, trust);
+    struct client_identity *client = client_identity_create(made.certificate, test_chain(trust));
     test_certificate_free(&made);
     assert_non_null(client);
     return client;
@@ -26,6 +27,7 @@ static void remembers_certificate_and_store(void **state)
     (void)state;
     struct client_identity *client = create_client("pump17", TRUST_DOMAIN);
     assert_int_equal(client_identity_trust(client), TRUST_DOMAIN);
+    assert_memory_equal(client_identity_chain(client), test_chain(TRUST_DOMAIN), sizeof(struct client_chain));
     assert_string_equal(client_identity_name(client), "CN=pump17");
 
     uint8_t digest[32];
@@ -60,7 +62,7 @@ static void long_name_is_cut(void **state)
     X509_set_pubkey(certificate, key);
     assert_true(X509_sign(certificate, key, EVP_sha256()));
 
-    struct client_identity *client = client_identity_create(certificate, TRUST_DOMAIN);
+    struct client_identity *client = client_identity_create(certificate, test_chain(TRUST_DOMAIN));
     assert_non_null(client);
     const char *name = client_identity_name(client);
     assert_int_equal(strlen(name), 256);
@@ -77,7 +79,7 @@ static void subject_may_be_empty(void **state)
     EVP_PKEY *key = test_key(NULL);
     X509_set_pubkey(certificate, key);
     assert_true(X509_sign(certificate, key, EVP_sha256()));
-    struct client_identity *client = client_identity_create(certificate, TRUST_DOMAIN);
+    struct client_identity *client = client_identity_create(certificate, test_chain(TRUST_DOMAIN));
     assert_non_null(client);
     assert_string_equal(client_identity_name(client), "");
     client_identity_release(client);
