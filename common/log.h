@@ -12,6 +12,11 @@ enum log_format {
     LOG_FORMAT_JSON  /* {"time":"…","level":"info","module":"exchange","message":"…"} */
 };
 
+struct log_settings {
+    enum log_level level;
+    enum log_format format;
+};
+
 /* Before the first call: level info, text, stderr. Borrows sink for ever. Thread safe. */
 void log_configure(enum log_level level, enum log_format format, FILE *sink);
 

@@ -1,162 +1,61 @@
 /* est-join-proxy: the constrained join proxy (draft-ietf-anima-constrained-join-proxy). */
-#include "common/log.h"
+#include "common/service.h"
 #include "joinproxy/join_proxy.h"
-#include "joinproxy/options.h"
 #include "joinproxy/settings.h"
 
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
+#include <cbor.h>
+#include <coap3/coap.h>
+#include <event2/event.h>
+#include <jansson.h>
+#include <openssl/crypto.h>
 
-#define EXIT_USAGE          2
-#define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
+static const struct log_settings *log_of(const struct settings *settings);
+static void append_versions(struct buffer *text);
+static enum status check(struct service_call *call);
+static enum status serve(struct service_call *call);
 
-/* What reading and checking the configuration has to say: lines. */
-struct messages {
-    struct buffer errors, warnings;
+static const struct service join_proxy = {
+    .name = "est-join-proxy",
+    .module = "join_proxy",
+    .purpose = "A constrained join proxy: takes devices that are not yet on the network to\n"
+               "their registrar (draft-ietf-anima-constrained-join-proxy).\n",
+    .config_doc = "relay with this configuration (JSON)",
+    .read = settings_read,
+    .free = settings_free,
+    .print = settings_print,
+    .reference = settings_reference,
+    .log = log_of,
+    .versions = append_versions,
+    .check = check,
+    .serve = serve,
 };
-
-static int run(const struct options *options);
-static int with_settings(const struct options *options, const struct settings *settings,
-                         struct messages *messages);
-static int serve(const struct settings *settings, struct messages *messages);
-static int check(const char *file, const struct settings *settings, struct messages *messages);
-static int print(void (*write)(struct buffer *text));
-static int print_config(const struct settings *settings);
-static int put(struct buffer *text);
-static void write_lines(const char *prefix, struct buffer *lines);
-static void log_lines(enum log_level level, struct buffer *lines);
-static void protect_secrets(void);
 
 int main(int count, char *arguments[])
 {
-    struct options options;
-    struct buffer errors;
-
-    buffer_init(&errors, MESSAGES_OCTETS_MAX);
-    enum status status = options_parse(count, arguments, &options, &errors);
-    write_lines("", &errors);
-    buffer_free(&errors);
-    if (status != STATUS_OK)
-        return EXIT_USAGE;
-
-    switch (options.action) {
-    case OPTIONS_HELP:
-        return print(options_help);
-    case OPTIONS_VERSION:
-        return print(options_version);
-    case OPTIONS_PRINT_REFERENCE:
-        return print(settings_reference);
-    default:
-        return run(&options);
-    }
+    return service_main(&join_proxy, count, arguments);
 }
 
-static int run(const struct options *options)
+static const struct log_settings *log_of(const struct settings *settings)
 {
-    struct messages messages;
-    int exit_status = EXIT_FAILURE;
-
-    protect_secrets();
-    buffer_init(&messages.errors, MESSAGES_OCTETS_MAX);
-    buffer_init(&messages.warnings, MESSAGES_OCTETS_MAX);
-    struct settings *settings = settings_read(options->config, &messages.errors, &messages.warnings);
-    if (settings == NULL)
-        write_lines("error: ", &messages.errors);
-    else
-        exit_status = with_settings(options, settings, &messages);
-    settings_free(settings);
-    buffer_free(&messages.errors);
-    buffer_free(&messages.warnings);
-    return exit_status;
+    return &settings->log;
 }
 
-/* A core file would hold header keys. */
-static void protect_secrets(void)
+static void append_versions(struct buffer *text)
 {
-    prctl(PR_SET_DUMPABLE, 0);
+    buffer_printf(text, "with %s, %s, libcbor %d.%d.%d, libevent %s, jansson %s\n",
+                  OpenSSL_version(OPENSSL_VERSION), coap_package_version(), CBOR_MAJOR_VERSION,
+                  CBOR_MINOR_VERSION, CBOR_PATCH_VERSION, event_get_version(), jansson_version_str());
 }
 
-static int with_settings(const struct options *options, const struct settings *settings,
-                         struct messages *messages)
+static enum status check(struct service_call *call)
 {
-    switch (options->action) {
-    case OPTIONS_CHECK_CONFIG:
-        return check(options->config, settings, messages);
-    case OPTIONS_PRINT_CONFIG:
-        return print_config(settings);
-    default:
-        return serve(settings, messages);
-    }
+    return join_proxy_check(call->settings, &call->errors, &call->warnings);
 }
 
-static int serve(const struct settings *settings, struct messages *messages)
+static enum status serve(struct service_call *call)
 {
-    int exit_status = EXIT_FAILURE;
-
-    log_configure(settings->log.level, settings->log.format, stderr);
-    signal(SIGPIPE, SIG_IGN); /* a peer that went away is told by write */
-
-    join_proxy_check(settings, &messages->errors, &messages->warnings);
-    log_lines(LOG_LEVEL_WARNING, &messages->warnings);
-    struct join_proxy *proxy =
-        messages->errors.len > 0 ? NULL : join_proxy_create(settings, &messages->errors);
-    log_lines(LOG_LEVEL_ERROR, &messages->errors);
-    if (proxy != NULL && join_proxy_run(proxy) == STATUS_OK)
-        exit_status = EXIT_SUCCESS;
-    join_proxy_free(proxy);
-    return exit_status;
-}
-
-static int check(const char *file, const struct settings *settings, struct messages *messages)
-{
-    enum status status = join_proxy_check(settings, &messages->errors, &messages->warnings);
-    write_lines("warning: ", &messages->warnings);
-    write_lines("error: ", &messages->errors);
-    if (status == STATUS_OK)
-        printf("%s is good\n", file);
-    return status == STATUS_OK ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-static int print(void (*write)(struct buffer *text))
-{
-    struct buffer text;
-    buffer_init(&text, MESSAGES_OCTETS_MAX);
-    write(&text);
-    return put(&text);
-}
-
-static int print_config(const struct settings *settings)
-{
-    struct buffer json;
-    buffer_init(&json, MESSAGES_OCTETS_MAX);
-    settings_print(settings, &json);
-    return put(&json);
-}
-
-/* Frees text. */
-static int put(struct buffer *text)
-{
-    bool written =
-        text->status == STATUS_OK && fputs(buffer_string(text), stdout) >= 0 && fflush(stdout) == 0;
-    buffer_free(text);
-    return written ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-static void write_lines(const char *prefix, struct buffer *lines)
-{
-    char *rest = NULL, *text = strdup(buffer_string(lines));
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-        fprintf(stderr, "%s%s\n", prefix, line);
-    free(text);
-}
-
-static void log_lines(enum log_level level, struct buffer *lines)
-{
-    char *rest = NULL, *text = strdup(buffer_string(lines));
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-        log_write(level, "join_proxy", "%s", line);
-    free(text);
+    struct join_proxy *running = join_proxy_create(call->settings, &call->errors);
+    enum status status = running == NULL ? STATUS_UNSUPPORTED : join_proxy_run(running);
+    join_proxy_free(running);
+    return status;
 }

@@ -1,49 +1,15 @@
 #include "joinproxy/settings.h"
 
-#include "common/settings_reader.h"
+#include "common/settings_rows.h"
 
 #include <arpa/inet.h>
-#include <net/if.h>
-#include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
-static const char *complaint_about_interface(const json_t *value);
 static const char *complaint_about_key_file(const json_t *value);
 static const char *complaint_about_group(const json_t *value);
 
 static const struct settings_name mode_names[] = {
     {"auto", MODE_AUTO}, {"stateful", MODE_STATEFUL}, {"stateless", MODE_STATELESS}, {NULL, 0}};
-static const struct settings_name level_names[] = {{"error", LOG_LEVEL_ERROR},
-                                                   {"warning", LOG_LEVEL_WARNING},
-                                                   {"info", LOG_LEVEL_INFO},
-                                                   {"debug", LOG_LEVEL_DEBUG},
-                                                   {NULL, 0}};
-static const struct settings_name format_names[] = {
-    {"text", LOG_FORMAT_TEXT}, {"json", LOG_FORMAT_JSON}, {NULL, 0}};
-
-/* A member of struct settings under its own path, checked by the compiler to have the type that is read. */
-#define MEMBER(member, kind, c_type)                                                                         \
-    .path = #member, .type = (kind),                                                                         \
-    .offset =                                                                                                \
-        offsetof(struct settings, member) + 0 * sizeof(1 ? &((struct settings *)0)->member : (c_type *)0)
-#define STRING(member, look)        MEMBER(member, SETTINGS_STRING, char *), .complaint = (look)
-#define BOOL(member)                MEMBER(member, SETTINGS_BOOL, bool)
-#define U32(member, least, most)    MEMBER(member, SETTINGS_U32, uint32_t), .min = (least), .max = (most)
-#define ENUM(member, c_type, words) MEMBER(member, SETTINGS_ENUM, c_type), .names = (words)
-#define INTERFACES(member, least)                                                                            \
-    MEMBER(member, SETTINGS_STRINGS, struct settings_strings), .min = (least), .max = PLEDGE_LINKS_MAX,      \
-                                                               .complaint = complaint_about_interface
-#define ENDPOINTS(member, least)                                                                             \
-    MEMBER(member, SETTINGS_ENDPOINTS, struct settings_endpoints), .min = (least),                           \
-                                                                   .max = SETTINGS_LISTENERS_MAX
-#define PRESET(value) .preset = value
-#define REQUIRED      .preset = NULL
-#define SOURCE(text)  .rows = text
-#define DOC(text)     .doc = text
-
-_Static_assert(sizeof(enum proxy_mode) == sizeof(int), "SETTINGS_ENUM needs enums the size of an int");
-
 /* clang-format off */
 static const struct settings_field fields[] = {
     { ENUM(mode, enum proxy_mode, mode_names), PRESET("\"auto\""), SOURCE("JP-2"),
@@ -51,7 +17,7 @@ static const struct settings_field fields[] = {
     { ENDPOINTS(registrars, 0), PRESET("[]"), SOURCE("JP-9, JP-11"),
       DOC("the only addresses that pledges' datagrams go to; stateless: of a JPY port. `[]`: discovery finds one") },
 
-    { INTERFACES(pledge.interfaces, 1), REQUIRED, SOURCE("JP-9"),
+    { INTERFACES(pledge.interfaces, 1, PLEDGE_LINKS_MAX), REQUIRED, SOURCE("JP-9"),
       DOC("network interfaces with pledges; datagrams from elsewhere are dropped") },
     { U32(pledge.join_port, 0, 65535), PRESET("5685"), SOURCE("JP-4, JP-11"),
       DOC("UDP port for pledges that join through the first registrar; the next one has the next port; 0: the kernel chooses") },
@@ -91,7 +57,7 @@ static const struct settings_field fields[] = {
       DOC("UDP port of CoAP, where pledges ask and registrars are asked") },
     { U32(discovery.leisure_ms, 0, 5000), PRESET("1000"), SOURCE("RFC 7252 section 8.2"),
       DOC("milliseconds within which a pledge that asked the group is answered, at a random moment") },
-    { INTERFACES(discovery.registrar_interfaces, 0), PRESET("[]"), SOURCE("JPD-6"),
+    { INTERFACES(discovery.registrar_interfaces, 0, PLEDGE_LINKS_MAX), PRESET("[]"), SOURCE("JPD-6"),
       DOC("network interfaces on which a registrar is looked for; needed where `registrars` is empty") },
     { STRING(discovery.group, complaint_about_group), PRESET("\"ff05::fd\""), SOURCE("JPD-6"),
       DOC("IPv6 multicast group that the registrar is asked of") },
@@ -102,81 +68,55 @@ static const struct settings_field fields[] = {
     { U32(discovery.cache_s, 1, 604800), PRESET("3600"), SOURCE("JPD-6"),
       DOC("seconds for which a registrar found is used before it is looked for again") },
 
-    { ENUM(log.level, enum log_level, level_names), PRESET("\"info\""), SOURCE("SEC-2"),
-      DOC("least weight that is logged") },
-    { ENUM(log.format, enum log_format, format_names), PRESET("\"text\""), SOURCE("SEC-2"),
-      DOC("records as text or as JSON, one a line, on standard error") },
+    { LOG_LEVEL_ROW },
+    { LOG_FORMAT_ROW },
 };
 /* clang-format on */
 
-static const struct settings_table table = {fields, sizeof(fields) / sizeof(fields[0])};
+static void review_registrars(const struct settings_review *review);
+static void review_search(const struct settings_review *review);
+static void review_ports(const struct settings_review *review);
+static void review_transparent(const struct settings_review *review);
+static void review_lab(const struct settings_review *review);
+static void review_keys(const struct settings_review *review);
 
-/* What the checks of several keys need. */
-struct review {
-    struct settings_reader *reader;
-    const struct settings *settings;
-    const char *file;
-    struct buffer *warnings;
-};
-
-static void review_registrars(const struct review *review);
-static void review_search(const struct review *review);
-static void review_ports(const struct review *review);
-static void review_transparent(const struct review *review);
-static void review_lab(const struct review *review);
-static void review_keys(const struct review *review);
-
-static void (*const reviews[])(const struct review *) = {
+static void (*const reviews[])(const struct settings_review *) = {
     review_registrars, review_search, review_ports, review_transparent, review_lab, review_keys,
 };
 
 static bool is_group(const struct endpoint *endpoint);
 static bool is_unspecified(const struct endpoint *endpoint);
-static void require_room(const struct review *review, const char *path, uint32_t first);
-static void warn(const struct review *review, const char *path, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+static void require_room(const struct settings_review *review, const char *path, uint32_t first);
 
-struct settings *settings_read(const char *file, struct buffer *errors, struct buffer *warnings)
+static const struct settings_file file = {
+    .table = {fields, sizeof(fields) / sizeof(fields[0])},
+    .size = sizeof(struct settings),
+    .reviews = reviews,
+    .review_count = sizeof(reviews) / sizeof(reviews[0]),
+};
+
+struct settings *settings_read(const char *name, struct buffer *errors, struct buffer *warnings)
 {
-    struct settings_reader *reader = settings_reader_create(file, &table, errors);
-    if (reader == NULL)
-        return NULL;
-    struct settings *settings = calloc(1, sizeof(*settings));
-    if (settings == NULL) {
-        settings_reader_complain(reader, NULL, "%s", status_text(STATUS_NO_MEMORY));
-    } else {
-        settings_reader_read(reader, settings);
-        for (size_t i = 0; i < sizeof(reviews) / sizeof(reviews[0]); i++)
-            reviews[i](&(struct review){reader, settings, file, warnings});
-    }
-    if (settings_reader_error_count(reader) > 0) {
-        settings_free(settings);
-        settings = NULL;
-    }
-    settings_reader_free(reader);
-    return settings;
+    return settings_file_read(&file, name, errors, warnings);
 }
 
 void settings_free(struct settings *settings)
 {
-    if (settings == NULL)
-        return;
-    settings_table_release(&table, settings);
-    free(settings);
+    settings_file_free(&file, settings);
 }
 
 void settings_print(const struct settings *settings, struct buffer *json)
 {
-    settings_table_print(&table, settings, json);
+    settings_table_print(&file.table, settings, json);
 }
 
 void settings_reference(struct buffer *markdown)
 {
-    settings_table_reference(&table, markdown);
+    settings_table_reference(&file.table, markdown);
 }
 
 /* A datagram must have one place to go. */
-static void review_registrars(const struct review *review)
+static void review_registrars(const struct settings_review *review)
 {
     const struct settings_endpoints *registrars = &review->settings->registrars;
     for (size_t i = 0; i < registrars->count; i++) {
@@ -195,7 +135,7 @@ static void review_registrars(const struct review *review)
 }
 
 /* JP-2: neither configured nor discovered means not to operate. */
-static void review_search(const struct review *review)
+static void review_search(const struct settings_review *review)
 {
     const struct discovery_settings *discovery = &review->settings->discovery;
     if (!settings_reader_usable(review->reader, "registrars") ||
@@ -208,7 +148,8 @@ static void review_search(const struct review *review)
             "is empty as is discovery.registrar_interfaces: there is nobody to relay to; "
             "name a registrar, or an interface to look for one");
     if (configured && discovery->registrar_interfaces.count > 0)
-        warn(review, "discovery.registrar_interfaces", "nothing is looked for, because registrars are given");
+        settings_review_warn(review, "discovery.registrar_interfaces",
+                             "nothing is looked for, because registrars are given");
     if (discovery->retry_s > discovery->retry_max_s)
         settings_reader_complain(
             review->reader, "discovery.retry_s",
@@ -217,7 +158,7 @@ static void review_search(const struct review *review)
             discovery->retry_s, discovery->retry_max_s);
 }
 
-static void review_ports(const struct review *review)
+static void review_ports(const struct settings_review *review)
 {
     const struct settings *settings = review->settings;
     require_room(review, "pledge.join_port", settings->pledge.join_port);
@@ -231,7 +172,7 @@ static void review_ports(const struct review *review)
                                  source, count);
 }
 
-static void review_transparent(const struct review *review)
+static void review_transparent(const struct settings_review *review)
 {
     const struct settings *settings = review->settings;
     if (!settings->pledge.transparent)
@@ -243,22 +184,24 @@ static void review_transparent(const struct review *review)
             "or mode \"stateful\" with registrars");
 }
 
-static void review_lab(const struct review *review)
+static void review_lab(const struct settings_review *review)
 {
     if (review->settings->pledge.any_source)
-        warn(review, "pledge.any_source",
-             "true lets hosts that are not on the link reach the registrar through this proxy; use false "
-             "outside laboratories");
+        settings_review_warn(
+            review, "pledge.any_source",
+            "true lets hosts that are not on the link reach the registrar through this proxy; use false "
+            "outside laboratories");
 }
 
-static void review_keys(const struct review *review)
+static void review_keys(const struct settings_review *review)
 {
     const struct settings *settings = review->settings;
     if (settings->mode == MODE_STATELESS && settings->stateless.key_file[0] == '\0')
-        warn(review, "stateless.key_file", "is empty: a restart breaks the associations of all pledges");
+        settings_review_warn(review, "stateless.key_file",
+                             "is empty: a restart breaks the associations of all pledges");
 }
 
-static void require_room(const struct review *review, const char *path, uint32_t first)
+static void require_room(const struct settings_review *review, const char *path, uint32_t first)
 {
     size_t count = review->settings->registrars.count;
     if (first != 0 && first + count > (size_t)UINT16_MAX + 1)
@@ -278,24 +221,6 @@ static bool is_unspecified(const struct endpoint *endpoint)
     if (endpoint->address.any.sa_family == AF_INET)
         return endpoint->address.v4.sin_addr.s_addr == INADDR_ANY;
     return IN6_IS_ADDR_UNSPECIFIED(&endpoint->address.v6.sin6_addr);
-}
-
-static void warn(const struct review *review, const char *path, const char *format, ...)
-{
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    buffer_printf(review->warnings, "%s: %s: %s\n", review->file, path, text);
-}
-
-static const char *complaint_about_interface(const json_t *value)
-{
-    size_t len = json_string_length(value);
-    if (len == 0 || len >= IFNAMSIZ || strpbrk(json_string_value(value), "/: \t\r\n") != NULL)
-        return "is not the name of a network interface; use one that \"ip link\" shows";
-    return NULL;
 }
 
 static const char *complaint_about_key_file(const json_t *value)

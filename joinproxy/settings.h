@@ -45,11 +45,6 @@ struct discovery_settings {
     uint32_t retry_s, retry_max_s, cache_s;
 };
 
-struct log_settings {
-    enum log_level level;
-    enum log_format format;
-};
-
 struct settings {
     enum proxy_mode mode;
     struct settings_endpoints registrars;

@@ -1,189 +1,90 @@
 /* est-registrar: the EST-coaps to HTTPS registrar (RFC 9148 section 5). */
-#include "common/log.h"
+#include "common/service.h"
 #include "registrar/health.h"
-#include "registrar/options.h"
 #include "registrar/registrar.h"
 #include "registrar/secret_memory.h"
 #include "registrar/settings.h"
 
+#include <coap3/coap.h>
 #include <curl/curl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
+#include <event2/event.h>
+#include <jansson.h>
+#include <openssl/crypto.h>
 
-#define EXIT_USAGE          2
-#define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
+static const struct log_settings *log_of(const struct settings *settings);
+static void append_versions(struct buffer *text);
+static enum status start_libraries(struct service_call *call);
+static enum status check(struct service_call *call);
+static enum status serve(struct service_call *call);
+static enum status probe_health(struct service_call *call);
 
-/* What reading and checking the configuration has to say: lines. */
-struct messages {
-    struct buffer errors, warnings;
+static const struct service_action actions[] = {
+    {"health", true, "ask whether the registrar that uses it is well, and end", probe_health},
 };
 
-static int run(const struct options *options);
-static int with_settings(const struct options *options, const struct settings *settings,
-                         struct messages *messages);
-static int serve(const struct settings *settings, struct messages *messages);
-static bool start_libraries(const struct settings *settings);
-static int check(const char *file, const struct settings *settings, struct messages *messages);
-static int probe_health(const struct settings *settings, struct messages *messages);
-static int print(void (*write)(struct buffer *text));
-static int print_config(const struct settings *settings);
-static int put(struct buffer *text);
-static void write_lines(const char *prefix, struct buffer *lines);
-static void log_lines(enum log_level level, struct buffer *lines);
-static void protect_secrets(void);
+static const struct service registrar = {
+    .name = "est-registrar",
+    .module = "registrar",
+    .purpose = "An EST-coaps to HTTPS registrar (RFC 9148 section 5).\n",
+    .config_doc = "serve with this configuration (JSON)",
+    .actions = actions,
+    .action_count = sizeof actions / sizeof actions[0],
+    .read = settings_read,
+    .free = settings_free,
+    .print = settings_print,
+    .reference = settings_reference,
+    .log = log_of,
+    .versions = append_versions,
+    .prepare = start_libraries,
+    .check = check,
+    .serve = serve,
+};
 
 int main(int count, char *arguments[])
 {
-    struct options options;
-    struct buffer errors;
-
-    buffer_init(&errors, MESSAGES_OCTETS_MAX);
-    enum status status = options_parse(count, arguments, &options, &errors);
-    write_lines("", &errors);
-    buffer_free(&errors);
-    if (status != STATUS_OK)
-        return EXIT_USAGE;
-
-    switch (options.action) {
-    case OPTIONS_HELP:
-        return print(options_help);
-    case OPTIONS_VERSION:
-        return print(options_version);
-    case OPTIONS_PRINT_REFERENCE:
-        return print(settings_reference);
-    default:
-        return run(&options);
-    }
+    return service_main(&registrar, count, arguments);
 }
 
-static int run(const struct options *options)
+static const struct log_settings *log_of(const struct settings *settings)
 {
-    struct messages messages;
-    int exit_status = EXIT_FAILURE;
-
-    protect_secrets();
-    buffer_init(&messages.errors, MESSAGES_OCTETS_MAX);
-    buffer_init(&messages.warnings, MESSAGES_OCTETS_MAX);
-    struct settings *settings = settings_read(options->config, &messages.errors, &messages.warnings);
-    if (settings == NULL)
-        write_lines("error: ", &messages.errors);
-    else
-        exit_status = with_settings(options, settings, &messages);
-    settings_free(settings);
-    buffer_free(&messages.errors);
-    buffer_free(&messages.warnings);
-    return exit_status;
+    return &settings->log;
 }
 
-/* A core file would hold private keys. */
-static void protect_secrets(void)
+/* Names what OpenSSL cannot do as well (DTLS-14, SES-4). */
+static void append_versions(struct buffer *text)
 {
-    prctl(PR_SET_DUMPABLE, 0);
+    buffer_printf(text, "with %s, %s, libcurl %s, libevent %s, jansson %s\n",
+                  OpenSSL_version(OPENSSL_VERSION), coap_package_version(),
+                  curl_version_info(CURLVERSION_NOW)->version, event_get_version(), jansson_version_str());
+    buffer_append_string(text, "DTLS 1.2; no DTLS 1.3 and no connection ids, for OpenSSL offers neither\n");
 }
 
-static int with_settings(const struct options *options, const struct settings *settings,
-                         struct messages *messages)
+static enum status start_libraries(struct service_call *call)
 {
-    switch (options->action) {
-    case OPTIONS_CHECK_CONFIG:
-        return check(options->config, settings, messages);
-    case OPTIONS_PRINT_CONFIG:
-        return print_config(settings);
-    case OPTIONS_HEALTH:
-        return probe_health(settings, messages);
-    default:
-        return serve(settings, messages);
-    }
-}
-
-static int serve(const struct settings *settings, struct messages *messages)
-{
-    int exit_status = EXIT_FAILURE;
-
-    log_configure(settings->log.level, settings->log.format, stderr);
-    signal(SIGPIPE, SIG_IGN); /* a peer that went away is told by write */
-    if (!start_libraries(settings))
-        return EXIT_FAILURE;
-
-    registrar_check(settings, &messages->errors, &messages->warnings);
-    log_lines(LOG_LEVEL_WARNING, &messages->warnings);
-    struct registrar *registrar =
-        messages->errors.len > 0 ? NULL : registrar_create(settings, &messages->errors);
-    log_lines(LOG_LEVEL_ERROR, &messages->errors);
-    if (registrar != NULL && registrar_run(registrar) == STATUS_OK)
-        exit_status = EXIT_SUCCESS;
-    registrar_free(registrar);
-    curl_global_cleanup();
-    return exit_status;
-}
-
-static bool start_libraries(const struct settings *settings)
-{
-    if (!settings->est.skg && !settings->est.skc)
-        return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+    const struct est_settings *est = &call->settings->est;
+    if (!est->skg && !est->skc)
+        return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? STATUS_OK : STATUS_NO_MEMORY;
     enum status status = secret_memory_start();
     if (status != STATUS_OK)
-        log_error("registrar", "no safe memory for private keys: %s", status_text(status));
-    return status == STATUS_OK;
+        buffer_printf(&call->errors, "no safe memory for private keys: %s\n", status_text(status));
+    return status;
 }
 
-static int check(const char *file, const struct settings *settings, struct messages *messages)
+static enum status check(struct service_call *call)
 {
-    enum status status = registrar_check(settings, &messages->errors, &messages->warnings);
-    write_lines("warning: ", &messages->warnings);
-    write_lines("error: ", &messages->errors);
-    if (status == STATUS_OK)
-        printf("%s is good\n", file);
-    return status == STATUS_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+    return registrar_check(call->settings, &call->errors, &call->warnings);
 }
 
-static int print(void (*write)(struct buffer *text))
+static enum status serve(struct service_call *call)
 {
-    struct buffer text;
-    buffer_init(&text, MESSAGES_OCTETS_MAX);
-    write(&text);
-    return put(&text);
+    struct registrar *running = registrar_create(call->settings, &call->errors);
+    enum status status = running == NULL ? STATUS_UNSUPPORTED : registrar_run(running);
+    registrar_free(running);
+    curl_global_cleanup();
+    return status;
 }
 
-static int print_config(const struct settings *settings)
+static enum status probe_health(struct service_call *call)
 {
-    struct buffer json;
-    buffer_init(&json, MESSAGES_OCTETS_MAX);
-    settings_print(settings, &json);
-    return put(&json);
-}
-
-/* Frees text. */
-static int put(struct buffer *text)
-{
-    bool written =
-        text->status == STATUS_OK && fputs(buffer_string(text), stdout) >= 0 && fflush(stdout) == 0;
-    buffer_free(text);
-    return written ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-static int probe_health(const struct settings *settings, struct messages *messages)
-{
-    enum status status = health_check(settings, &messages->errors);
-    write_lines("", &messages->errors);
-    return status == STATUS_OK ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-static void write_lines(const char *prefix, struct buffer *lines)
-{
-    char *rest = NULL, *text = strdup(buffer_string(lines));
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-        fprintf(stderr, "%s%s\n", prefix, line);
-    free(text);
-}
-
-static void log_lines(enum log_level level, struct buffer *lines)
-{
-    char *rest = NULL, *text = strdup(buffer_string(lines));
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-        log_write(level, "registrar", "%s", line);
-    free(text);
+    return health_check(call->settings, &call->errors);
 }

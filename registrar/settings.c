@@ -1,13 +1,11 @@
 #include "registrar/settings.h"
 
-#include "common/settings_reader.h"
+#include "common/settings_rows.h"
 #include "registrar/protocol/est_operation.h"
 
 #include <curl/curl.h>
 
-#include <net/if.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +16,6 @@
 #define LIBEST_CONNECTIONS_MAX 4     /* of its five threads; an idle connection holds one for good */
 #define LIBEST_BODY_OCTETS_MAX 8192  /* of a base64 request body; a longer one gets 413 */
 
-static const char *complaint_about_interface(const json_t *value);
 static const char *complaint_about_block_size(const json_t *value);
 static const char *complaint_about_root(const json_t *value);
 static const char *complaint_about_label(const json_t *value);
@@ -44,40 +41,7 @@ static const struct settings_name csr_identity_names[] = {{"same-serial", CSR_ID
                                                           {"same-subject", CSR_IDENTITY_SAME_SUBJECT},
                                                           {"any", CSR_IDENTITY_ANY},
                                                           {NULL, 0}};
-static const struct settings_name level_names[] = {{"error", LOG_LEVEL_ERROR},
-                                                   {"warning", LOG_LEVEL_WARNING},
-                                                   {"info", LOG_LEVEL_INFO},
-                                                   {"debug", LOG_LEVEL_DEBUG},
-                                                   {NULL, 0}};
-static const struct settings_name format_names[] = {
-    {"text", LOG_FORMAT_TEXT}, {"json", LOG_FORMAT_JSON}, {NULL, 0}};
 static const struct settings_name workers_names[] = {{"auto", 0}, {NULL, 0}};
-
-/* A member of struct settings under its own path, checked by the compiler to have the type that is read. */
-#define MEMBER(member, kind, c_type)                                                                         \
-    .path = #member, .type = (kind),                                                                         \
-    .offset =                                                                                                \
-        offsetof(struct settings, member) + 0 * sizeof(1 ? &((struct settings *)0)->member : (c_type *)0)
-#define STRING(member, look)        MEMBER(member, SETTINGS_STRING, char *), .complaint = (look)
-#define A_FILE(member)              MEMBER(member, SETTINGS_FILE, char *)
-#define BOOL(member)                MEMBER(member, SETTINGS_BOOL, bool)
-#define U32(member, least, most)    MEMBER(member, SETTINGS_U32, uint32_t), .min = (least), .max = (most)
-#define DOUBLE(member, least, most) MEMBER(member, SETTINGS_DOUBLE, double), .min = (least), .max = (most)
-#define ENUM(member, c_type, words) MEMBER(member, SETTINGS_ENUM, c_type), .names = (words)
-#define STRINGS(member, least, most, look)                                                                   \
-    MEMBER(member, SETTINGS_STRINGS, struct settings_strings), .min = (least), .max = (most),                \
-                                                               .complaint = (look)
-#define FILES(member, least)                                                                                 \
-    MEMBER(member, SETTINGS_FILES, struct settings_strings), .min = (least), .max = SETTINGS_STRINGS_MAX
-#define ENDPOINTS(member, least)                                                                             \
-    MEMBER(member, SETTINGS_ENDPOINTS, struct settings_endpoints), .min = (least),                           \
-                                                                   .max = SETTINGS_LISTENERS_MAX
-#define PRESET(value) .preset = value
-#define REQUIRED      .preset = NULL
-#define SOURCE(text)  .rows = text
-#define DOC(text)     .doc = text
-
-_Static_assert(sizeof(enum csr_identity) == sizeof(int), "SETTINGS_ENUM needs enums the size of an int");
 
 /* clang-format off */
 static const struct settings_field fields[] = {
@@ -85,7 +49,7 @@ static const struct settings_field fields[] = {
       DOC("UDP addresses where devices reach EST; `[::]` takes IPv4 as well") },
     { ENDPOINTS(listen.discovery, 0), PRESET("[\"[::]:5683\"]"), SOURCE("DISC-3, DISC-4"),
       DOC("UDP addresses that answer discovery without DTLS, and nothing else; `[]` for none") },
-    { STRINGS(listen.multicast_interfaces, 0, SETTINGS_STRINGS_MAX, complaint_about_interface), PRESET("[]"), SOURCE("DISC-5"),
+    { INTERFACES(listen.multicast_interfaces, 0, SETTINGS_STRINGS_MAX), PRESET("[]"), SOURCE("DISC-5"),
       DOC("interfaces on which discovery joins the groups of all CoAP nodes (`ff02::fd` …)") },
 
     { A_FILE(dtls.certificate), REQUIRED, SOURCE("DTLS-11, DTLS-13"),
@@ -191,10 +155,8 @@ static const struct settings_field fields[] = {
     { ENUM(access.csr_identity, enum csr_identity, csr_identity_names), PRESET("\"same-serial\""), SOURCE("RE-8"),
       DOC("what of a CSR's name must be that of the device that sends it; `any` lets a device enrol for another") },
 
-    { ENUM(log.level, enum log_level, level_names), PRESET("\"info\""), SOURCE("SEC-2"),
-      DOC("least weight that is logged") },
-    { ENUM(log.format, enum log_format, format_names), PRESET("\"text\""), SOURCE("SEC-2"),
-      DOC("records as text or as JSON, one a line, on standard error") },
+    { LOG_LEVEL_ROW },
+    { LOG_FORMAT_ROW },
 
     { U32(workers, 1, WORKERS_MAX), .names = workers_names, PRESET("1"), SOURCE("RA-5"),
       DOC("threads that serve devices; `\"auto\"` is one for each processor that the process may use") },
@@ -212,78 +174,51 @@ static const struct preset { const char *path, *value, *why; } libest_presets[] 
 };
 /* clang-format on */
 
-static const struct settings_table table = {fields, sizeof(fields) / sizeof(fields[0])};
+static void review_listeners(const struct settings_review *review);
+static void review_trust(const struct settings_review *review);
+static void review_limits(const struct settings_review *review);
+static void review_delays(const struct settings_review *review);
+static void review_upstream(const struct settings_review *review);
+static void review_access(const struct settings_review *review);
+static void review_libest(const struct settings_review *review);
 
-/* What the checks of several keys need. */
-struct review {
-    struct settings_reader *reader;
-    const struct settings *settings;
-    const char *file;
-    struct buffer *warnings;
-};
-
-static void review_listeners(const struct review *review);
-static void review_trust(const struct review *review);
-static void review_limits(const struct review *review);
-static void review_delays(const struct review *review);
-static void review_upstream(const struct review *review);
-static void review_access(const struct review *review);
-static void review_libest(const struct review *review);
-
-static void (*const reviews[])(const struct review *) = {
+static void (*const reviews[])(const struct settings_review *) = {
     review_listeners, review_trust,  review_limits, review_delays,
     review_upstream,  review_access, review_libest,
 };
 
-static void apply_profile(struct settings_reader *reader, struct settings *settings);
-static void review_all(const struct review *review);
+static void preset(struct settings_reader *reader, struct settings *settings);
 static uint32_t usable_processors(void);
-static void require_less(const struct review *review, const char *path, const char *bound,
+static void require_less(const struct settings_review *review, const char *path, const char *bound,
                          bool equal_will_do);
 static uint32_t number_at(const struct settings *settings, const char *path);
-static bool are_usable(const struct review *review, const char *one, const char *other);
-static void warn(const struct review *review, const char *path, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
-struct settings *settings_read(const char *file, struct buffer *errors, struct buffer *warnings)
+static const struct settings_file file = {
+    .table = {fields, sizeof(fields) / sizeof(fields[0])},
+    .size = sizeof(struct settings),
+    .preset = preset,
+    .reviews = reviews,
+    .review_count = sizeof(reviews) / sizeof(reviews[0]),
+};
+
+struct settings *settings_read(const char *name, struct buffer *errors, struct buffer *warnings)
 {
-    struct settings_reader *reader = settings_reader_create(file, &table, errors);
-    if (reader == NULL)
-        return NULL;
-    struct settings *settings = calloc(1, sizeof(*settings));
-    if (settings == NULL) {
-        settings_reader_complain(reader, NULL, "%s", status_text(STATUS_NO_MEMORY));
-    } else {
-        settings_reader_read(reader, settings);
-        apply_profile(reader, settings);
-        review_all(&(struct review){reader, settings, file, warnings});
-        if (settings->workers == 0)
-            settings->workers = usable_processors();
-    }
-    if (settings_reader_error_count(reader) > 0) {
-        settings_free(settings);
-        settings = NULL;
-    }
-    settings_reader_free(reader);
-    return settings;
+    return settings_file_read(&file, name, errors, warnings);
 }
 
 void settings_free(struct settings *settings)
 {
-    if (settings == NULL)
-        return;
-    settings_table_release(&table, settings);
-    free(settings);
+    settings_file_free(&file, settings);
 }
 
 void settings_print(const struct settings *settings, struct buffer *json)
 {
-    settings_table_print(&table, settings, json);
+    settings_table_print(&file.table, settings, json);
 }
 
 void settings_reference(struct buffer *markdown)
 {
-    settings_table_reference(&table, markdown);
+    settings_table_reference(&file.table, markdown);
     buffer_append_string(markdown,
                          "\n### Profile libest\n| key | default becomes | because |\n|---|---|---|\n");
     for (size_t i = 0; i < sizeof(libest_presets) / sizeof(libest_presets[0]); i++)
@@ -291,8 +226,10 @@ void settings_reference(struct buffer *markdown)
                       libest_presets[i].why);
 }
 
-static void apply_profile(struct settings_reader *reader, struct settings *settings)
+static void preset(struct settings_reader *reader, struct settings *settings)
 {
+    if (settings->workers == 0)
+        settings->workers = usable_processors();
     if (settings->upstream.profile != UPSTREAM_LIBEST)
         return;
     for (size_t i = 0; i < sizeof(libest_presets) / sizeof(libest_presets[0]); i++)
@@ -308,14 +245,8 @@ static uint32_t usable_processors(void)
     return CPU_COUNT(&set) < WORKERS_MAX ? (uint32_t)CPU_COUNT(&set) : WORKERS_MAX;
 }
 
-static void review_all(const struct review *review)
-{
-    for (size_t i = 0; i < sizeof(reviews) / sizeof(reviews[0]); i++)
-        reviews[i](review);
-}
-
 /* With SO_REUSEPORT the kernel would not notice (DTLS-1: EST never without DTLS). */
-static void review_listeners(const struct review *review)
+static void review_listeners(const struct settings_review *review)
 {
     const struct settings_endpoints *lists[] = {&review->settings->listen.coaps,
                                                 &review->settings->listen.discovery};
@@ -335,20 +266,22 @@ static void review_listeners(const struct review *review)
     }
 }
 
-static void review_trust(const struct review *review)
+static void review_trust(const struct settings_review *review)
 {
     const struct dtls_settings *dtls = &review->settings->dtls;
-    if (!are_usable(review, "dtls.manufacturer_trust", "dtls.domain_trust") || dtls->domain_trust.count > 0)
+    if (!settings_review_usable(review, "dtls.manufacturer_trust", "dtls.domain_trust") ||
+        dtls->domain_trust.count > 0)
         return;
     if (dtls->manufacturer_trust.count == 0)
         settings_reader_complain(review->reader, "dtls.manufacturer_trust",
                                  "is empty as is dtls.domain_trust: no device could connect; name the PEM "
                                  "file of a CA in one of them");
     else
-        warn(review, "dtls.domain_trust", "is empty: no device can re-enrol; name the EST CA's PEM file");
+        settings_review_warn(review, "dtls.domain_trust",
+                             "is empty: no device can re-enrol; name the EST CA's PEM file");
 }
 
-static void review_limits(const struct review *review)
+static void review_limits(const struct settings_review *review)
 {
     require_less(review, "dtls.max_handshakes", "dtls.max_associations", true);
     require_less(review, "coap.max_request_bytes", "coap.max_buffered_bytes", true);
@@ -356,60 +289,63 @@ static void review_limits(const struct review *review)
     require_less(review, "upstream.connect_timeout_ms", "upstream.timeout_ms", true);
 }
 
-static void review_delays(const struct review *review)
+static void review_delays(const struct settings_review *review)
 {
     require_less(review, "coap.separate_after_ms", "coap.ack_timeout_ms", false);
     require_less(review, "coap.separate_after_ms", "coap.answer_within_ms", false);
     if (review->settings->coap.answer_within_ms >= JOIN_PROXY_LIFETIME_MS)
-        warn(review, "coap.answer_within_ms",
-             "%u: a stateful join proxy forgets a device after %d; stay below if there is one",
-             review->settings->coap.answer_within_ms, JOIN_PROXY_LIFETIME_MS);
+        settings_review_warn(
+            review, "coap.answer_within_ms",
+            "%u: a stateful join proxy forgets a device after %d; stay below if there is one",
+            review->settings->coap.answer_within_ms, JOIN_PROXY_LIFETIME_MS);
 }
 
-static void review_upstream(const struct review *review)
+static void review_upstream(const struct settings_review *review)
 {
     if (review->settings->upstream.content_transfer_encoding)
-        warn(review, "upstream.content_transfer_encoding",
-             "true: RFC 8951 deprecates the header; use false unless the EST server insists");
+        settings_review_warn(review, "upstream.content_transfer_encoding",
+                             "true: RFC 8951 deprecates the header; use false unless the EST server insists");
 }
 
-static void review_access(const struct review *review)
+static void review_access(const struct settings_review *review)
 {
     if (review->settings->access.csr_identity == CSR_IDENTITY_ANY)
-        warn(review, "access.csr_identity",
-             "\"any\" lets every device enrol in the name of any other; use \"same-serial\"");
+        settings_review_warn(review, "access.csr_identity",
+                             "\"any\" lets every device enrol in the name of any other; use \"same-serial\"");
 }
 
 /* An explicit key wins over the profile, to its harm. */
-static void review_libest(const struct review *review)
+static void review_libest(const struct settings_review *review)
 {
     const struct upstream_settings *upstream = &review->settings->upstream;
     if (upstream->profile != UPSTREAM_LIBEST)
         return;
     if (upstream->max_connections > LIBEST_CONNECTIONS_MAX)
-        warn(review, "upstream.max_connections",
-             "%u: libest has five threads, one for each connection; use at most %d",
-             upstream->max_connections, LIBEST_CONNECTIONS_MAX);
+        settings_review_warn(review, "upstream.max_connections",
+                             "%u: libest has five threads, one for each connection; use at most %d",
+                             upstream->max_connections, LIBEST_CONNECTIONS_MAX);
     if (upstream->reuse_connections)
-        warn(review, "upstream.reuse_connections",
-             "true: five idle connections wedge libest for good; use false");
+        settings_review_warn(review, "upstream.reuse_connections",
+                             "true: five idle connections wedge libest for good; use false");
     if (upstream->base64_lines == BASE64_ONE_LINE)
-        warn(review, "upstream.base64_lines",
-             "\"one-line\": libest refuses base64 without line ends; use \"64-lf\"");
+        settings_review_warn(review, "upstream.base64_lines",
+                             "\"one-line\": libest refuses base64 without line ends; use \"64-lf\"");
 
     size_t length = base64_encoded_length(review->settings->coap.max_request_bytes, upstream->base64_lines);
     if (length > LIBEST_BODY_OCTETS_MAX)
-        warn(review, "coap.max_request_bytes",
-             "%u: makes %zu octets of base64, and libest refuses more than %d; use at most 6048 (with "
-             "\"64-lf\")",
-             review->settings->coap.max_request_bytes, length, LIBEST_BODY_OCTETS_MAX);
+        settings_review_warn(
+            review, "coap.max_request_bytes",
+            "%u: makes %zu octets of base64, and libest refuses more than %d; use at most 6048 (with "
+            "\"64-lf\")",
+            review->settings->coap.max_request_bytes, length, LIBEST_BODY_OCTETS_MAX);
 }
 
 /* Complains about path when its number is not below (or equal to) the one at bound. */
-static void require_less(const struct review *review, const char *path, const char *bound, bool equal_will_do)
+static void require_less(const struct settings_review *review, const char *path, const char *bound,
+                         bool equal_will_do)
 {
     uint32_t number = number_at(review->settings, path), most = number_at(review->settings, bound);
-    if (!are_usable(review, path, bound) || number < most || (equal_will_do && number == most))
+    if (!settings_review_usable(review, path, bound) || number < most || (equal_will_do && number == most))
         return;
     settings_reader_complain(review->reader, path,
                              "%u is not %s %s, which is %u; lower the one or raise the other", number,
@@ -419,31 +355,8 @@ static void require_less(const struct review *review, const char *path, const ch
 static uint32_t number_at(const struct settings *settings, const char *path)
 {
     uint32_t number;
-    memcpy(&number, (const char *)settings + settings_table_find(&table, path)->offset, sizeof(number));
+    memcpy(&number, (const char *)settings + settings_table_find(&file.table, path)->offset, sizeof(number));
     return number;
-}
-
-static bool are_usable(const struct review *review, const char *one, const char *other)
-{
-    return settings_reader_usable(review->reader, one) && settings_reader_usable(review->reader, other);
-}
-
-static void warn(const struct review *review, const char *path, const char *format, ...)
-{
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    buffer_printf(review->warnings, "%s: %s: %s\n", review->file, path, text);
-}
-
-static const char *complaint_about_interface(const json_t *value)
-{
-    size_t len = json_string_length(value);
-    if (len == 0 || len >= IFNAMSIZ || strpbrk(json_string_value(value), "/: \t\r\n") != NULL)
-        return "is not the name of a network interface; use one that \"ip link\" shows";
-    return NULL;
 }
 
 static const char *complaint_about_block_size(const json_t *value)

@@ -99,11 +99,6 @@ struct access_settings {
     enum csr_identity csr_identity;
 };
 
-struct log_settings {
-    enum log_level level;
-    enum log_format format;
-};
-
 struct settings {
     struct listen_settings listen;
     struct dtls_settings dtls;

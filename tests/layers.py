@@ -17,9 +17,8 @@ LAYERS = [
     "registrar/upstream/",
     "registrar/settings.c",  # the reader asks which labels are valid (URI-4); the values in settings.h ask nobody
     "registrar/protocol/",
-    "registrar/",  # settings, counters, options, health
+    "registrar/",  # settings, counters, health
     "joinproxy/main.c",
-    "joinproxy/options",
     "joinproxy/join_proxy",
     "joinproxy/join_port",
     "joinproxy/stateful",
@@ -34,7 +33,7 @@ PROGRAMS = ("registrar/", "joinproxy/")  # each stands above common/ alone
 # Neighbours of one level that may not know each other.
 STRANGERS = [("registrar/translate/", "registrar/upstream/"), ("registrar/upstream/", "registrar/translate/")]
 # The command line stands beside main and may use what the registrar is made of.
-TOP = ("registrar/main.c", "registrar/options", "registrar/health", "registrar/registrar", "registrar/worker")
+TOP = ("registrar/main.c", "registrar/health", "registrar/registrar", "registrar/worker")
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
 

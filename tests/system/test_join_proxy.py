@@ -12,7 +12,7 @@ import coap
 import programs
 from coap_peer import CoapPeer
 from enrolment import certificates, enrol, get, is_for, make_csr
-from join_proxy import LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, JoinProxy, Net, Pledge, index_in, udp
+from join_proxy import LINKS, PROXY, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, JoinProxy, Net, Pledge, index_in, udp
 from dtls import DtlsClient
 
 
@@ -538,3 +538,11 @@ def test_check_config(net, tmp_path):
     result = programs.run([PROXY, "--config", config, "--check-config"])
     assert result.stdout.decode() == f"{config} is good\n" and '"nosuch0" does not exist' in result.stderr.decode()
     assert programs.run([PROXY, "--nosuch"], check=False).returncode == 2
+
+
+def test_version_and_help():
+    version = programs.run([PROXY, "--version"])
+    for word in (b"est-join-proxy", b"OpenSSL", b"libcoap", b"libcbor", b"libevent", b"jansson"):
+        assert word in version.stdout
+    assert b"--config FILE" in programs.run([PROXY, "--help"]).stdout
+    assert programs.run([PROXY, "--health"], check=False).returncode == 2

@@ -8,55 +8,7 @@
 
 #include <cmocka.h>
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#define SOURCE_FOLDER VECTORS "/../.."
-#define TEXT_MAX      65536
-
-struct fixture {
-    char file[64];
-    struct buffer errors, warnings;
-    struct settings *settings;
-};
-
-static int set_up(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    strcpy(fixture->file, "/tmp/join_proxy_settings.XXXXXX");
-    int fd = mkstemp(fixture->file);
-    buffer_init(&fixture->errors, TEXT_MAX);
-    buffer_init(&fixture->warnings, TEXT_MAX);
-    *state = fixture;
-    return fd < 0 ? -1 : close(fd);
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    settings_free(fixture->settings);
-    buffer_free(&fixture->errors);
-    buffer_free(&fixture->warnings);
-    unlink(fixture->file);
-    free(fixture);
-    return 0;
-}
-
-static bool read_text(struct fixture *fixture, const char *text)
-{
-    FILE *file = fopen(fixture->file, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-    settings_free(fixture->settings);
-    buffer_reset(&fixture->errors);
-    buffer_reset(&fixture->warnings);
-    fixture->settings = settings_read(fixture->file, &fixture->errors, &fixture->warnings);
-    assert_int_equal(fixture->settings == NULL, fixture->errors.len > 0);
-    return fixture->settings != NULL;
-}
+#include "tests/unit/settings_fixture.h"
 
 #define REGISTRAR "\"registrars\":[\"[2001:db8::1]:5684\"]"
 #define LINK      "\"pledge\":{\"interfaces\":[\"mesh0\"]}"
@@ -150,52 +102,15 @@ static void warns_of_what_will_hurt(void **state)
     assert_non_null(strstr(warnings, "nothing is looked for"));
 }
 
-/* Gives the file's text. */
-static char *text_of(const char *file)
-{
-    FILE *stream = fopen(file, "r");
-    assert_non_null(stream);
-    char *text = calloc(1, TEXT_MAX);
-    assert_non_null(text);
-    size_t len = fread(text, 1, TEXT_MAX - 1, stream);
-    assert_in_range(len, 1, TEXT_MAX - 2);
-    fclose(stream);
-    return text;
-}
-
-/* config/join-proxy.json holds every key, at its default where it has one. */
 static void the_example_is_complete(void **state)
 {
-    struct fixture *fixture = *state;
-    char *example = text_of(SOURCE_FOLDER "/config/join-proxy.json");
-    assert_true(read_text(fixture, example));
-    assert_int_equal(fixture->warnings.len, 0);
-    struct buffer printed;
-    buffer_init(&printed, TEXT_MAX);
-    settings_print(fixture->settings, &printed);
-    json_t *as_read = json_loads(buffer_string(&printed), 0, NULL),
-           *as_written = json_loads(example, 0, NULL);
-    assert_true(json_equal(as_read, as_written));
-    json_decref(as_read);
-    json_decref(as_written);
-    buffer_free(&printed);
-    free(example);
+    assert_complete(*state, SOURCE_FOLDER "/config", "join-proxy.json");
 }
 
-/* On failure: write what "est-join-proxy --print-reference" prints between the two marks. */
 static void is_described_as_it_is(void **state)
 {
     (void)state;
-    struct buffer reference;
-    buffer_init(&reference, TEXT_MAX);
-    buffer_append_string(&reference, "<!-- reference: begin -->\n");
-    settings_reference(&reference);
-    buffer_append_string(&reference, "<!-- reference: end -->\n");
-    char *page = text_of(SOURCE_FOLDER "/docs/join-proxy.md");
-    if (strstr(page, buffer_string(&reference)) == NULL)
-        fail_msg("docs/join-proxy.md does not hold\n%s", buffer_string(&reference));
-    free(page);
-    buffer_free(&reference);
+    assert_described_in(SOURCE_FOLDER "/docs/join-proxy.md");
 }
 
 int main(void)

@@ -7,10 +7,7 @@
 
 #include <cmocka.h>
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include "tests/unit/settings_fixture.h"
 
 /* The least that a file must say. */
 #define DTLS                                                                                                 \
@@ -18,53 +15,7 @@
 #define UPSTREAM "\"trust\":[\"tls-ca.pem\"],\"certificate\":\"ra.pem\",\"private_key\":\"ra.key\""
 #define SERVER   "\"servers\":[\"https://est.example.com:8443\"]"
 
-#define SOURCE_FOLDER VECTORS "/../.."
 #define DOCUMENTATION SOURCE_FOLDER "/docs/configuration.md"
-#define EXAMPLE       SOURCE_FOLDER "/config/registrar.json"
-
-struct fixture {
-    char file[64];
-    struct buffer errors, warnings;
-    struct settings *settings;
-};
-
-static int set_up(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof(*fixture));
-    assert_non_null(fixture);
-    strcpy(fixture->file, "/tmp/settings-XXXXXX");
-    int fd = mkstemp(fixture->file);
-    assert_true(fd >= 0);
-    close(fd);
-    buffer_init(&fixture->errors, 65536);
-    buffer_init(&fixture->warnings, 65536);
-    *state = fixture;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    unlink(fixture->file);
-    settings_free(fixture->settings);
-    buffer_free(&fixture->errors);
-    buffer_free(&fixture->warnings);
-    free(fixture);
-    return 0;
-}
-
-static bool read_text(struct fixture *fixture, const char *text)
-{
-    FILE *stream = fopen(fixture->file, "w");
-    assert_non_null(stream);
-    assert_true(fputs(text, stream) >= 0);
-    fclose(stream);
-    settings_free(fixture->settings);
-    buffer_reset(&fixture->errors);
-    buffer_reset(&fixture->warnings);
-    fixture->settings = settings_read(fixture->file, &fixture->errors, &fixture->warnings);
-    return fixture->settings != NULL;
-}
 
 /* Reads a file that says the least, and more: keys of dtls, of upstream, and whole sections, each with a
  * comma before it. */
@@ -405,33 +356,10 @@ static void prints_a_configuration_that_reads_the_same(void **state)
     buffer_free(&second);
 }
 
-/* Gives the file's text. */
-static char *text_of(const char *file)
-{
-    FILE *stream = fopen(file, "r");
-    assert_non_null(stream);
-    char *text = calloc(1, 65536);
-    assert_non_null(text);
-    size_t len = fread(text, 1, 65535, stream);
-    assert_in_range(len, 1, 65534);
-    fclose(stream);
-    return text;
-}
-
-/* On failure: write what "est-registrar --print-reference" prints between the two marks. */
 static void is_described_as_it_is(void **state)
 {
     (void)state;
-    struct buffer reference;
-    buffer_init(&reference, 65536);
-    buffer_append_string(&reference, "<!-- reference: begin -->\n");
-    settings_reference(&reference);
-    buffer_append_string(&reference, "<!-- reference: end -->\n");
-    char *page = text_of(DOCUMENTATION);
-    if (strstr(page, buffer_string(&reference)) == NULL)
-        fail_msg("docs/configuration.md does not hold\n%s", buffer_string(&reference));
-    free(page);
-    buffer_free(&reference);
+    assert_described_in(DOCUMENTATION);
 }
 
 /* The lines of errors that the page shows are those that such a file makes. */
@@ -455,35 +383,9 @@ static void is_refused_as_described(void **state)
     buffer_free(&expected);
 }
 
-/* config/registrar.json has every key: it prints as itself, apart from the folder of the files. */
 static void has_a_complete_example(void **state)
 {
-    struct fixture *fixture = *state;
-    fixture->settings = settings_read(EXAMPLE, &fixture->errors, &fixture->warnings);
-    assert_read(fixture, fixture->settings != NULL);
-    assert_string_equal(buffer_string(&fixture->warnings), "");
-    struct buffer printed;
-    buffer_init(&printed, 65536);
-    settings_print(fixture->settings, &printed);
-    char *folder = realpath(SOURCE_FOLDER "/config", NULL);
-    assert_non_null(folder);
-    struct buffer plain; /* without the folder that file names were resolved against */
-    buffer_init(&plain, 65536);
-    const char *at = buffer_string(&printed);
-    for (const char *next; (next = strstr(at, folder)) != NULL; at = next + strlen(folder) + 1)
-        buffer_append(&plain, (struct bytes){(const uint8_t *)at, (size_t)(next - at)});
-    buffer_append_string(&plain, at);
-
-    json_t *shown = json_load_file(EXAMPLE, 0, NULL);
-    json_t *effective = json_loads(buffer_string(&plain), 0, NULL);
-    assert_non_null(shown);
-    assert_non_null(effective);
-    assert_true(json_equal(shown, effective));
-    json_decref(shown);
-    json_decref(effective);
-    free(folder);
-    buffer_free(&plain);
-    buffer_free(&printed);
+    assert_complete(*state, SOURCE_FOLDER "/config", "registrar.json");
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
