@@ -17,6 +17,7 @@ static const struct {
     [EST_BROKEN] = {OUTCOME_IN_DOUBT, CM_BAD_GATEWAY, "the EST server did not answer properly"},
     [EST_UNTRUSTED] = {OUTCOME_REFUSED, CM_BAD_GATEWAY, "no TLS connection with the EST server"},
     [EST_QUEUE_FULL] = {OUTCOME_REFUSED, CM_SERVICE_UNAVAILABLE, ""},
+    [EST_WITHHELD] = {OUTCOME_REFUSED, CM_SERVICE_UNAVAILABLE, ""},
 };
 
 static void judge_silence(const struct response_context *asked, enum est_result result,

@@ -234,8 +234,9 @@ static void on_enrolled(void *user, const struct est_response *response)
 static void judge(struct inquiry *inquiry, const struct est_response *response)
 {
     static const char *const sources[] = {
-        [EST_ANSWERED] = "http", [EST_NOT_SENT] = "unreachable", [EST_TIMEOUT] = "timeout",
-        [EST_BROKEN] = "broken", [EST_UNTRUSTED] = "untrusted",  [EST_QUEUE_FULL] = "queue",
+        [EST_ANSWERED] = "http",    [EST_NOT_SENT] = "unreachable", [EST_TIMEOUT] = "timeout",
+        [EST_BROKEN] = "broken",    [EST_UNTRUSTED] = "untrusted",  [EST_QUEUE_FULL] = "queue",
+        [EST_WITHHELD] = "journal",
     };
     const bool local = inquiry->local_key != NULL;
     const struct response_context asked = {

@@ -348,6 +348,19 @@ static void on_granted(void *user, struct permit_request *permit)
 
 static void begin(struct est_call *call)
 {
+    if (call->settings.turn != NULL)
+        call->settings.turn(call->settings.user, call);
+    else
+        est_call_go(call);
+}
+
+void est_call_withhold(struct est_call *call, const char *reason)
+{
+    refuse(call, EST_WITHHELD, reason);
+}
+
+void est_call_go(struct est_call *call)
+{
     const struct https_request request = {
         .url = buffer_string(&call->url),
         .accept = accept_of(call->settings.operation),
@@ -444,6 +457,8 @@ static void on_lost(void *user, struct https_connection *connection)
 static void count_and_log(const struct est_call *call, const struct est_response *response)
 {
     const char *name = call->settings.operation->long_name;
+    if (response->result == EST_WITHHELD) /* no fault of the EST server's, and known to whoever withheld it */
+        return;
     if (response->result == EST_ANSWERED) {
         log_debug("upstream", "%s: HTTP status %u", name, response->http_status);
         return;
@@ -465,6 +480,8 @@ static const char *result_text(enum est_result result)
         return "no TLS connection with the EST server";
     case EST_QUEUE_FULL:
         return "too many requests";
+    case EST_WITHHELD:
+        return "the request was not sent";
     case EST_ANSWERED:
         break;
     }

@@ -12,12 +12,17 @@ struct mailbox;
 struct metrics;
 struct permit_pool;
 struct est_client;
+struct est_call;
 
 /* A request waits for a permit for at most timeout_ms; once it has one, it is answered within timeout_ms. */
 struct est_call_settings {
     const struct est_operation *operation;
-    struct bytes label;          /* copied; empty: default_label */
-    struct bytes body;           /* copied; base64 already */
+    struct bytes label; /* copied; empty: default_label */
+    struct bytes body;  /* copied; base64 already */
+    /* May be NULL. It is the call's turn to leave; it goes on with est_call_go or est_call_withhold, at once
+     * or later, on the loop. Perhaps before est_client_ask returns; once at most. The call must not be named
+     * any more once done or est_client_free was called. */
+    void (*turn)(void *user, struct est_call *call);
     void (*sending)(void *user); /* right before the first octet of the request can leave; may be NULL */
     void (*done)(void *user,
                  const struct est_response *response); /* exactly once, never before est_client_ask returns */
@@ -45,6 +50,11 @@ void est_client_free(struct est_client *client);
 /* STATUS_OK: done will be called, on the loop. STATUS_NO_MEMORY, or STATUS_MALFORMED for a label that is
  * none: it will not. A POST of whose body an octet has left is never repeated by the client itself. */
 enum status est_client_ask(struct est_client *client, const struct est_call_settings *call);
+
+/* What turn calls for: the request leaves; or it must not, and is done with EST_WITHHELD, later on the loop.
+ */
+void est_call_go(struct est_call *call);
+void est_call_withhold(struct est_call *call, const char *reason); /* reason is static */
 
 /* Loads what est_client_create would, and appends what will hurt later to warnings (RA-1): a certificate
  * without id-kp-cmcRA or clientAuth, one that is about to expire. A key that does not match is an error. */

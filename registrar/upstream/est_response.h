@@ -5,7 +5,7 @@
 #include "common/bytes.h"
 
 /* RA-4: the line that matters runs between those after which the EST server cannot have acted (NOT_SENT,
- * UNTRUSTED, QUEUE_FULL) and those after which it may have (TIMEOUT, BROKEN). */
+ * UNTRUSTED, QUEUE_FULL, WITHHELD) and those after which it may have (TIMEOUT, BROKEN). */
 enum est_result {
     EST_ANSWERED,  /* an HTTP response is here, whatever its status. The body is complete when the status is
                       200;  with another one it is only a diagnostic, and may be cut off or empty */
@@ -14,7 +14,9 @@ enum est_result {
     EST_TIMEOUT,   /* no (complete) answer in time after the request was (partly) sent */
     EST_BROKEN,    /* connection lost, malformed or oversized answer after the request was (partly) sent */
     EST_UNTRUSTED, /* TLS handshake or verification failed; no octet of the request has left */
-    EST_QUEUE_FULL /* 5.03: no permit, and no room in the queue or timeout_ms spent in it; nothing was sent */
+    EST_QUEUE_FULL, /* 5.03: no permit, and no room in the queue or timeout_ms spent in it; nothing was sent
+                     */
+    EST_WITHHELD    /* 5.03: when its turn came, whoever asked did not let it go */
 };
 
 /* Views are borrowed for the callback. Header values are "" when absent; of a repeated field it is the first.

@@ -56,6 +56,7 @@ static void silences_are_told_apart(void **state)
         {EST_BROKEN, CM_BAD_GATEWAY, 0, true},
         {EST_UNTRUSTED, CM_BAD_GATEWAY, 0, false},
         {EST_QUEUE_FULL, CM_SERVICE_UNAVAILABLE, 60, false},
+        {EST_WITHHELD, CM_SERVICE_UNAVAILABLE, 60, false},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct est_response response = {.result = rows[i].result, .reason = "gone"};

@@ -567,6 +567,70 @@ static void client_may_end_at_any_moment(void **state)
     scripted_server_stop(server);
 }
 
+/* Whoever asked is told when its call's turn has come, and says whether it leaves. */
+struct turns {
+    struct est_call *calls[2];
+    unsigned count;
+};
+
+struct turn_taker {
+    struct outcome outcome; /* the first: what it stands for is its user */
+    struct turns *turns;
+};
+
+static void take_turn(void *user, struct est_call *call)
+{
+    struct turn_taker *taker = user;
+    taker->turns->calls[taker->turns->count++] = call;
+}
+
+static void a_call_waits_for_leave_to_go(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+    struct server_counts counts;
+    struct test_client test;
+    struct turns turns = {.count = 0};
+    struct turn_taker takers[2];
+    fixture->settings.max_connections = 2; /* one of them for POSTs */
+    fixture->settings.queue = 3;
+    start_client(fixture, &test);
+    for (size_t i = 0; i < 2; i++) {
+        outcome_init(&takers[i].outcome, fixture->base);
+        takers[i].turns = &turns;
+        const struct est_call_settings call = {.operation = est_operation(EST_SEN),
+                                               .body = CSR,
+                                               .turn = take_turn,
+                                               .sending = outcome_sending,
+                                               .done = outcome_answered,
+                                               .user = &takers[i]};
+        assert_int_equal(est_client_ask(test.client, &call), STATUS_OK);
+    }
+    assert_int_equal(turns.count, 1);
+    turn_for(fixture->base, 50);
+    assert_false(takers[0].outcome.answered);
+    assert_int_equal(takers[0].outcome.sending, 0);
+    scripted_server_count(server, &counts);
+    assert_int_equal(counts.connections, 0);
+    est_call_go(turns.calls[0]);
+    outcome_await(&takers[0].outcome);
+    assert_int_equal(takers[0].outcome.result, EST_ANSWERED);
+
+    while (turns.count < 2) /* the permit is free again */
+        turn_for(fixture->base, 10);
+    est_call_withhold(turns.calls[1], "test");
+    assert_false(takers[1].outcome.answered);
+    outcome_await(&takers[1].outcome);
+    assert_int_equal(takers[1].outcome.result, EST_WITHHELD);
+    scripted_server_count(server, &counts);
+    assert_int_equal(counts.posts, 1);
+    assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_FAILURES), 0);
+    for (size_t i = 0; i < 2; i++)
+        outcome_free(&takers[i].outcome);
+    end_client(&test);
+    scripted_server_stop(server);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, upstream_fixture_set_up, upstream_fixture_tear_down)
 
 int main(void)
@@ -577,7 +641,7 @@ int main(void)
         TEST(connections_are_reused_only_if_allowed), TEST(black_holed_posts_delay_no_get),
         TEST(waiting_for_a_permit_is_bounded),        TEST(two_hundred_parallel_requests_are_all_served),
         TEST(requests_do_not_suffer_from_each_other), TEST(workers_share_one_bound_on_connections),
-        TEST(client_may_end_at_any_moment),
+        TEST(client_may_end_at_any_moment),           TEST(a_call_waits_for_leave_to_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
