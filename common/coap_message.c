@@ -23,7 +23,7 @@ enum option_use {
     OPTION_PROXY,
     OPTION_UINT,
     OPTION_BLOCK,
-    OPTION_OPAQUE,
+    OPTION_ETAG,
     OPTION_PATH,
     OPTION_QUERY
 };
@@ -40,7 +40,7 @@ struct option_rule {
 
 static const struct option_rule rules[] = {
     [COAP_OPTION_URI_HOST] = {OPTION_SKIPPED, false, 1, 255, 0},
-    [COAP_OPTION_ETAG] = {OPTION_OPAQUE, true, 1, COAP_ETAG_MAX, FIELD(etag)},
+    [COAP_OPTION_ETAG] = {OPTION_ETAG, true, 1, COAP_ETAG_MAX, 0},
     [COAP_OPTION_URI_PORT] = {OPTION_SKIPPED, false, 0, 2, 0},
     [COAP_OPTION_URI_PATH] = {OPTION_PATH, true, 0, 255, 0},
     [COAP_OPTION_CONTENT_FORMAT] = {OPTION_UINT, false, 0, 2, FIELD(content_format)},
@@ -68,6 +68,7 @@ static size_t read_option(struct bytes rest, uint32_t *number, struct bytes *val
 static void take_option(uint16_t number, bool repeated, struct bytes value, struct coap_message *message);
 static void take_value(const struct option_rule *rule, struct bytes value, struct coap_message *message);
 static void take_segment(struct bytes value, struct bytes *segments, size_t *count, bool *too_many);
+static void take_etag(struct bytes value, struct coap_message *message);
 static void take_uint(struct bytes value, struct coap_uint_option *option);
 static void take_block(struct bytes value, struct coap_block *block);
 static void refuse_option(uint16_t number, struct coap_message *message);
@@ -77,6 +78,7 @@ static void write_option(const struct coap_message *message, uint16_t number, st
 static void write_value(struct option_writer *writer, uint16_t number, struct bytes value);
 static void write_segments(struct option_writer *writer, uint16_t number, const struct bytes *segments,
                            size_t count);
+static void write_etags(struct option_writer *writer, const struct coap_message *message);
 static void write_uint(struct option_writer *writer, uint16_t number, uint32_t value);
 static void write_block(struct option_writer *writer, uint16_t number, const struct coap_block *block);
 
@@ -193,9 +195,8 @@ static void take_value(const struct option_rule *rule, struct bytes value, struc
     case OPTION_BLOCK:
         take_block(value, field);
         break;
-    case OPTION_OPAQUE:
-        if (((struct bytes *)field)->len == 0)
-            *(struct bytes *)field = value;
+    case OPTION_ETAG:
+        take_etag(value, message);
         break;
     case OPTION_PATH:
         take_segment(value, message->uri_path, &message->uri_path_count, &message->too_many_segments);
@@ -215,6 +216,16 @@ static void take_segment(struct bytes value, struct bytes *segments, size_t *cou
         segments[(*count)++] = value;
     else
         *too_many = true;
+}
+
+/* Validation with one more than there is room for is validation without it: elective. */
+static void take_etag(struct bytes value, struct coap_message *message)
+{
+    if (message->etag_count == COAP_ETAGS_MAX)
+        return;
+    struct coap_etag *etag = &message->etags[message->etag_count++];
+    memcpy(etag->octets, value.at, value.len);
+    etag->len = (uint8_t)value.len;
 }
 
 static void take_uint(struct bytes value, struct coap_uint_option *option)
@@ -261,7 +272,6 @@ static void write_option(const struct coap_message *message, uint16_t number, st
     const void *field = (const uint8_t *)message + rules[number].field;
     const struct coap_uint_option *integer = field;
     const struct coap_block *block = field;
-    const struct bytes *opaque = field;
     switch (rules[number].use) {
     case OPTION_UINT:
         if (integer->present)
@@ -271,9 +281,8 @@ static void write_option(const struct coap_message *message, uint16_t number, st
         if (block->present)
             write_block(writer, number, block);
         break;
-    case OPTION_OPAQUE:
-        if (opaque->len > 0)
-            write_value(writer, number, *opaque);
+    case OPTION_ETAG:
+        write_etags(writer, message);
         break;
     case OPTION_PATH:
         write_segments(writer, number, message->uri_path, message->uri_path_count);
@@ -309,6 +318,15 @@ static void write_segments(struct option_writer *writer, uint16_t number, const 
         writer->failed = true;
     for (size_t i = 0; i < count && i < COAP_SEGMENTS_MAX; i++)
         write_value(writer, number, segments[i]);
+}
+
+static void write_etags(struct option_writer *writer, const struct coap_message *message)
+{
+    if (message->etag_count > COAP_ETAGS_MAX)
+        writer->failed = true;
+    for (size_t i = 0; i < message->etag_count && i < COAP_ETAGS_MAX; i++)
+        write_value(writer, COAP_OPTION_ETAG,
+                    (struct bytes){message->etags[i].octets, message->etags[i].len});
 }
 
 static void write_uint(struct option_writer *writer, uint16_t number, uint32_t value)

@@ -45,7 +45,8 @@ enum coap_message_code {
 };
 
 #define COAP_TOKEN_MAX    8
-#define COAP_ETAG_MAX     8
+#define COAP_ETAG_MAX     8 /* octets of one */
+#define COAP_ETAGS_MAX    4 /* that a request may name; more are ignored */
 #define COAP_SEGMENTS_MAX 8 /* Uri-Path or Uri-Query options; one more sets too_many_segments */
 
 /* RFC 7959 section 2.2: 2^(szx+4) octets a block; szx 7 is kept as read, for the caller to refuse. */
@@ -59,6 +60,12 @@ struct coap_block {
 struct coap_uint_option {
     bool present;
     uint32_t value;
+};
+
+/* RFC 7252 section 5.10.6. */
+struct coap_etag {
+    uint8_t octets[COAP_ETAG_MAX];
+    uint8_t len; /* 0: there is none */
 };
 
 /* One message. Views borrow from the datagram that was parsed, or from whoever fills it in to be written.
@@ -78,7 +85,8 @@ struct coap_message {
                                        RFC 7252 section 5.4.5; 0: none */
     struct coap_uint_option content_format, accept, max_age, size1, size2;
     struct coap_block block1, block2;
-    struct bytes etag;
+    struct coap_etag etags[COAP_ETAGS_MAX]; /* of a response, only the first */
+    size_t etag_count;
 
     struct bytes payload;
     uint32_t secret_ms; /* of a response, and never on the wire: how long any copy of it may be kept, because

@@ -35,6 +35,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_UPSTREAM_REFUSED] = "upstream_refused",
     [COUNTER_CACHE_HITS] = "cache_hits",
     [COUNTER_CACHE_FETCHES] = "cache_fetches",
+    [COUNTER_CACHE_STALE] = "cache_stale",
 };
 
 struct metrics *counters_create(void)

@@ -39,6 +39,7 @@ enum counter {
     COUNTER_UPSTREAM_REFUSED, /* queue full */
     COUNTER_CACHE_HITS,
     COUNTER_CACHE_FETCHES,
+    COUNTER_CACHE_STALE, /* served beyond its freshness: the EST server is down */
     COUNTER_COUNT
 };
 

@@ -147,6 +147,8 @@ static const struct settings_field fields[] = {
       DOC("octets of one HTTP response body; more gets 5.02") },
     { U32(upstream.cacerts_max_age_s, 0, 86400), PRESET("300"), SOURCE("RSP-4"),
       DOC("seconds for which cacerts and csrattrs are served from memory") },
+    { U32(upstream.serve_stale_s, 0, 2592000), PRESET("86400"), SOURCE("RSP-4, RFC 9111 section 4.2.4"),
+      DOC("seconds for which they are served beyond that, with Max-Age 0, while the EST server is down") },
     { ENUM(upstream.base64_lines, enum base64_lines, base64_names), PRESET("\"64-crlf\""), SOURCE("PAY-3"),
       DOC("lines of the base64 that we send") },
     { BOOL(upstream.content_transfer_encoding), PRESET("false"), SOURCE("PAY-6"),

@@ -91,6 +91,7 @@ struct upstream_settings {
     uint32_t queue;                 /* requests waiting for a connection, whole process */
     uint32_t max_response_bytes;    /* of one HTTP body */
     uint32_t cacerts_max_age_s;     /* how long cacerts and csrattrs are served from memory */
+    uint32_t serve_stale_s;         /* and how much longer while the EST server is down */
     enum base64_lines base64_lines; /* PAY-3 */
     bool content_transfer_encoding; /* PAY-6 */
 };

@@ -23,12 +23,12 @@ struct upload {
     uint64_t expires_ms;
 };
 
-/* The whole of a response of which the client fetches blocks. (An ETag of it belongs here, RFC 7959 section
- * 2.4.) */
+/* The whole of a response of which the client fetches blocks. */
 struct representation {
     struct block_context context;
     uint8_t code;
     struct coap_uint_option content_format, max_age;
+    struct coap_etag etag;
     struct buffer payload;
     uint32_t secret_ms;
     uint64_t stored_ms, expires_ms;
@@ -182,6 +182,8 @@ static enum block_verdict serve_follow_up(struct block_transfer *transfer, const
     response->content_format = representation->content_format;
     response->max_age = representation->max_age;
     response->max_age.value = remaining_age(representation, arrival->now_ms);
+    response->etags[0] = representation->etag;
+    response->etag_count = representation->etag.len > 0 ? 1 : 0;
     response->payload = buffer_view(&representation->payload);
     cut_block(transfer, context, response);
     return BLOCK_RESPOND;
@@ -372,6 +374,8 @@ static struct representation *store(struct block_transfer *transfer, uint64_t no
     representation->code = response->code;
     representation->content_format = response->content_format;
     representation->max_age = response->max_age;
+    if (response->etag_count > 0)
+        representation->etag = response->etags[0];
     representation->stored_ms = now_ms;
     representation->secret_ms = response->secret_ms;
     representation->expires_ms = now_ms + lifetime_of(transfer, representation);

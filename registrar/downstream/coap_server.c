@@ -196,15 +196,18 @@ static void answer_discovery(const struct arrival *arrival, const struct block_c
 static void start_exchange(const struct arrival *arrival, const struct block_delivery *delivery)
 {
     struct coap_server *server = arrival->server;
+    const struct coap_message *message = arrival->message;
     if (remember(server, arrival->request, &delivery->context) == NULL) {
         refuse(arrival, CM_INTERNAL_SERVER_ERROR);
         return;
     }
     struct est_request est_request = {.route = arrival->route,
-                                      .method = arrival->message->code,
-                                      .accept = arrival->message->accept,
-                                      .content_format = arrival->message->content_format,
+                                      .method = message->code,
+                                      .accept = message->accept,
+                                      .content_format = message->content_format,
                                       .body = delivery->body,
+                                      .etags = message->etags,
+                                      .etag_count = message->block2.num > 0 ? 0 : message->etag_count,
                                       .client = server->context.client};
     server->context.start(server->context.user, arrival->request, &est_request);
     block_transfer_release(server->transfer);
@@ -219,6 +222,8 @@ void coap_server_answer(struct coap_server *server, uint64_t now_ms, uint32_t re
     struct coap_message response = {
         .code = answer->code, .max_age = answer->max_age, .size1 = answer->size1, .payload = answer->payload};
     response.secret_ms = answer->secret_ms;
+    response.etags[0] = answer->etag;
+    response.etag_count = answer->etag.len > 0 ? 1 : 0;
     if (answer->content_format != CONTENT_FORMAT_NONE)
         response.content_format = (struct coap_uint_option){true, answer->content_format};
     block_transfer_answer(server->transfer, now_ms, &(*place)->context, &response);

@@ -27,7 +27,8 @@ static void judge_status(const struct response_context *asked, const struct est_
 static void judge_body(const struct response_context *asked, const struct est_response *response,
                        uint8_t code, struct est_outcome *outcome);
 static void take_doubt(const struct response_context *asked, struct est_outcome *outcome);
-static uint32_t freshness_of(const struct response_context *asked, const struct est_response *response);
+static void judge_freshness(const struct response_context *asked, const struct est_response *response,
+                            int64_t now_unix, struct est_outcome *outcome);
 static uint32_t wait_of(const struct response_context *asked, const struct est_response *response,
                         int64_t now_unix);
 
@@ -49,6 +50,7 @@ void est_outcome_refuse(struct est_outcome *outcome, uint8_t code, const char *d
     outcome->kind = OUTCOME_REFUSED;
     outcome->code = code;
     outcome->max_age_s = 0;
+    outcome->may_be_stale = false;
     buffer_reset(&outcome->content);
     buffer_reset(&outcome->serial);
     buffer_append_string(&outcome->content, diagnostic);
@@ -82,10 +84,11 @@ static void judge_status(const struct response_context *asked, const struct est_
     switch (mapping.disposition) {
     case HTTP_SUCCESS:
         judge_body(asked, response, mapping.code, outcome);
+        judge_freshness(asked, response, now_unix, outcome);
         break;
     case HTTP_NOTHING:
         outcome->kind = OUTCOME_NOTHING;
-        outcome->max_age_s = freshness_of(asked, response);
+        judge_freshness(asked, response, now_unix, outcome);
         break;
     case HTTP_RETRY:
         outcome->kind = OUTCOME_WAIT;
@@ -114,7 +117,6 @@ static void judge_body(const struct response_context *asked, const struct est_re
     }
     outcome->kind = OUTCOME_RESULT;
     outcome->code = code;
-    outcome->max_age_s = freshness_of(asked, response);
 }
 
 static void take_doubt(const struct response_context *asked, struct est_outcome *outcome)
@@ -124,12 +126,18 @@ static void take_doubt(const struct response_context *asked, struct est_outcome 
 }
 
 /* RSP-4 */
-static uint32_t freshness_of(const struct response_context *asked, const struct est_response *response)
+static void judge_freshness(const struct response_context *asked, const struct est_response *response,
+                            int64_t now_unix, struct est_outcome *outcome)
 {
-    if (asked->operation->method != CM_GET)
-        return 0;
-    return freshness_seconds(response->cache_control, response->age,
-                             asked->settings->upstream.cacerts_max_age_s);
+    const struct freshness_fields fields = {response->cache_control, response->age, response->expires,
+                                            response->date};
+    bool is_there = outcome->kind == OUTCOME_RESULT || outcome->kind == OUTCOME_NOTHING;
+    if (!is_there || asked->operation->method != CM_GET)
+        return;
+    struct freshness freshness =
+        freshness_judge(&fields, now_unix, asked->settings->upstream.cacerts_max_age_s);
+    outcome->max_age_s = freshness.seconds;
+    outcome->may_be_stale = freshness.may_be_stale;
 }
 
 /* RSP-2 */

@@ -19,6 +19,7 @@ struct est_outcome {
     enum est_outcome_kind kind;
     uint8_t code;          /* CoAP */
     uint32_t max_age_s;    /* RESULT and NOTHING of a GET: remaining freshness; with 5.03: the wait */
+    bool may_be_stale;     /* RESULT and NOTHING of a GET: it may be served beyond that */
     struct buffer content; /* DER, or a diagnostic payload */
     struct buffer serial;  /* of the certificate, in hexadecimal (SEC-2); empty but for enrolments */
 };

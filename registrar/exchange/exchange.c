@@ -8,6 +8,7 @@
 #include "registrar/exchange/inquiry.h"
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/settings.h"
+#include "registrar/translate/entity_tag.h"
 #include "registrar/translate/request_body.h"
 #include "registrar/translate/response_body.h"
 
@@ -40,6 +41,8 @@ struct exchange {
     struct event *deadline; /* DLY-3 */
 
     enum content_format format; /* of the answer */
+    struct coap_etag etags[COAP_ETAGS_MAX];
+    size_t etag_count; /* that the device has of it */
     struct certificate_request *csr;
     struct buffer body; /* for the EST server */
     struct inquiry *inquiry;
@@ -80,6 +83,7 @@ static struct exchange *create(struct exchanges *owner, const struct est_request
 static void destroy(struct exchange *exchange);
 static void answer_overload(struct exchanges *exchanges, const struct est_reply *reply);
 static void answer(struct exchange *exchange);
+static void validate(const struct exchange *exchange, struct est_answer *answer);
 static uint32_t secret_ms(const struct exchange *exchange, bool success);
 static bool reply_with(struct exchange *exchange, const struct est_answer *answer);
 static void log_exchange(const struct exchange *exchange);
@@ -218,6 +222,7 @@ static enum verdict translate_response(struct exchange *exchange)
     const struct settings *settings = exchange->owner->services.settings;
     const struct response_context asked = {exchange->operation, settings, exchange->csr};
     struct est_outcome *outcome = &exchange->outcome;
+    buffer_reset(&exchange->representation);
     if (outcome->kind == OUTCOME_NOTHING)
         outcome->code = response_body_none(exchange->operation, &settings->est, &exchange->representation);
     if (outcome->kind != OUTCOME_RESULT)
@@ -252,7 +257,7 @@ static void answer(struct exchange *exchange)
     bool success = CM_CODE_CLASS(outcome->code) == 2;
     struct bytes payload = buffer_view(success ? &exchange->representation : &outcome->content);
     size_t der_max = request_body_der_max(&exchange->owner->services.settings->upstream);
-    const struct est_answer full = {
+    struct est_answer full = {
         .code = outcome->code,
         .content_format = success && payload.len > 0 ? exchange->format : CONTENT_FORMAT_NONE,
         .max_age = {outcome->code == CM_SERVICE_UNAVAILABLE || outcome->code == CM_CONTENT,
@@ -262,8 +267,22 @@ static void answer(struct exchange *exchange)
         .secret_ms = secret_ms(exchange, success),
         .had_effect = exchange->inquiry != NULL && inquiry_report(exchange->inquiry).reached,
     };
+    if (outcome->code == CM_CONTENT)
+        validate(exchange, &full);
     if (reply_with(exchange, &full) && exchange->inquiry != NULL)
         inquiry_delivered(exchange->inquiry);
+}
+
+/* CF-8: a representation that the device has already is not sent again. */
+static void validate(const struct exchange *exchange, struct est_answer *answer)
+{
+    if (entity_tag_make(answer->content_format, answer->payload, &answer->etag) != STATUS_OK)
+        return;
+    if (!entity_tag_is_among(&answer->etag, exchange->etags, exchange->etag_count))
+        return;
+    answer->code = CM_VALID;
+    answer->content_format = CONTENT_FORMAT_NONE;
+    answer->payload = (struct bytes){NULL, 0};
 }
 
 /* SKG-9 */
@@ -273,12 +292,25 @@ static uint32_t secret_ms(const struct exchange *exchange, bool success)
     return success && est_operation_makes_key(exchange->operation) ? settings->key_grace_s * 1000 : 0;
 }
 
+static void answer_early(struct exchange *exchange);
+static bool answer_stale(struct exchange *exchange);
+
 /* DLY-3: the EST server is silent for too long. An enrolment runs on, and so does a fetch that others wait
  * for. */
 static void on_deadline(evutil_socket_t fd, short what, void *user)
 {
     (void)fd, (void)what;
     struct exchange *exchange = user;
+    if (!answer_stale(exchange))
+        answer_early(exchange);
+    if (inquiry_leave(exchange->inquiry)) {
+        est_outcome_refuse(&exchange->outcome, exchange->answered, "");
+        finish(exchange);
+    }
+}
+
+static void answer_early(struct exchange *exchange)
+{
     bool is_post = exchange->operation->method == CM_POST;
     uint32_t max_s = exchange->owner->services.settings->est.retry_after_max_s;
     uint64_t running_ms = monotonic_ms() - exchange->started_ms;
@@ -289,10 +321,15 @@ static void on_deadline(evutil_socket_t fd, short what, void *user)
         .had_effect = is_post,
     };
     reply_with(exchange, &early);
-    if (inquiry_leave(exchange->inquiry)) {
-        est_outcome_refuse(&exchange->outcome, early.code, "");
-        finish(exchange);
-    }
+}
+
+static bool answer_stale(struct exchange *exchange)
+{
+    if (!inquiry_settle_for_stale(exchange->inquiry))
+        return false;
+    translate_response(exchange);
+    answer(exchange);
+    return true;
 }
 
 static void answer_overload(struct exchanges *exchanges, const struct est_reply *reply)
@@ -314,6 +351,12 @@ static bool reply_with(struct exchange *exchange, const struct est_answer *answe
     return reply->answer(reply->user, reply->association, reply->request, answer);
 }
 
+/* Whether the device got the outcome, and not something earlier. */
+static bool was_told(const struct exchange *exchange)
+{
+    return exchange->answered == exchange->outcome.code || exchange->answered == CM_VALID;
+}
+
 /* SEC-2 */
 static void log_exchange(const struct exchange *exchange)
 {
@@ -330,7 +373,7 @@ static void log_exchange(const struct exchange *exchange)
         .source = report.source,
         .http_status = report.http_status,
         .code = exchange->answered,
-        .outcome = exchange->answered == outcome->code ? 0 : outcome->code,
+        .outcome = was_told(exchange) ? 0 : outcome->code,
         .elapsed_ms = (uint32_t)(monotonic_ms() - exchange->started_ms),
         .serial = buffer_view(&outcome->serial),
         .diagnostic =
@@ -382,6 +425,9 @@ static struct exchange *create(struct exchanges *owner, const struct est_request
     exchange->label = request->route.label;
     exchange->client = request->client == NULL ? NULL : client_identity_hold(request->client);
     exchange->reply = *reply;
+    exchange->etag_count = request->etag_count;
+    for (size_t i = 0; i < request->etag_count; i++)
+        exchange->etags[i] = request->etags[i];
     exchange->started_ms = monotonic_ms();
     buffer_init(&exchange->body, 2 * request->body.len + 64); /* base64 with its line ends */
     buffer_init(&exchange->representation, limit);

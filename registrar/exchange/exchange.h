@@ -26,6 +26,8 @@ struct est_request {
     uint8_t method; /* CM_GET, CM_POST, … */
     struct coap_uint_option accept, content_format;
     struct bytes body;
+    const struct coap_etag *etags; /* of representations that the device has */
+    size_t etag_count;
     struct client_identity *client;
 };
 
@@ -34,6 +36,7 @@ struct est_answer {
     uint8_t code;
     enum content_format content_format; /* CONTENT_FORMAT_NONE: no such option */
     struct coap_uint_option max_age, size1;
+    struct coap_etag etag;
     struct bytes
         payload; /* the whole representation, or a diagnostic of at most 128 octets; borrowed for the call */
     uint32_t secret_ms; /* a private key is in it: how long any copy may be kept (SKG-9); 0: none is */

@@ -42,6 +42,7 @@ static void abandon(struct inquiry *inquiry);
 static enum inquiry_verdict refuse(struct inquiry *inquiry, uint8_t code, uint32_t max_age_s);
 static void settle(struct inquiry *inquiry);
 static void share(struct inquiry *inquiry);
+static void adopt(struct inquiry *inquiry, const struct cached_response *shared);
 
 struct inquiry *inquiry_create(const struct exchange_services *services,
                                const struct inquiry_subject *subject)
@@ -96,6 +97,19 @@ enum inquiry_verdict inquiry_ask(struct inquiry *inquiry, struct bytes body)
 struct inquiry_report inquiry_report(const struct inquiry *inquiry)
 {
     return inquiry->report;
+}
+
+bool inquiry_settle_for_stale(struct inquiry *inquiry)
+{
+    struct cached_response stale;
+    cached_response_init(&stale, inquiry->services->settings->upstream.max_response_bytes);
+    bool found = inquiry->subject.csr == NULL &&
+                 response_cache_stale(inquiry->services->cache, inquiry->subject.operation->id,
+                                      inquiry->subject.label, monotonic_ms(), &stale);
+    if (found)
+        adopt(inquiry, &stale);
+    cached_response_free(&stale);
+    return found;
 }
 
 bool inquiry_leave(struct inquiry *inquiry)
@@ -391,7 +405,6 @@ static enum inquiry_verdict refuse_key(struct inquiry *inquiry, const struct loc
 
 static void on_fetched(void *user, const struct est_response *response);
 static void on_letter(struct letter *letter);
-static void adopt(struct inquiry *inquiry);
 
 static enum inquiry_verdict ask_for_shared(struct inquiry *inquiry)
 {
@@ -401,7 +414,7 @@ static enum inquiry_verdict ask_for_shared(struct inquiry *inquiry)
     switch (response_cache_ask(services->cache, inquiry->subject.operation->id, inquiry->subject.label,
                                monotonic_ms(), &inquiry->waiter)) {
     case CACHE_HIT:
-        adopt(inquiry);
+        adopt(inquiry, &inquiry->waiter.response);
         return INQUIRY_ANSWERED;
     case CACHE_WAIT:
         inquiry->claim = CLAIM_TURN;
@@ -425,7 +438,8 @@ static void on_fetched(void *user, const struct est_response *response)
     inquiry->subject.done(inquiry->subject.user);
 }
 
-/* Tells all who wait. What is not there counts as a result without octets; it is kept as long as one. */
+/* Tells all who wait, and takes what is stale where there is nothing better. What is not there counts as a
+ * result without octets; it is kept as long as one. */
 static void share(struct inquiry *inquiry)
 {
     const struct est_outcome *outcome = inquiry->subject.outcome;
@@ -433,11 +447,13 @@ static void share(struct inquiry *inquiry)
     bool is_result = outcome->kind == OUTCOME_RESULT || outcome->kind == OUTCOME_NOTHING;
     shared->code = is_result ? 0 : outcome->code;
     shared->max_age_s = outcome->max_age_s;
+    shared->may_be_stale = outcome->may_be_stale;
     buffer_reset(&shared->der);
     buffer_append(&shared->der, buffer_view(&outcome->content));
     inquiry->claim = CLAIM_NOTHING;
-    response_cache_fetched(inquiry->services->cache, inquiry->subject.operation->id, inquiry->subject.label,
-                           monotonic_ms(), shared);
+    if (response_cache_fetched(inquiry->services->cache, inquiry->subject.operation->id,
+                               inquiry->subject.label, monotonic_ms(), shared))
+        adopt(inquiry, &inquiry->waiter.response);
 }
 
 /* The fetch that this one waited for is done. */
@@ -450,13 +466,12 @@ static void on_letter(struct letter *letter)
         inquiry_free(inquiry);
         return;
     }
-    adopt(inquiry);
+    adopt(inquiry, &inquiry->waiter.response);
     inquiry->subject.done(inquiry->subject.user);
 }
 
-static void adopt(struct inquiry *inquiry)
+static void adopt(struct inquiry *inquiry, const struct cached_response *shared)
 {
-    const struct cached_response *shared = &inquiry->waiter.response;
     struct est_outcome *outcome = inquiry->subject.outcome;
     refuse(inquiry, shared->code, shared->max_age_s);
     buffer_append(&outcome->content, buffer_view(&shared->der));
@@ -464,6 +479,8 @@ static void adopt(struct inquiry *inquiry)
         refuse(inquiry, CM_INTERNAL_SERVER_ERROR, 0);
         return;
     }
+    if (shared->stale)
+        inquiry->report.source = "stale";
     if (shared->code != 0)
         return;
     outcome->kind = shared->der.len > 0 ? OUTCOME_RESULT : OUTCOME_NOTHING;

@@ -45,6 +45,10 @@ struct inquiry_report inquiry_report(const struct inquiry *inquiry);
 /* The device was handed the outcome. */
 void inquiry_delivered(struct inquiry *inquiry);
 
+/* What a GET asked for can wait no longer: fills in the outcome with what may be served stale meanwhile.
+ * False: there is nothing. The inquiry runs on. */
+bool inquiry_settle_for_stale(struct inquiry *inquiry);
+
 /* Whether nobody needs the outcome: true for whoever merely waits for what another exchange fetches, and done
  * will then not be called. An enrolment is never left, nor is a fetch that others wait for. */
 bool inquiry_leave(struct inquiry *inquiry);

@@ -1,5 +1,10 @@
 #include "registrar/protocol/http_field.h"
 
+#include <string.h>
+#include <time.h>
+
+#define DATE_OCTETS_MAX 64
+
 static bool is_blank(uint8_t octet)
 {
     return octet == ' ' || octet == '\t';
@@ -51,4 +56,27 @@ bool http_field_seconds(struct bytes text, uint32_t *seconds)
     if (text.len > 0)
         *seconds = (uint32_t)value;
     return text.len > 0;
+}
+
+bool http_field_date(struct bytes text, int64_t *unix_time)
+{
+    static const char *const forms[] = {
+        "%a, %d %b %Y %H:%M:%S GMT",
+        "%A, %d-%b-%y %H:%M:%S GMT",
+        "%a %b %d %H:%M:%S %Y",
+    };
+    char copy[DATE_OCTETS_MAX];
+    if (text.len == 0 || text.len >= sizeof(copy))
+        return false;
+    memcpy(copy, text.at, text.len);
+    copy[text.len] = '\0';
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        struct tm parts = {0};
+        const char *end = strptime(copy, forms[i], &parts);
+        if (end == NULL || end != copy + text.len)
+            continue;
+        *unix_time = timegm(&parts);
+        return true;
+    }
+    return false;
 }

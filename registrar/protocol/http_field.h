@@ -17,4 +17,8 @@ void http_field_split(struct bytes part, struct bytes *name, struct bytes *value
 /* delta-seconds: digits only, at least one; what is beyond UINT32_MAX comes as that. */
 bool http_field_seconds(struct bytes text, uint32_t *seconds);
 
+/* HTTP-date in its three forms (section 5.6.7), as seconds since 1970. False: it is none, and unix_time is
+ * left alone. */
+bool http_field_date(struct bytes text, int64_t *unix_time);
+
 #endif

@@ -4,9 +4,20 @@
 
 #include "common/bytes.h"
 
-/* Seconds, from the values of Cache-Control and Age, which are empty when absent: what is left of s-maxage or
- * else max-age; 0 with no-store, no-cache or private, or where they cannot be read; never more than max_s,
- * which is also what stands where the EST server says nothing. */
-uint32_t freshness_seconds(struct bytes cache_control, struct bytes age, uint32_t max_s);
+/* Values of the response's header fields; empty when absent. */
+struct freshness_fields {
+    struct bytes cache_control, age, expires, date;
+};
+
+struct freshness {
+    uint32_t seconds;
+    bool may_be_stale; /* section 4.2.4: whether it may be served beyond that while the EST server is down */
+};
+
+/* What is left of s-maxage, else of max-age, else of Expires (counted from Date, or from now_unix without
+ * one); 0 with no-store, no-cache or private, or where they cannot be read; never more than max_s, which is
+ * also what stands where the EST server says nothing. no-store, no-cache, private, must-revalidate,
+ * proxy-revalidate and s-maxage forbid to serve it stale. */
+struct freshness freshness_judge(const struct freshness_fields *fields, int64_t now_unix, uint32_t max_s);
 
 #endif

@@ -4,10 +4,8 @@
 #include "registrar/protocol/http_field.h"
 
 #include <string.h>
-#include <time.h>
 
 #define ANY              0 /* method */
-#define RETRY_DATE_MAX   64
 #define DIAGNOSTIC_MAX   128
 #define NOT_A_CHARACTER  0xffffffffU
 #define FIRST_CONTINUING 0x80
@@ -136,7 +134,6 @@ unsigned response_code_to_http(uint8_t coap_code, bool has_payload)
 /* Retry-After (RFC 9110 section 10.2.3). */
 
 static uint32_t limited_difference(int64_t then, int64_t base);
-static bool read_http_date(struct bytes text, int64_t *unix_time);
 
 uint32_t retry_after_seconds(struct bytes retry_after, struct bytes date, int64_t now_unix, uint32_t fallback,
                              uint32_t max)
@@ -144,8 +141,8 @@ uint32_t retry_after_seconds(struct bytes retry_after, struct bytes date, int64_
     uint32_t seconds = fallback;
     int64_t then, base = now_unix;
     struct bytes value = http_field_trim(retry_after);
-    if (!http_field_seconds(value, &seconds) && read_http_date(value, &then)) {
-        read_http_date(http_field_trim(date), &base);
+    if (!http_field_seconds(value, &seconds) && http_field_date(value, &then)) {
+        http_field_date(http_field_trim(date), &base);
         seconds = limited_difference(then, base);
     }
     if (seconds > max)
@@ -158,30 +155,6 @@ static uint32_t limited_difference(int64_t then, int64_t base)
     if (then <= base)
         return 0;
     return then - base > UINT32_MAX ? UINT32_MAX : (uint32_t)(then - base);
-}
-
-/* The three forms of RFC 9110 section 5.6.7. Leaves unix_time alone when it is none of them. */
-static bool read_http_date(struct bytes text, int64_t *unix_time)
-{
-    static const char *const forms[] = {
-        "%a, %d %b %Y %H:%M:%S GMT",
-        "%A, %d-%b-%y %H:%M:%S GMT",
-        "%a %b %d %H:%M:%S %Y",
-    };
-    char copy[RETRY_DATE_MAX];
-    if (text.len == 0 || text.len >= sizeof(copy))
-        return false;
-    memcpy(copy, text.at, text.len);
-    copy[text.len] = '\0';
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        struct tm parts = {0};
-        const char *end = strptime(copy, forms[i], &parts);
-        if (end == NULL || end != copy + text.len)
-            continue;
-        *unix_time = timegm(&parts);
-        return true;
-    }
-    return false;
 }
 
 /* Diagnostic payloads (RSP-3). */

@@ -24,7 +24,7 @@ enum est_result {
 struct est_response {
     enum est_result result;
     unsigned http_status; /* 0: none came */
-    struct bytes content_type, retry_after, date, cache_control, age, body;
+    struct bytes content_type, retry_after, date, cache_control, age, expires, body;
     const char *reason; /* why it is not EST_ANSWERED, for the log; borrowed; never NULL */
 };
 

@@ -392,6 +392,7 @@ static void on_done(void *user, CURLcode code)
         .date = header(connection, "Date"),
         .cache_control = header(connection, "Cache-Control"),
         .age = header(connection, "Age"),
+        .expires = header(connection, "Expires"),
         .body = buffer_view(&connection->body),
         .reason = explain(connection, code),
     };

@@ -281,6 +281,7 @@ static bool start_exchange(struct device *device)
         .confirmable = settings->confirmable,
         .accept = operation_accept(result->operation, settings->accept),
         .ask_size = settings->ask_size,
+        .etag = operation_may_be_valid(result->operation) ? settings->etag : (struct view){0},
         .query = result->operation == OPERATION_DISCOVER ? settings->query : NULL,
     };
     operation_request(result->operation, &settings->path, &request, device->path);
@@ -419,6 +420,8 @@ static bool judge_answer(struct device *device)
     }
     if (!operation_judge(result, &check))
         return false;
+    if (result->answer->code == COAP_RESPONSE_CODE(203))
+        return true;
     if (result->operation == OPERATION_CRTS)
         return adopt_anchors(device);
     if (operation_enrols(result->operation))

@@ -23,6 +23,7 @@ struct device_settings { /* everything in it is borrowed, for the life of the de
     unsigned block_size;
     bool confirmable;
     bool ask_size;
+    struct view etag;                 /* named by crts and att */
     struct enrolment_plan plan;       /* subject NULL: that of the identity; asks, curve, ready_made, pop */
     struct encryption_wish wish;      /* skg, skc: what the CSR says of the key's encryption */
     struct key_decryption decryption; /* skg, skc */

@@ -23,8 +23,6 @@ struct exchange {
     unsigned restarts; /* of the upload, so far */
     bool following;    /* asking for the blocks of the answer after its first */
     unsigned szx2;     /* of the block asked for */
-    uint8_t etag[8];
-    size_t etag_length;
     struct explanation fault;
 };
 
@@ -149,7 +147,10 @@ static bool add_options(struct exchange *exchange, coap_pdu_t *message)
     const struct exchange_request *request = &exchange->request;
     bool upload = exchange->uploading_blocks && !exchange->following;
     bool last = !upload || is_last_part(exchange);
-    bool good = add_path(message, request->path);
+    bool good = true;
+    if (request->etag.len > 0 && !exchange->following)
+        good = coap_add_option(message, COAP_OPTION_ETAG, request->etag.len, request->etag.at) > 0;
+    good = good && add_path(message, request->path);
     if (good && request->content_format != CONTENT_FORMAT_NONE)
         good = add_number(message, COAP_OPTION_CONTENT_FORMAT, (unsigned)request->content_format);
     if (good && request->query != NULL)
@@ -322,9 +323,9 @@ static void read_head(struct exchange *exchange, const coap_pdu_t *response)
     answer->max_age = read_number(response, COAP_OPTION_MAXAGE, -1);
     answer->announced_size = (size_t)read_number(response, COAP_OPTION_SIZE2, 0);
     struct view etag = read_option(response, COAP_OPTION_ETAG);
-    if (etag.at != NULL && etag.len <= sizeof(exchange->etag)) {
-        memcpy(exchange->etag, etag.at, etag.len);
-        exchange->etag_length = etag.len;
+    if (etag.at != NULL && etag.len <= sizeof(exchange->answer.etag)) {
+        memcpy(exchange->answer.etag, etag.at, etag.len);
+        exchange->answer.etag_length = etag.len;
     }
 }
 
@@ -345,8 +346,8 @@ static void on_answer_block(struct exchange *exchange, const coap_pdu_t *respons
 static bool same_representation(struct exchange *exchange, const coap_pdu_t *response)
 {
     struct view etag = read_option(response, COAP_OPTION_ETAG);
-    if (etag.len != exchange->etag_length ||
-        (etag.len > 0 && memcmp(etag.at, exchange->etag, etag.len) != 0)) {
+    if (etag.len != exchange->answer.etag_length ||
+        (etag.len > 0 && memcmp(etag.at, exchange->answer.etag, etag.len) != 0)) {
         broken(exchange, "the ETag changed between two blocks of the answer");
         return false;
     }

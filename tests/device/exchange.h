@@ -20,6 +20,7 @@ struct exchange_request {
     int content_format;  /* CONTENT_FORMAT_NONE for no option */
     int accept;          /* likewise */
     struct view body;    /* borrowed */
+    struct view etag;    /* borrowed; of what we have already, up to 8 octets (RFC 7252 section 5.10.6) */
     unsigned block_size; /* 16 to 1024 for both directions; 0: 1024 for the request, the server's choice for
                             the answer */
     bool confirmable;
@@ -31,6 +32,8 @@ struct exchange_answer {
     bool separate; /* came in a message of its own and not in the ACK (RFC 7252 section 5.2.2) */
     int content_format;
     int64_t max_age; /* seconds; -1 when the option was absent */
+    uint8_t etag[8];
+    size_t etag_length; /* 0 when absent */
     struct octets payload;
     size_t announced_size; /* Size2; 0 when absent */
     unsigned blocks_sent;  /* messages that carried a part of the body, or the whole */

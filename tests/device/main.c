@@ -19,6 +19,7 @@ enum {
     FILE_LIMIT = 16384,
     KEK_LIMIT = 32,
     IDENTIFIER_LIMIT = 128,
+    ETAG_LIMIT = 8,
     LOG_NOTHING = 0,
     LOG_EVERYTHING = 7
 };
@@ -30,7 +31,7 @@ struct materials {
     struct identity *identity;
     struct trust *trust;
     X509_NAME *subject;
-    struct octets csr;
+    struct octets csr, etag;
     struct encryption_wish wish;
     struct octets kek, kek_identifier;
     struct identity *decryption_identity;
@@ -129,6 +130,8 @@ static bool load(struct materials *materials, const struct options *options, str
         if (materials->subject == NULL)
             return false;
     }
+    if (options->etag != NULL && !octets_from_hex(&materials->etag, options->etag, ETAG_LIMIT, why))
+        return false;
     if (options->csr_file != NULL && !octets_from_file(&materials->csr, options->csr_file, FILE_LIMIT))
         return explain(why, "%s: cannot be read, or is larger than %d octets", options->csr_file, FILE_LIMIT);
     snprintf(materials->query, sizeof(materials->query), "rt=%s", options->resource_type);
@@ -176,6 +179,7 @@ static void unload(struct materials *materials)
     trust_free(materials->trust);
     X509_NAME_free(materials->subject);
     octets_clear(&materials->csr);
+    octets_clear(&materials->etag);
     encryption_wish_clear(&materials->wish);
     octets_clear(&materials->kek);
     octets_clear(&materials->kek_identifier);
@@ -202,6 +206,7 @@ static void settle(struct device_settings *settings, const struct materials *mat
         .block_size = options->block_size,
         .confirmable = !options->non,
         .ask_size = options->ask_size,
+        .etag = octets_view(&materials->etag),
         .plan = {.subject = materials->subject,
                  .asks = options->asks,
                  .curve = options->key_type,

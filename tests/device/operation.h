@@ -34,6 +34,9 @@ bool operation_enrols(enum operation operation);
 /* The server makes the key (RFC 9148 section 4.8). */
 bool operation_generates_key(enum operation operation);
 
+/* crts and att: the answer may be 2.03, which says that what we have is still valid. */
+bool operation_may_be_valid(enum operation operation);
+
 /* The Content-Format to ask for, when the user asks for accept: CONTENT_FORMAT_NONE where it is none of those
  * that the operation has. */
 int operation_accept(enum operation operation, int accept);

@@ -34,6 +34,8 @@ static const struct entry entries[] = {
      "Content-Format to ask for; default: no Accept option", 0},
     {"block-size", NUMBER, AT(block_size), "16..1024", 16, 1024,
      "block size in both directions, a power of two", 0},
+    {"etag", TEXT, AT(etag), "HEX", 0, 0,
+     "crts, att: the ETag of what we have; 2.03 says that it is still valid", 0},
     {"ask-size", FLAG, AT(ask_size), NULL, 0, 0, "ask for the size of the answer (Size2)", 0},
     {"subject", TEXT, AT(subject), "DN", 0, 0,
      "subject of the CSR, CN=x,serialNumber=y; default: that of the certificate", 0},

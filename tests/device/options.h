@@ -19,6 +19,7 @@ struct options { /* texts are borrowed from argv */
     const char *out_file, *key_out_file, *csr_out_file, *cacerts_out_file;
     const char *ciphers, *groups, *key_type, *verify;
     const char *want_encrypted, *smime_capabilities;
+    const char *etag;
     const char *decrypt_key_file, *decrypt_key_id, *decrypt_certificate_file, *decrypt_private_key_file;
     STACK_OF(X509_EXTENSION) * asks; /* owned */
     unsigned accept, block_size, ack_timeout_ms, max_retransmit, response_timeout_ms;

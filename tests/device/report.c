@@ -7,9 +7,12 @@
 #include "certificate_text.h"
 #include "coap_names.h"
 
+enum { ETAG_TEXT = 17 };
+
 static void print_association(FILE *out, const struct operation_result *result);
 static void print_exchange(FILE *out, const struct operation_result *result);
 static void print_body(FILE *out, const char *direction, size_t octets, unsigned blocks, unsigned block_size);
+static const char *etag_text(const struct exchange_answer *answer, char text[static ETAG_TEXT]);
 static void print_content(FILE *out, const struct operation_result *result);
 static void print_anchors(FILE *out, const struct operation_result *result);
 static void print_issued(FILE *out, const struct operation_result *result);
@@ -81,8 +84,18 @@ static void print_exchange(FILE *out, const struct operation_result *result)
     if (answer->payload.len > 0 && answer->code >> 5 == 2)
         print_body(out, content_format_name(answer->content_format), answer->payload.len,
                    answer->blocks_received, answer->block2_size);
+    char text[ETAG_TEXT];
+    if (answer->etag_length > 0)
+        fprintf(out, ", ETag %s", etag_text(answer, text));
     if (answer->max_age >= 0)
         fprintf(out, ", Max-Age %lld s", (long long)answer->max_age);
+}
+
+static const char *etag_text(const struct exchange_answer *answer, char text[static ETAG_TEXT])
+{
+    for (size_t i = 0; i < answer->etag_length; i++)
+        snprintf(text + 2 * i, 3, "%02x", answer->etag[i]);
+    return text;
 }
 
 static void print_body(FILE *out, const char *format, size_t octets, unsigned blocks, unsigned block_size)
@@ -283,6 +296,9 @@ static void add_exchange(json_t *object, const struct operation_result *result)
     json_object_set_new(object, "code", json_string(coap_code_dotted(answer->code).text));
     json_object_set_new(object, "code_name", json_string(coap_code_name(answer->code)));
     json_object_set_new(object, "separate", json_boolean(answer->separate));
+    char text[ETAG_TEXT];
+    if (answer->etag_length > 0)
+        json_object_set_new(object, "etag", json_string(etag_text(answer, text)));
     if (answer->max_age >= 0)
         json_object_set_new(object, "max_age", json_integer(answer->max_age));
     if (answer->content_format != CONTENT_FORMAT_NONE)

@@ -124,7 +124,7 @@ def test_text_for_a_person(pki, registrar):
     assert ended.returncode == 0
     assert re.search(r"dtls +DTLSv1.2 ECDHE-ECDSA-AES128-CCM8, P-256, full handshake in \d+ ms", ended.stdout)
     assert re.search(r"sen +POST /.well-known/est/sen, pkcs10, \d+ octets in \d+ blocks of 64 -> 2.04 Changed, "
-                     r"certs-only, \d+ octets in \d+ blocks of 64, \d+ ms", ended.stdout)
+                     r"certs-only, \d+ octets in \d+ blocks of 64, ETag [0-9a-f]+, \d+ ms", ended.stdout)
     for line in ("subject  serialNumber=SN-pump17,CN=pump17,O=Example", "issuer   CN=EST CA,O=Example", "verified yes"):
         assert line in ended.stdout
     assert "id-kp-cmcRA: yes; host name: matches" in ended.stdout

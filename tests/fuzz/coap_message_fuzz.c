@@ -26,7 +26,9 @@ static void check_views(const struct coap_message *message, struct bytes datagra
         check_within(message->uri_path[i], datagram);
     for (size_t i = 0; i < message->uri_query_count; i++)
         check_within(message->uri_query[i], datagram);
-    check_within(message->etag, datagram);
+    check(message->etag_count <= COAP_ETAGS_MAX);
+    for (size_t i = 0; i < message->etag_count; i++)
+        check(message->etags[i].len >= 1 && message->etags[i].len <= COAP_ETAG_MAX);
     check_within(message->payload, datagram);
     check((message->unrecognised_critical & 1) == 1 || message->unrecognised_critical == 0);
 }

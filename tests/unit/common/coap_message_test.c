@@ -347,8 +347,13 @@ static void elective_option_of_impossible_length(void **state)
     assert_false(message.size1.present);
     assert_int_equal(PARSED("\x40\x01\x12\x34\x49"
                             "123456789")
-                         .etag.len,
+                         .etag_count,
                      0);
+}
+
+static struct bytes etag_view(const struct coap_etag *etag)
+{
+    return (struct bytes){etag->octets, etag->len};
 }
 
 /* RFC 7252 section 5.4.5: supernumerary occurrences are like options that are not recognised. */
@@ -366,8 +371,24 @@ static void repeated_options(void **state)
     assert_int_equal(PARSED("\x40\x01\x12\x34\x31x\x01y").unrecognised_critical, 3);            /* Uri-Host */
     message = PARSED("\x40\x01\x12\x34\x42"
                      "e1\x02"
-                     "e2"); /* ETag may be repeated; we keep the first */
-    assert_bytes(message.etag, "e1");
+                     "e2"); /* ETag may be repeated (RFC 7252 section 5.10.6.2) */
+    assert_int_equal(message.etag_count, 2);
+    assert_bytes(etag_view(&message.etags[0]), "e1");
+    assert_bytes(etag_view(&message.etags[1]), "e2");
+    assert_int_equal(message.unrecognised_critical, 0);
+}
+
+static void more_etags_than_there_is_room_for(void **state)
+{
+    (void)state;
+    struct coap_message message = PARSED("\x40\x01\x12\x34\x41"
+                                         "a\x01"
+                                         "b\x01"
+                                         "c\x01"
+                                         "d\x01"
+                                         "e");
+    assert_int_equal(message.etag_count, COAP_ETAGS_MAX);
+    assert_bytes(etag_view(&message.etags[3]), "d");
     assert_int_equal(message.unrecognised_critical, 0);
 }
 
@@ -438,7 +459,8 @@ static void every_field_survives_writing(void **state)
         .size2 = {true, 0},
         .block1 = {true, 0xfffff, true, 7},
         .block2 = {true, 0, false, 0},
-        .etag = BYTES_LITERAL("etag"),
+        .etags = {{"etag", 4}, {"", 1}},
+        .etag_count = 2,
         .payload = BYTES_LITERAL("payload"),
     };
     struct buffer out;
@@ -466,7 +488,9 @@ static void every_field_survives_writing(void **state)
     assert_true(back.block1.more);
     assert_int_equal(back.block1.szx, 7);
     assert_true(back.block2.present);
-    assert_bytes(back.etag, "etag");
+    assert_int_equal(back.etag_count, 2);
+    assert_bytes(etag_view(&back.etags[0]), "etag");
+    assert_int_equal(back.etags[1].len, 1);
     assert_bytes(back.payload, "payload");
     assert_int_equal(back.unrecognised_critical, 0);
     buffer_free(&out);
@@ -490,14 +514,18 @@ static void what_the_wire_cannot_hold_is_not_written(void **state)
     struct coap_message token = {.code = CM_GET, .token_len = 9};
     struct coap_message num = {.code = CM_GET, .block2 = {true, 0x100000, false, 0}};
     struct coap_message szx = {.code = CM_GET, .block1 = {true, 0, false, 8}};
-    struct coap_message etag = {.code = CM_GET, .etag = {octets, 9}};
+    struct coap_message long_etag = {.code = CM_GET, .etags = {{.len = 9}}, .etag_count = 1};
+    struct coap_message empty_etag = {.code = CM_GET, .etag_count = 1};
+    struct coap_message etags = {.code = CM_GET, .etag_count = COAP_ETAGS_MAX + 1};
     struct coap_message path = {.code = CM_GET, .uri_path = {{octets, 256}}, .uri_path_count = 1};
     struct coap_message count = {.code = CM_GET, .uri_query_count = COAP_SEGMENTS_MAX + 1};
     struct coap_message format = {.code = CM_GET, .content_format = {true, 65536}};
     assert_not_written(&token);
     assert_not_written(&num);
     assert_not_written(&szx);
-    assert_not_written(&etag);
+    assert_not_written(&long_etag);
+    assert_not_written(&empty_etag);
+    assert_not_written(&etags);
     assert_not_written(&path);
     assert_not_written(&count);
     assert_not_written(&format);
@@ -595,6 +623,7 @@ int main(void)
         cmocka_unit_test(critical_option_of_impossible_length),
         cmocka_unit_test(elective_option_of_impossible_length),
         cmocka_unit_test(repeated_options),
+        cmocka_unit_test(more_etags_than_there_is_room_for),
         cmocka_unit_test(integers_of_all_lengths),
         cmocka_unit_test(segments_are_bounded),
         cmocka_unit_test(every_field_survives_writing),

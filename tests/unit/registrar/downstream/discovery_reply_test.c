@@ -226,7 +226,8 @@ static void uri_8_elective_options_are_ignored(void **state)
     struct coap_message request = discovery_request();
     request.max_age = (struct coap_uint_option){true, 1};
     request.content_format = (struct coap_uint_option){true, 0};
-    request.etag = BYTES_LITERAL("etag");
+    request.etags[0] = (struct coap_etag){"etag", 4};
+    request.etag_count = 1;
     assert_code(&request, CM_CONTENT);
 }
 

@@ -141,6 +141,7 @@ static bool take_answer(void *user, uint64_t association, uint32_t request, cons
 struct ask {
     enum est_operation_id id;
     const char *label;
+    struct coap_etag etag;
     int accept, content_format; /* 0: absent; for POSTs content_format is 286 unless given */
     uint8_t method;             /* 0: the right one */
     struct bytes body;
@@ -167,6 +168,8 @@ static uint32_t start(struct fixture *fixture, const struct ask *ask)
         .accept = {ask->accept != 0, (uint32_t)ask->accept},
         .content_format = {content_format != 0, (uint32_t)content_format},
         .body = {body, ask->body.len},
+        .etags = &ask->etag,
+        .etag_count = ask->etag.len > 0 ? 1 : 0,
         .client = ask->client != NULL ? ask->client : fixture->client,
     };
     if (ask->anonymous)
@@ -563,6 +566,67 @@ static void a_slow_refusal_is_heard(void **state)
     assert_calls(fixture, 1);
     enrol(fixture);
     assert_calls(fixture, 2);
+}
+
+/* CF-8: who names the ETag of what it has gets no payload. Another format is another representation. */
+static void what_the_device_has_is_not_sent_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer crts = read_vector("rfc9148-A1-crts-response.p7.der");
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    respond_with_body(fixture, 0, CERTS_ONLY, buffer_view(&crts));
+    struct coap_etag etag = last(fixture, 1)->answer.etag;
+    assert_int_equal(etag.len, 8);
+
+    start(fixture, &(struct ask){.id = EST_CRTS, .etag = etag});
+    const struct got *got = last(fixture, 2);
+    assert_code(got, CM_VALID);
+    assert_int_equal(got->payload.len, 0);
+    assert_int_equal(got->answer.content_format, CONTENT_FORMAT_NONE);
+    assert_true(got->answer.max_age.present);
+    assert_memory_equal(got->answer.etag.octets, etag.octets, sizeof etag.octets);
+
+    start(fixture, &(struct ask){.id = EST_CRTS, .etag = etag, .accept = CONTENT_FORMAT_ONE_CERT});
+    assert_code(last(fixture, 3), CM_CONTENT);
+    etag.octets[7] ^= 1;
+    start(fixture, &(struct ask){.id = EST_CRTS, .etag = etag});
+    assert_code(last(fixture, 4), CM_CONTENT);
+    etag.octets[7] ^= 1;
+    etag.len = 7;
+    start(fixture, &(struct ask){.id = EST_CRTS, .etag = etag});
+    assert_code(last(fixture, 5), CM_CONTENT);
+    enrol(fixture);
+    respond_with_certificate(fixture, 1);
+    assert_int_equal(last(fixture, 6)->answer.etag.len, 0);
+    buffer_free(&crts);
+}
+
+/* RSP-4: while the EST server is down, at once or when it does not answer in time. */
+static void stale_is_better_than_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer crts = read_vector("rfc9148-A1-crts-response.p7.der");
+    fixture->settings.upstream.cacerts_max_age_s = 0;
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    respond_with_body(fixture, 0, CERTS_ONLY, buffer_view(&crts));
+
+    start(fixture, &(struct ask){.id = EST_CRTS}); /* it fetches, for too long */
+    start(fixture, &(struct ask){.id = EST_CRTS}); /* it waits */
+    assert_calls(fixture, 2);
+    run_loop(fixture, 3, 2000);
+    for (size_t i = 1; i < 3; i++) {
+        assert_code(&fixture->got[i], CM_CONTENT);
+        assert_int_equal(fixture->got[i].answer.max_age.value, 0);
+        assert_true(bytes_equal(buffer_view(&fixture->got[i].payload), buffer_view(&crts)));
+    }
+    assert_int_equal(exchanges_running(fixture->exchanges), 1);
+    respond_with_silence(fixture, 1, EST_NOT_SENT);
+    assert_int_equal(exchanges_running(fixture->exchanges), 0);
+
+    start(fixture, &(struct ask){.id = EST_CRTS}); /* the EST server is left alone for a while */
+    assert_code(last(fixture, 4), CM_CONTENT);
+    assert_calls(fixture, 2);
+    buffer_free(&crts);
 }
 
 /* DLY-3 for GETs: who fetches runs on, who merely waits is forgotten. */
@@ -1010,6 +1074,7 @@ static int set_up(void **state)
                 .retry_after_max_s = 3600},
         .upstream = {.max_response_bytes = MADE_LIMIT,
                      .cacerts_max_age_s = 300,
+                     .serve_stale_s = 3600,
                      .base64_lines = BASE64_64_CRLF},
     };
     fixture->metrics = counters_create();
@@ -1082,6 +1147,8 @@ int main(void)
         TEST(a_slow_refusal_is_heard),
         TEST(a_slow_fetch_is_outwaited),
         TEST(a_result_waits_for_a_device_that_is_gone),
+        TEST(what_the_device_has_is_not_sent_again),
+        TEST(stale_is_better_than_nothing),
         TEST(retry_after_is_kept),
         TEST(an_elapsed_retry_after_asks_again),
         TEST(a_refusal_can_be_repeated),

@@ -7,6 +7,8 @@
 
 #include "registrar/translate/freshness.h"
 
+#define NOW 1795348830 /* Sun, 22 Nov 2026 12:00:30 GMT */
+
 struct row {
     const char *cache_control, *age;
     uint32_t seconds;
@@ -53,10 +55,71 @@ static void freshness_is_what_is_left(void **state)
         {",,", "", 300},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        uint32_t seconds =
-            freshness_seconds(bytes_from_string(rows[i].cache_control), bytes_from_string(rows[i].age), 300);
+        const struct freshness_fields fields = {.cache_control = bytes_from_string(rows[i].cache_control),
+                                                .age = bytes_from_string(rows[i].age)};
+        uint32_t seconds = freshness_judge(&fields, NOW, 300).seconds;
         if (seconds != rows[i].seconds)
             fail_msg("\"%s\", Age \"%s\": %u", rows[i].cache_control, rows[i].age, seconds);
+    }
+}
+
+/* RFC 9111 section 5.3: where Cache-Control says nothing of it. */
+static void expires_counts_from_date(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *cache_control, *expires, *date, *age;
+        uint32_t seconds;
+    } table[] = {
+        {"", "Sun, 22 Nov 2026 12:01:00 GMT", "Sun, 22 Nov 2026 12:00:00 GMT", "", 60},
+        {"", "Sun, 22 Nov 2026 12:01:00 GMT", "Sun, 22 Nov 2026 12:00:00 GMT", "20", 40},
+        {"", "Sun, 22 Nov 2026 12:01:00 GMT", "", "", 30}, /* NOW is half past */
+        {"", "Sunday, 22-Nov-26 12:01:00 GMT", "Sun, 22 Nov 2026 12:00:30 GMT", "", 30},
+        {"", "Sun, 22 Nov 2026 11:59:00 GMT", "Sun, 22 Nov 2026 12:00:00 GMT", "", 0},
+        {"", "Sun, 22 Nov 2026 13:00:00 GMT", "Sun, 22 Nov 2026 12:00:00 GMT", "", 300},
+        {"", "0", "Sun, 22 Nov 2026 12:00:00 GMT", "", 0},
+        {"", "-1", "", "", 0},
+        {"public", "Sun, 22 Nov 2026 12:01:00 GMT", "Sun, 22 Nov 2026 12:00:00 GMT", "", 60},
+        {"max-age=5", "Sun, 22 Nov 2026 12:01:00 GMT", "Sun, 22 Nov 2026 12:00:00 GMT", "", 5},
+        {"no-store", "Sun, 22 Nov 2026 12:01:00 GMT", "Sun, 22 Nov 2026 12:00:00 GMT", "", 0},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        const struct freshness_fields fields = {
+            .cache_control = bytes_from_string(table[i].cache_control),
+            .age = bytes_from_string(table[i].age),
+            .expires = bytes_from_string(table[i].expires),
+            .date = bytes_from_string(table[i].date),
+        };
+        uint32_t seconds = freshness_judge(&fields, NOW, 300).seconds;
+        if (seconds != table[i].seconds)
+            fail_msg("Expires \"%s\", Date \"%s\": %u", table[i].expires, table[i].date, seconds);
+    }
+}
+
+/* RFC 9111 sections 4.2.4, 5.2.2.2, 5.2.2.8 and 5.2.2.10. */
+static void what_may_be_served_stale(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *cache_control;
+        bool may_be_stale;
+    } table[] = {
+        {"", true},
+        {"max-age=5", true},
+        {"max-age=0", true},
+        {"public, max-age=5", true},
+        {"no-store", false},
+        {"no-cache", false},
+        {"private", false},
+        {"max-age=5, must-revalidate", false},
+        {"max-age=", false},
+        {"s-maxage=5", false},
+        {"Proxy-Revalidate", false},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        const struct freshness_fields fields = {.cache_control = bytes_from_string(table[i].cache_control)};
+        if (freshness_judge(&fields, NOW, 300).may_be_stale != table[i].may_be_stale)
+            fail_msg("\"%s\"", table[i].cache_control);
     }
 }
 
@@ -64,6 +127,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(freshness_is_what_is_left),
+        cmocka_unit_test(expires_counts_from_date),
+        cmocka_unit_test(what_may_be_served_stale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

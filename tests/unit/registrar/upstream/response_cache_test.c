@@ -39,6 +39,7 @@ static int set_up(void **state)
     memset(&fixture, 0, sizeof fixture);
     opened = 0;
     fixture.settings.upstream.max_response_bytes = 100;
+    fixture.settings.upstream.serve_stale_s = 60;
     fixture.settings.est.labels.items[0] = label;
     fixture.settings.est.labels.count = 1;
     fixture.metrics = counters_create();
@@ -79,6 +80,7 @@ static void fetched(struct fixture *fixture, struct bytes where, uint64_t now_ms
     cached_response_init(&response, 1000);
     response.code = code;
     response.max_age_s = 10;
+    response.may_be_stale = true;
     buffer_append_string(&response.der, content);
     response_cache_fetched(fixture->cache, EST_CRTS, where, now_ms, &response);
     cached_response_free(&response);
@@ -87,6 +89,110 @@ static void fetched(struct fixture *fixture, struct bytes where, uint64_t now_ms
 static void assert_content(const struct cache_waiter *waiter, const char *content)
 {
     assert_true(bytes_equal(buffer_view(&waiter->response.der), bytes_from_string(content)));
+}
+
+/* The fetch of a cache that holds something stale failed. Whether that took its place. */
+static bool failed(struct fixture *fixture, uint64_t now_ms, uint8_t code, struct cached_response *response)
+{
+    cached_response_init(response, 1000);
+    response->code = code;
+    return response_cache_fetched(fixture->cache, EST_CRTS, NONE, now_ms, response);
+}
+
+static void assert_stale(const struct cached_response *response)
+{
+    assert_int_equal(response->code, 0);
+    assert_int_equal(response->max_age_s, 0);
+    assert_true(response->stale);
+    assert_true(bytes_equal(buffer_view(&response->der), BYTES_LITERAL("certificates")));
+}
+
+/* RFC 9111 section 4.2.4: while the EST server is down. Fresh until 10 s, stale until 70 s. */
+static void stale_while_the_est_server_is_down(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t codes[] = {CM_INTERNAL_SERVER_ERROR, CM_BAD_GATEWAY, CM_SERVICE_UNAVAILABLE,
+                                    CM_GATEWAY_TIMEOUT};
+    struct cached_response response;
+    response_cache_ask(f->cache, EST_CRTS, NONE, 0, &f->waiters[0]);
+    fetched(f, NONE, 0, 0, "certificates");
+    for (size_t i = 0; i < sizeof codes; i++) {
+        uint64_t now_ms = 10000 + i * CACHE_RETRY_MS;
+        assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, now_ms, &f->waiters[0]), CACHE_FETCH);
+        assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, now_ms, &f->waiters[1]), CACHE_WAIT);
+        assert_true(failed(f, now_ms, codes[i], &response));
+        assert_stale(&response);
+        cached_response_free(&response);
+        turn(f);
+        assert_stale(&f->waiters[1].response);
+
+        now_ms += CACHE_RETRY_MS - 1; /* the EST server is left alone */
+        assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, now_ms, &f->waiters[2]), CACHE_HIT);
+        assert_stale(&f->waiters[2].response);
+    }
+    assert_int_equal(metrics_get(f->metrics, COUNTER_CACHE_STALE), 4 + 4);
+    assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, 69999, &f->waiters[0]), CACHE_FETCH);
+    assert_true(failed(f, 69999, CM_GATEWAY_TIMEOUT, &response));
+    cached_response_free(&response);
+    assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, 70000, &f->waiters[0]), CACHE_FETCH);
+    assert_false(failed(f, 70000, CM_GATEWAY_TIMEOUT, &response));
+    assert_int_equal(response.code, CM_GATEWAY_TIMEOUT);
+    cached_response_free(&response);
+    assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, 70001, &f->waiters[0]), CACHE_FETCH);
+    fetched(f, NONE, 70001, 0, "new");
+    assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, 70002, &f->waiters[0]), CACHE_HIT);
+    assert_false(f->waiters[0].response.stale);
+    assert_content(&f->waiters[0], "new");
+}
+
+static void nobody_waits_long_for_a_slow_fetch(void **state)
+{
+    struct fixture *f = *state;
+    struct cached_response response;
+    response_cache_ask(f->cache, EST_CRTS, NONE, 0, &f->waiters[0]);
+    assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, CACHE_PATIENCE_MS, &f->waiters[1]),
+                     CACHE_WAIT);
+    fetched(f, NONE, 0, 0, "certificates");
+    turn(f);
+    assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, 20000, &f->waiters[0]), CACHE_FETCH);
+    assert_int_equal(
+        response_cache_ask(f->cache, EST_CRTS, NONE, 20000 + CACHE_PATIENCE_MS - 1, &f->waiters[1]),
+        CACHE_WAIT);
+    assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, 20000 + CACHE_PATIENCE_MS, &f->waiters[2]),
+                     CACHE_HIT);
+    assert_stale(&f->waiters[2].response);
+
+    cached_response_init(&response, 1000); /* and for those who began to wait before */
+    assert_true(response_cache_stale(f->cache, EST_CRTS, NONE, 30000, &response));
+    assert_stale(&response);
+    assert_false(response_cache_stale(f->cache, EST_CRTS, NONE, 70000, &response));
+    assert_false(response_cache_stale(f->cache, EST_ATT, NONE, 30000, &response));
+    cached_response_free(&response);
+    assert_true(response_cache_leave(f->cache, &f->waiters[1]));
+}
+
+/* An EST server that says 404 is there; and one that forbids it. */
+static void what_is_not_served_stale(void **state)
+{
+    struct fixture *f = *state;
+    struct cached_response response;
+    response_cache_ask(f->cache, EST_CRTS, NONE, 0, &f->waiters[0]);
+    fetched(f, NONE, 0, 0, "certificates");
+    response_cache_ask(f->cache, EST_CRTS, NONE, 10000, &f->waiters[0]);
+    assert_false(failed(f, 10000, CM_NOT_FOUND, &response));
+    cached_response_free(&response);
+    response_cache_ask(f->cache, EST_CRTS, NONE, 10000, &f->waiters[0]);
+    assert_false(failed(f, 10000, CM_BAD_GATEWAY, &response));
+    cached_response_free(&response);
+
+    response_cache_ask(f->cache, EST_CRTS, NONE, 20000, &f->waiters[0]);
+    cached_response_init(&response, 1000);
+    response.max_age_s = 10;
+    response_cache_fetched(f->cache, EST_CRTS, NONE, 20000, &response);
+    cached_response_free(&response);
+    response_cache_ask(f->cache, EST_CRTS, NONE, 30000, &f->waiters[0]);
+    assert_false(failed(f, 30000, CM_BAD_GATEWAY, &response));
+    cached_response_free(&response);
 }
 
 static void fresh_answer_is_kept(void **state)
@@ -201,6 +307,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(fresh_answer_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stale_while_the_est_server_is_down, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_waits_long_for_a_slow_fetch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_not_served_stale, set_up, tear_down),
         cmocka_unit_test_setup_teardown(operation_and_label_are_the_key, set_up, tear_down),
         cmocka_unit_test_setup_teardown(unknown_key_is_not_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_fetch_serves_all_who_wait, set_up, tear_down),
