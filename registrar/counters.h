@@ -30,6 +30,7 @@ enum counter {
     COUNTER_EXCHANGES_STARTED,
     COUNTER_EXCHANGES_ANSWERED,
     COUNTER_EXCHANGES_REFUSED, /* 4.xx of our own */
+    COUNTER_PROOFS_REFUSED,    /* of those, CSRs not linked to their association (POP-1) */
     COUNTER_PENDING_ENTRIES,   /* now */
     COUNTER_PENDING_REPEATED,  /* re-POSTs answered from the table */
     COUNTER_IN_DOUBT,          /* transactions whose outcome is unknown */

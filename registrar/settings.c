@@ -31,6 +31,10 @@ static const struct settings_name server_keygen_names[] = {
     {"local", SERVER_KEYGEN_LOCAL},
     {"relay-then-local", SERVER_KEYGEN_RELAY_THEN_LOCAL},
     {NULL, 0}};
+static const struct settings_name pop_names[] = {{"if-present", POP_IF_PRESENT},
+                                                 {"required", POP_REQUIRED},
+                                                 {"lenient-nonbase64", POP_LENIENT_NONBASE64},
+                                                 {NULL, 0}};
 static const struct settings_name in_doubt_names[] = {
     {"retry", IN_DOUBT_RETRY}, {"hold", IN_DOUBT_HOLD}, {NULL, 0}};
 static const struct settings_name profile_names[] = {
@@ -106,6 +110,8 @@ static const struct settings_field fields[] = {
       DOC("seconds for which a key is kept in case that the answer got lost, and wiped after") },
     { BOOL(est.long_names), PRESET("false"), SOURCE("URI-5"),
       DOC("whether the names of RFC 7030 (`/cacerts` …) work on the CoAP side as well") },
+    { ENUM(est.pop, enum pop_policy, pop_names), PRESET("\"if-present\""), SOURCE("POP-5, POP-6, POP-8"),
+      DOC("whether a CSR must be linked to its DTLS session (challengePassword); `lenient-nonbase64` is for laboratories") },
     { ENUM(est.att_empty, enum est_att_empty, att_empty_names), PRESET("\"4.04\""), SOURCE("Q6, RFC 8951 section 4"),
       DOC("`/att` when the EST server has no attributes: 4.04, 2.05 with an empty SEQUENCE, or 2.05 without payload") },
     { ENUM(est.crts_287, enum est_crts_287, crts_287_names), PRESET("\"issuing-ca\""), SOURCE("CF-6"),
@@ -181,12 +187,13 @@ static void review_trust(const struct settings_review *review);
 static void review_limits(const struct settings_review *review);
 static void review_delays(const struct settings_review *review);
 static void review_upstream(const struct settings_review *review);
+static void review_proof(const struct settings_review *review);
 static void review_access(const struct settings_review *review);
 static void review_libest(const struct settings_review *review);
 
 static void (*const reviews[])(const struct settings_review *) = {
-    review_listeners, review_trust,  review_limits, review_delays,
-    review_upstream,  review_access, review_libest,
+    review_listeners, review_trust, review_limits, review_delays,
+    review_upstream,  review_proof, review_access, review_libest,
 };
 
 static void preset(struct settings_reader *reader, struct settings *settings);
@@ -307,6 +314,20 @@ static void review_upstream(const struct settings_review *review)
     if (review->settings->upstream.content_transfer_encoding)
         settings_review_warn(review, "upstream.content_transfer_encoding",
                              "true: RFC 8951 deprecates the header; use false unless the EST server insists");
+}
+
+static void review_proof(const struct settings_review *review)
+{
+    const struct est_settings *est = &review->settings->est;
+    if (est->pop == POP_LENIENT_NONBASE64)
+        settings_review_warn(review, "est.pop",
+                             "\"lenient-nonbase64\" lets a challengePassword pass that is no proof; use "
+                             "\"if-present\" outside "
+                             "laboratories");
+    if (est->pop == POP_REQUIRED && !est->att)
+        settings_review_warn(
+            review, "est.att",
+            "false: devices cannot learn that est.pop is \"required\" (RFC 7030 section 4.5.2); use true");
 }
 
 static void review_access(const struct settings_review *review)

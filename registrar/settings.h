@@ -33,6 +33,12 @@ enum csr_identity { /* RE-8 */
                     CSR_IDENTITY_ANY
 };
 
+enum pop_policy { /* whether a CSR is linked to its association (POP-5, POP-6) */
+                  POP_IF_PRESENT,
+                  POP_REQUIRED,
+                  POP_LENIENT_NONBASE64 /* if-present, and what is not base64 is no challengePassword */
+};
+
 enum upstream_profile { UPSTREAM_RFC7030, UPSTREAM_LIBEST };
 
 struct listen_settings {
@@ -70,6 +76,7 @@ struct est_settings {
     char *key_directory;  /* keys of devices, by which generated ones are protected (SKG-7); "" none */
     uint32_t key_grace_s; /* how long any copy of a private key is kept at most (SKG-9) */
     bool long_names;      /* URI-5 */
+    enum pop_policy pop;
     enum est_att_empty att_empty;
     enum est_crts_287 crts_287;
     enum in_doubt_policy in_doubt;

@@ -194,6 +194,7 @@ static void on_request(void *user, uint32_t request, struct est_request *est_req
     struct est_reply reply = association->context->reply;
     reply.association = association->handle;
     reply.request = request;
+    est_request->binding = dtls_association_binding(association->dtls);
     exchange_start(association->context->exchanges, est_request, &reply);
 }
 

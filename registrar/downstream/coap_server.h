@@ -17,7 +17,8 @@ struct coap_server_context {
     struct metrics *metrics;                         /* borrowed */
     struct client_identity *client;                  /* borrowed for the life of the server */
     void (*send)(void *user, struct bytes datagram); /* towards the client */
-    /* An exchange; its client is set, and everything is borrowed for the call. May call coap_server_answer.
+    /* An exchange; its client is set, its binding is not, and everything is borrowed for the call. May call
+     * coap_server_answer.
      */
     void (*start)(void *user, uint32_t request, struct est_request *est_request);
     void *user;

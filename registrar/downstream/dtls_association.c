@@ -337,6 +337,19 @@ struct client_identity *dtls_association_client(const struct dtls_association *a
     return association->client;
 }
 
+/* The first Finished is the client's, and the server's where a session is resumed. */
+struct channel_binding dtls_association_binding(const struct dtls_association *association)
+{
+    struct channel_binding binding = {0};
+    SSL *ssl = association->ssl;
+    size_t len = SSL_session_reused(ssl) == 1
+                     ? SSL_get_finished(ssl, binding.tls_unique, sizeof binding.tls_unique)
+                     : SSL_get_peer_finished(ssl, binding.tls_unique, sizeof binding.tls_unique);
+    binding.is_known = association->state == DTLS_ESTABLISHED && len == sizeof binding.tls_unique;
+    binding.is_unique = SSL_get_extms_support(ssl) == 1;
+    return binding;
+}
+
 size_t dtls_association_record_limit(const struct dtls_association *association)
 {
     const SSL_SESSION *session = SSL_get_session(association->ssl);

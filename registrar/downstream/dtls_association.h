@@ -5,6 +5,7 @@
 
 #include "common/bytes.h"
 #include "registrar/downstream/dtls_credentials.h"
+#include "registrar/protocol/channel_binding.h"
 
 struct client_identity;
 struct metrics;
@@ -72,6 +73,9 @@ bool dtls_association_failed(const struct dtls_association *association, struct 
 
 /* Once established. Borrows. */
 struct client_identity *dtls_association_client(const struct dtls_association *association);
+
+/* Once established: its tls-unique (RFC 5929 section 3.1). */
+struct channel_binding dtls_association_binding(const struct dtls_association *association);
 
 /* Octets of application data a record may carry: max_fragment_length where the client negotiated it (RFC 6066
  * section 4). */

@@ -24,6 +24,7 @@ static void judge_silence(const struct response_context *asked, enum est_result 
                           struct est_outcome *outcome);
 static void judge_status(const struct response_context *asked, const struct est_response *response,
                          int64_t now_unix, struct est_outcome *outcome);
+static bool has_no_attributes(const struct response_context *asked, const struct est_response *response);
 static void judge_body(const struct response_context *asked, const struct est_response *response,
                        uint8_t code, struct est_outcome *outcome);
 static void take_doubt(const struct response_context *asked, struct est_outcome *outcome);
@@ -81,6 +82,8 @@ static void judge_status(const struct response_context *asked, const struct est_
     struct http_mapping mapping =
         response_code_map(response->http_status, asked->operation->method, response->retry_after.len > 0);
     est_outcome_refuse(outcome, mapping.code, "");
+    if (has_no_attributes(asked, response))
+        mapping.disposition = HTTP_NOTHING;
     switch (mapping.disposition) {
     case HTTP_SUCCESS:
         judge_body(asked, response, mapping.code, outcome);
@@ -101,6 +104,14 @@ static void judge_status(const struct response_context *asked, const struct est_
             take_doubt(asked, outcome);
         break;
     }
+}
+
+/* 404 says so as well as 204 does (RFC 7030 section 4.5.2); where PoP is required there is an answer to that
+ * (POP-8). */
+static bool has_no_attributes(const struct response_context *asked, const struct est_response *response)
+{
+    return asked->operation->id == EST_ATT && asked->settings->est.pop == POP_REQUIRED &&
+           response->http_status == 404;
 }
 
 static void judge_body(const struct response_context *asked, const struct est_response *response,

@@ -7,6 +7,7 @@
 #include "registrar/exchange/exchange_record.h"
 #include "registrar/exchange/inquiry.h"
 #include "registrar/exchange/pending_enrolments.h"
+#include "registrar/exchange/proof_of_possession.h"
 #include "registrar/settings.h"
 #include "registrar/translate/entity_tag.h"
 #include "registrar/translate/request_body.h"
@@ -59,6 +60,7 @@ struct exchanges {
 
 static enum verdict authenticate(struct exchange *exchange);
 static enum verdict decode_request(struct exchange *exchange);
+static enum verdict prove_possession(struct exchange *exchange);
 static enum verdict authorise(struct exchange *exchange);
 static enum verdict translate_request(struct exchange *exchange);
 static enum verdict ask_est_server(struct exchange *exchange);
@@ -68,6 +70,7 @@ static enum verdict translate_response(struct exchange *exchange);
 static enum verdict (*const path[])(struct exchange *) = {
     authenticate,       /* RFC 9148 section 5        */
     decode_request,     /* section 4.3               */
+    prove_possession,   /* RFC 7030 section 3.5      */
     authorise,          /* RFC 7030 section 3.7      */
     translate_request,  /* section 5                 */
     ask_est_server,     /* WAITs for HTTPS           */
@@ -121,6 +124,7 @@ static void finish(struct exchange *exchange)
 
 static enum verdict refuse(struct exchange *exchange, uint8_t code, const char *diagnostic);
 static enum verdict read_csr(struct exchange *exchange);
+static struct inquiry_subject subject_of(struct exchange *exchange);
 static void on_outcome(void *user);
 
 /* DTLS has proved who the client is; nobody gets here without (RFC 9148 section 3). */
@@ -164,6 +168,26 @@ static enum verdict read_csr(struct exchange *exchange)
     return NEXT;
 }
 
+/* A CSR that has passed before may be repeated over another association, to the octet, until its outcome is
+ * forgotten: a device that waited for its certificate need not make another CSR (DLY-7). */
+static enum verdict prove_possession(struct exchange *exchange)
+{
+    const struct exchange_services *services = &exchange->owner->services;
+    if (exchange->csr == NULL)
+        return NEXT;
+    const struct proof_terms terms = {
+        .policy = services->settings->est.pop,
+        .may_be_absent = est_operation_makes_key(exchange->operation),
+        .binding = &exchange->request->binding,
+    };
+    const struct inquiry_subject subject = subject_of(exchange);
+    const char *fault = proof_of_possession_fault(&terms, exchange->csr);
+    if (fault == NULL || inquiry_has_passed(services, &subject))
+        return NEXT;
+    metrics_add(services->metrics, COUNTER_PROOFS_REFUSED, 1);
+    return refuse(exchange, CM_UNAUTHORIZED, fault);
+}
+
 static enum verdict authorise(struct exchange *exchange)
 {
     if (exchange->csr == NULL)
@@ -195,7 +219,18 @@ static enum verdict translate_request(struct exchange *exchange)
 
 static enum verdict ask_est_server(struct exchange *exchange)
 {
-    const struct inquiry_subject subject = {
+    const struct inquiry_subject subject = subject_of(exchange);
+    exchange->inquiry = inquiry_create(&exchange->owner->services, &subject);
+    if (exchange->inquiry == NULL)
+        return refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
+    enum inquiry_verdict verdict = inquiry_ask(exchange->inquiry, buffer_view(&exchange->body));
+    buffer_free(&exchange->body);
+    return verdict == INQUIRY_WAITS ? WAIT : NEXT;
+}
+
+static struct inquiry_subject subject_of(struct exchange *exchange)
+{
+    return (struct inquiry_subject){
         .operation = exchange->operation,
         .label = exchange->label,
         .client = exchange->client,
@@ -204,12 +239,6 @@ static enum verdict ask_est_server(struct exchange *exchange)
         .done = on_outcome,
         .user = exchange,
     };
-    exchange->inquiry = inquiry_create(&exchange->owner->services, &subject);
-    if (exchange->inquiry == NULL)
-        return refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
-    enum inquiry_verdict verdict = inquiry_ask(exchange->inquiry, buffer_view(&exchange->body));
-    buffer_free(&exchange->body);
-    return verdict == INQUIRY_WAITS ? WAIT : NEXT;
 }
 
 static void on_outcome(void *user)

@@ -6,6 +6,7 @@
 #include "common/bytes.h"
 #include "common/coap_message.h"
 #include "registrar/keygen/key_package.h"
+#include "registrar/protocol/channel_binding.h"
 #include "registrar/protocol/client_identity.h"
 #include "registrar/protocol/content_format.h"
 #include "registrar/protocol/est_operation.h"
@@ -29,6 +30,7 @@ struct est_request {
     const struct coap_etag *etags; /* of representations that the device has */
     size_t etag_count;
     struct client_identity *client;
+    struct channel_binding binding; /* of the association that brought it */
 };
 
 /* What the device gets. */

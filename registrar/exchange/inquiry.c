@@ -130,7 +130,8 @@ static enum inquiry_verdict refuse(struct inquiry *inquiry, uint8_t code, uint32
 /* An enrolment. */
 
 static void read_serial(struct inquiry *inquiry);
-static enum status make_key(struct inquiry *inquiry);
+static enum status make_key(const struct inquiry_subject *subject, struct pending_key *key);
+static void remember_passed(const struct inquiry *inquiry);
 static enum inquiry_verdict post(struct inquiry *inquiry, struct bytes body);
 static enum status ask(struct inquiry *inquiry, const struct est_operation *operation, struct bytes body,
                        void (*done)(void *, const struct est_response *));
@@ -148,10 +149,12 @@ static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct by
 {
     struct est_outcome *outcome = inquiry->subject.outcome;
     struct pending_outcome found;
-    if (make_key(inquiry) != STATUS_OK)
+    if (make_key(&inquiry->subject, &inquiry->key) != STATUS_OK)
         return refuse(inquiry, CM_INTERNAL_SERVER_ERROR, 0);
-    switch (pending_enrolments_ask(inquiry->services->pending, &inquiry->key, monotonic_ms(), &found,
-                                   &outcome->content)) {
+    enum pending_verdict verdict = pending_enrolments_ask(inquiry->services->pending, &inquiry->key,
+                                                          monotonic_ms(), &found, &outcome->content);
+    remember_passed(inquiry);
+    switch (verdict) {
     case PENDING_ANSWER:
         inquiry->owes_delivery = true;
         if (found.refusal != 0) {
@@ -186,16 +189,31 @@ static void read_serial(struct inquiry *inquiry)
         response_body_serial(content, inquiry->subject.csr, &outcome->serial);
 }
 
-static enum status make_key(struct inquiry *inquiry)
+static enum status make_key(const struct inquiry_subject *subject, struct pending_key *key)
 {
-    const struct inquiry_subject *subject = &inquiry->subject;
     uint8_t digest[32];
     enum status status = certificate_request_digest(subject->csr, digest);
     if (status != STATUS_OK)
         return status;
     return pending_key_make(client_identity_fingerprint(subject->client),
-                            bytes_from_string(subject->operation->name), subject->label, digest,
-                            &inquiry->key);
+                            bytes_from_string(subject->operation->name), subject->label, digest, key);
+}
+
+/* It would not be asked for otherwise. */
+static void remember_passed(const struct inquiry *inquiry)
+{
+    uint8_t csr[32];
+    if (certificate_request_fingerprint(inquiry->subject.csr, csr) == STATUS_OK)
+        pending_enrolments_passed(inquiry->services->pending, &inquiry->key, csr);
+}
+
+bool inquiry_has_passed(const struct exchange_services *services, const struct inquiry_subject *subject)
+{
+    struct pending_key key;
+    uint8_t csr[32];
+    return make_key(subject, &key) == STATUS_OK &&
+           certificate_request_fingerprint(subject->csr, csr) == STATUS_OK &&
+           pending_enrolments_has_passed(services->pending, &key, csr);
 }
 
 static enum inquiry_verdict post(struct inquiry *inquiry, struct bytes body)

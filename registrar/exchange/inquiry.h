@@ -37,6 +37,10 @@ enum inquiry_verdict {
 struct inquiry *inquiry_create(const struct exchange_services *services,
                                const struct inquiry_subject *subject);
 
+/* Whether the same CSR, to the octet, has passed all checks before and its enrolment is still known (DLY-7).
+ */
+bool inquiry_has_passed(const struct exchange_services *services, const struct inquiry_subject *subject);
+
 /* Asks, or finds out without asking. body is for the EST server, empty for GETs; it is copied. */
 enum inquiry_verdict inquiry_ask(struct inquiry *inquiry, struct bytes body);
 

@@ -4,6 +4,7 @@
 #include "common/coap_message.h"
 #include "registrar/protocol/der.h"
 #include "registrar/translate/certs_only.h"
+#include "registrar/translate/csr_attributes.h"
 #include "registrar/translate/key_answer.h"
 
 static struct bytes strip_counted_nul(struct bytes body);
@@ -68,6 +69,8 @@ static enum status check_certs_only(struct bytes der, const struct certificate_r
 enum status response_body_present(const struct response_context *context, enum content_format format,
                                   struct bytes der, struct buffer *representation)
 {
+    if (format == CONTENT_FORMAT_CSRATTRS && context->settings->est.pop == POP_REQUIRED)
+        return csr_attributes_announce_pop(der, representation);
     if (format == context->operation->response[0]) {
         buffer_append(representation, der); /* CF-4 */
         return representation->status;
@@ -108,6 +111,9 @@ static enum status append_certificate(X509 *certificate, struct buffer *represen
 uint8_t response_body_none(const struct est_operation *operation, const struct est_settings *settings,
                            struct buffer *representation)
 {
+    if (operation->id == EST_ATT && settings->pop == POP_REQUIRED &&
+        csr_attributes_announce_pop((struct bytes){NULL, 0}, representation) == STATUS_OK)
+        return CM_CONTENT;
     if (operation->id != EST_ATT || settings->att_empty == ATT_EMPTY_NOT_FOUND)
         return CM_NOT_FOUND;
     if (settings->att_empty == ATT_EMPTY_SEQUENCE)

@@ -24,12 +24,14 @@ struct response_context {
 enum status response_body_decode(const struct response_context *context, struct bytes content_type,
                                  struct bytes body, struct buffer *der, struct buffer *serial);
 
-/* Appends der, a result of response_body_decode, in the format asked for: as it is (281, 285), or its one
- * certificate (287; CF-5, CF-6). STATUS_UNSUPPORTED: 4.06. */
+/* Appends der, a result of response_body_decode, in the format asked for: as it is (281, 285), CSR attributes
+ * with challengePassword among them where PoP is required (POP-8), or its one certificate (287; CF-5, CF-6).
+ * STATUS_UNSUPPORTED: 4.06. */
 enum status response_body_present(const struct response_context *context, enum content_format format,
                                   struct bytes der, struct buffer *representation);
 
-/* What stands for a 204 answer to a GET (Q6): appends the representation, if any, and returns the CoAP code.
+/* What stands for a 204 answer to a GET (Q6, POP-8): appends the representation, if any, and returns the CoAP
+ * code.
  */
 uint8_t response_body_none(const struct est_operation *operation, const struct est_settings *settings,
                            struct buffer *representation);

@@ -275,6 +275,15 @@ static void warns_of_what_is_allowed_but_harmful(void **state)
     assert_said(
         fixture, &fixture->warnings,
         "access.csr_identity: \"any\" lets every device enrol in the name of any other; use \"same-serial\"");
+    assert_read(fixture, read_with(fixture, "", "", ",\"est\":{\"pop\":\"lenient-nonbase64\"}")); /* POP-6 */
+    assert_said(fixture, &fixture->warnings,
+                "est.pop: \"lenient-nonbase64\" lets a challengePassword pass that is no proof; use "
+                "\"if-present\" outside laboratories");
+    assert_read(fixture,
+                read_with(fixture, "", "", ",\"est\":{\"pop\":\"required\",\"att\":false}")); /* POP-8 */
+    assert_said(fixture, &fixture->warnings,
+                "est.att: false: devices cannot learn that est.pop is \"required\" (RFC 7030 section 4.5.2); "
+                "use true");
     assert_read(fixture, read_with(fixture, "", "", ",\"coap\":{\"answer_within_ms\":30000}")); /* JP-12 */
     assert_said(
         fixture, &fixture->warnings,

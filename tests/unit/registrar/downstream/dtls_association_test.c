@@ -115,6 +115,30 @@ static void reassembles_what_the_client_fragments(void **state)
     free_peers(&client, &server);
 }
 
+/* POP-2: the client's Finished, as the client has it; POP-4: however the handshake was cut into fragments. */
+static void binding_is_the_clients_finished(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct test_client client;
+        struct test_server server;
+        struct test_client_wish wish = a_device();
+        uint8_t finished[64];
+        wish.mtu = i == 0 ? 1200 : 256;
+        wish.no_extended_master_secret = i == 1;
+        client_create(&client, &wish);
+        server_create(&server, credentials, 256);
+        run(&client, &server, NULL);
+        assert_established(&client, &server);
+        struct channel_binding binding = dtls_association_binding(server.association);
+        assert_true(binding.is_known);
+        assert_int_equal(binding.is_unique, i == 0);
+        assert_int_equal(SSL_get_finished(client.ssl, finished, sizeof finished), TLS_UNIQUE_OCTETS);
+        assert_memory_equal(binding.tls_unique, finished, TLS_UNIQUE_OCTETS);
+        free_peers(&client, &server);
+    }
+}
+
 /* A ClientHello of more than one datagram, whose cookie is in the first of them. */
 static void reassembles_a_fragmented_client_hello(void **state)
 {
@@ -787,6 +811,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(handshake_stays_within_its_mtu),
         cmocka_unit_test(reassembles_what_the_client_fragments),
+        cmocka_unit_test(binding_is_the_clients_finished),
         cmocka_unit_test(reassembles_a_fragmented_client_hello),
         cmocka_unit_test(takes_several_records_of_one_datagram),
         cmocka_unit_test(a_dropped_record_hides_no_other),

@@ -167,7 +167,7 @@ struct test_client_wish {
     long mtu;                                   /* 0: 1200 */
     int version;                                /* 0: DTLS 1.2 */
     uint8_t max_fragment_length;                /* code of RFC 6066; 0: not asked for */
-    bool psk;
+    bool psk, no_extended_master_secret;
 };
 
 struct test_client {
@@ -237,6 +237,8 @@ static inline SSL_CTX *client_context(const struct test_client_wish *wish)
     assert_int_equal(SSL_CTX_set_max_proto_version(context, version), 1);
     SSL_CTX_set_options(context, SSL_OP_NO_QUERY_MTU);
     SSL_CTX_set_verify(context, SSL_VERIFY_NONE, NULL);
+    if (wish->no_extended_master_secret)
+        SSL_CTX_set_options(context, SSL_OP_NO_EXTENDED_MASTER_SECRET);
     assert_int_equal(SSL_CTX_set_cipher_list(context, wish->ciphers != NULL ? wish->ciphers : "ALL"), 1);
     char groups[64]; /* OpenSSL casts const away */
     snprintf(groups, sizeof groups, "%s", wish->groups != NULL ? wish->groups : "P-256:P-384:X25519");

@@ -147,7 +147,14 @@ struct ask {
     struct bytes body;
     struct client_identity *client; /* NULL: the fixture's */
     bool anonymous;
+    struct channel_binding binding;
 };
+
+/* tls-unique "+rrCir/7+EYu50T4" and "dFsAXmJnjokBtDvr" */
+static const struct channel_binding rfc7030_binding = {
+    {0xfa, 0xba, 0xc2, 0x8a, 0xbf, 0xfb, 0xf8, 0x46, 0x2e, 0xe7, 0x44, 0xf8}, true, true};
+static const struct channel_binding other_binding = {
+    {0x74, 0x5b, 0x00, 0x5e, 0x62, 0x67, 0x8e, 0x89, 0x01, 0xb4, 0x3b, 0xeb}, true, true};
 
 /* Returns the number of the request. */
 static uint32_t start(struct fixture *fixture, const struct ask *ask)
@@ -171,6 +178,7 @@ static uint32_t start(struct fixture *fixture, const struct ask *ask)
         .etags = &ask->etag,
         .etag_count = ask->etag.len > 0 ? 1 : 0,
         .client = ask->client != NULL ? ask->client : fixture->client,
+        .binding = ask->binding,
     };
     if (ask->anonymous)
         request.client = NULL;
@@ -489,13 +497,121 @@ static void a_rebuilt_csr_finds_its_transaction(void **state)
     struct buffer first = make_request(&made);
     made.challenge_password = "dFsAXmJnjokBtDvr";
     struct buffer second = make_request(&made);
-    start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&first)});
+    struct ask ask = {.id = EST_SEN, .body = buffer_view(&first), .binding = rfc7030_binding};
+    start(fixture, &ask);
     respond_with_certificate(fixture, 0);
-    start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&second)});
+    ask = (struct ask){.id = EST_SEN, .body = buffer_view(&second), .binding = other_binding};
+    start(fixture, &ask);
     assert_enrolled(fixture, last(fixture, 2));
     assert_calls(fixture, 1);
     buffer_free(&first);
     buffer_free(&second);
+}
+
+static void assert_unlinked(struct fixture *fixture, size_t count)
+{
+    assert_error(last(fixture, count), CM_UNAUTHORIZED,
+                 "PoP linking failed: challengePassword is not the tls-unique of this session");
+}
+
+/* POP-1, POP-5, POP-9: 4.01 and nothing upstream; a key of the server's needs no proof, but a wrong one is
+ * wrong. */
+static void only_linked_csrs_go_upstream(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer linked = make_request(&(struct made_request){
+        .key = fixture->key, .subject = "serialNumber=42", .challenge_password = "+rrCir/7+EYu50T4"});
+    static const enum est_operation_id ids[] = {EST_SEN, EST_SREN, EST_SKG, EST_SKC};
+    for (size_t i = 0; i < 4; i++) {
+        start(fixture, &(struct ask){.id = ids[i], .body = buffer_view(&linked), .binding = other_binding});
+        assert_unlinked(fixture, i + 1);
+    }
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PROOFS_REFUSED), 4);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 0);
+    fixture->settings.est.pop = POP_REQUIRED;
+    enrol(fixture);
+    assert_error(last(fixture, 5), CM_UNAUTHORIZED,
+                 "PoP linking is required: the CSR has no challengePassword (RFC 7030 section 3.5)");
+    assert_calls(fixture, 0);
+    start(fixture, &(struct ask){.id = EST_SKG, .body = buffer_view(&fixture->csr)});
+    start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&linked), .binding = rfc7030_binding});
+    assert_calls(fixture, 2);
+    struct buffer sent; /* POP-7 */
+    buffer_init(&sent, MADE_LIMIT);
+    assert_int_equal(base64_decode(buffer_view(&fixture->est_client.calls[1].body), &sent), STATUS_OK);
+    assert_true(bytes_equal(buffer_view(&sent), buffer_view(&linked)));
+    buffer_free(&sent);
+    buffer_free(&linked);
+}
+
+/* DLY-7: what passed once passes again to the octet, over whatever association, for as long as its enrolment
+ * is known; for the same client and operation only, and not when rebuilt with a wrong value. */
+static void an_identical_csr_need_not_be_linked_again(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.pop = POP_REQUIRED;
+    const struct made_request made = {
+        .key = fixture->key, .subject = "serialNumber=42", .challenge_password = "+rrCir/7+EYu50T4"};
+    struct buffer linked = make_request(&made), rebuilt = make_request(&made); /* signed anew */
+    struct ask ask = {.id = EST_SEN, .body = buffer_view(&linked), .binding = other_binding};
+    start(fixture, &ask);
+    assert_unlinked(fixture, 1);
+    ask.binding = rfc7030_binding;
+    start(fixture, &ask);
+    ask.binding = other_binding;
+    start(fixture, &ask);
+    assert_later(last(fixture, 2), 1);
+    respond_with_certificate(fixture, 0);
+    assert_enrolled(fixture, last(fixture, 3));
+    start(fixture, &ask);
+    assert_enrolled(fixture, last(fixture, 4));
+    ask.body = buffer_view(&rebuilt);
+    start(fixture, &ask);
+    assert_unlinked(fixture, 5);
+    ask = (struct ask){.id = EST_SREN, .body = buffer_view(&linked), .binding = other_binding};
+    start(fixture, &ask);
+    assert_unlinked(fixture, 6);
+    assert_calls(fixture, 1);
+    buffer_free(&linked);
+    buffer_free(&rebuilt);
+}
+
+/* POP-8: where PoP is required /att says so, whatever the EST server says, and from memory too. */
+static void attributes_announce_that_pop_is_required(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer announcement = read_vector("derived-csrattrs-challengePassword-only.der");
+    fixture->settings.est.pop = POP_REQUIRED;
+    start(fixture, &(struct ask){.id = EST_ATT});
+    respond_with_status(fixture, 0, 404);
+    start(fixture, &(struct ask){.id = EST_ATT, .label = "p1"});
+    respond_with_status(fixture, 1, 204);
+    start(fixture, &(struct ask){.id = EST_ATT});
+    for (size_t i = 0; i < 3; i++) {
+        const struct got *got = &fixture->got[i];
+        assert_code(got, CM_CONTENT);
+        assert_int_equal(got->answer.content_format, CONTENT_FORMAT_CSRATTRS);
+        assert_in_range(got->answer.max_age.value, 1, 300);
+        assert_true(bytes_equal(buffer_view(&got->payload), buffer_view(&announcement)));
+    }
+    assert_calls(fixture, 2);
+    buffer_free(&announcement);
+}
+
+static void attributes_with_an_announcement_of_pop(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer template = read_vector("rfc9908-5.1-acp.csrattrs.der");
+    fixture->settings.est.pop = POP_REQUIRED;
+    start(fixture, &(struct ask){.id = EST_ATT});
+    respond_with_body(fixture, 0, CSRATTRS, buffer_view(&template));
+    assert_code(last(fixture, 1), CM_CONTENT);
+    assert_int_equal(fixture->got[0].payload.len, template.len + 11);
+    fixture->settings.est.pop = POP_IF_PRESENT;
+    start(fixture, &(struct ask){.id = EST_ATT}); /* what is kept is what came */
+    assert_true(bytes_equal(buffer_view(&last(fixture, 2)->payload), buffer_view(&template)));
+    assert_calls(fixture, 1);
+    buffer_free(&template);
 }
 
 /* DLY-6: another client, another operation, another label: another transaction. */
@@ -1142,6 +1258,10 @@ int main(void)
         TEST(a_device_enrols),
         TEST(a_repetition_is_answered_from_the_table),
         TEST(a_rebuilt_csr_finds_its_transaction),
+        TEST(only_linked_csrs_go_upstream),
+        TEST(an_identical_csr_need_not_be_linked_again),
+        TEST(attributes_announce_that_pop_is_required),
+        TEST(attributes_with_an_announcement_of_pop),
         TEST(others_do_not_collect_the_result),
         TEST(a_slow_est_server_is_outwaited),
         TEST(a_slow_refusal_is_heard),
