@@ -8,6 +8,7 @@
 
 #define FILE_TEXT_MAX  4096 /* octets of a file name, a path and a value that a message repeats */
 #define PATH_TEXT_MAX  200
+#define PATH_ROOM      (PATH_TEXT_MAX + 2) /* so that what is cut can be seen to be */
 #define VALUE_TEXT_MAX 60
 #define LINE_MAX       8192
 #define KEY_MAX        64 /* octets; nothing near a longer key is looked for */
@@ -24,11 +25,20 @@ struct settings_reader {
     enum origin *origins; /* one for each field of the table */
 };
 
+/* An object whose keys a table describes: the whole file, or an item of a list. */
+struct scope {
+    struct settings_reader *reader;
+    const struct settings_table *table;
+    enum origin *origins; /* one for each field of the table */
+    const char *prefix;   /* of paths: "", or "access.rules[3]." */
+    void *settings;
+};
+
 /* A value's place in the file and in the struct. */
 struct place {
     struct settings_reader *reader;
     const struct settings_field *field;
-    const char *path; /* the field's, or that of a list item: "upstream.servers[0]" */
+    const char *path; /* in the file: "upstream.servers[0]" */
     void *to;         /* the member, or the item */
 };
 
@@ -36,13 +46,14 @@ static bool parse(struct settings_reader *reader);
 static void complain_about_syntax(struct settings_reader *reader, const json_error_t *error);
 static bool read_text(struct settings_reader *reader, struct buffer *text);
 static bool find_folder(struct settings_reader *reader);
-static void walk(struct settings_reader *reader, json_t *object, const char *prefix, void *settings);
-static void read_key(struct settings_reader *reader, const char *path, json_t *value, void *settings);
+static void read_object(const struct scope *scope, json_t *object);
+static void walk(const struct scope *scope, json_t *object, const char *section);
+static void read_key(const struct scope *scope, const char *key, json_t *value);
 static bool is_section(const struct settings_table *table, const char *path);
-static void refuse_unknown(struct settings_reader *reader, const char *path);
-static void fill_in(struct settings_reader *reader, const struct settings_field *field, void *settings);
-static bool read_json_text(struct settings_reader *reader, const struct settings_field *field,
-                           const char *text, void *settings);
+static void refuse_unknown(const struct scope *scope, const char *key);
+static void fill_in(const struct scope *scope, const struct settings_field *field);
+static bool read_preset(const struct place *place, const char *text);
+static char *path_in(const struct scope *scope, const char *key, char path[static PATH_ROOM]);
 static bool read_value(const struct place *place, const json_t *value);
 static bool read_string(const struct place *place, const json_t *value);
 static bool read_file_name(const struct place *place, const json_t *value);
@@ -52,6 +63,9 @@ static bool read_double(const struct place *place, const json_t *value);
 static bool read_enum(const struct place *place, const json_t *value);
 static bool read_strings(const struct place *place, const json_t *value);
 static bool read_endpoints(const struct place *place, const json_t *value);
+static bool read_objects(const struct place *place, const json_t *value);
+static bool read_item(const struct place *place, json_t *value);
+static json_t *spell_out(const struct settings_field *field, json_t *value);
 static bool is_list_of_right_length(const struct place *place, const json_t *value);
 static bool passes_complaint(const struct place *place, const json_t *value);
 static bool keep_string(const struct place *place, char *string);
@@ -69,7 +83,7 @@ static bool (*const readers[SETTINGS_TYPE_COUNT])(const struct place *, const js
     [SETTINGS_BOOL] = read_bool,           [SETTINGS_U32] = read_u32,
     [SETTINGS_DOUBLE] = read_double,       [SETTINGS_ENUM] = read_enum,
     [SETTINGS_STRINGS] = read_strings,     [SETTINGS_FILES] = read_strings,
-    [SETTINGS_ENDPOINTS] = read_endpoints,
+    [SETTINGS_ENDPOINTS] = read_endpoints, [SETTINGS_OBJECTS] = read_objects,
 };
 
 struct settings_reader *settings_reader_create(const char *file, const struct settings_table *table,
@@ -104,10 +118,7 @@ void settings_reader_free(struct settings_reader *reader)
 
 void settings_reader_read(struct settings_reader *reader, void *settings)
 {
-    walk(reader, reader->root, "", settings);
-    for (size_t i = 0; i < reader->table->count; i++)
-        if (reader->origins[i] == NOT_GIVEN)
-            fill_in(reader, &reader->table->fields[i], settings);
+    read_object(&(struct scope){reader, reader->table, reader->origins, "", settings}, reader->root);
 }
 
 void settings_reader_preset(struct settings_reader *reader, const char *path, const char *value,
@@ -117,7 +128,7 @@ void settings_reader_preset(struct settings_reader *reader, const char *path, co
     if (field == NULL || reader->origins[field - reader->table->fields] != NOT_GIVEN)
         return;
     settings_field_release(field, settings);
-    read_json_text(reader, field, value, settings);
+    read_preset(&(struct place){reader, field, path, (char *)settings + field->offset}, value);
 }
 
 bool settings_reader_usable(const struct settings_reader *reader, const char *path)
@@ -214,37 +225,49 @@ static bool find_folder(struct settings_reader *reader)
     return reader->folder != NULL;
 }
 
-/* No deeper than the paths of the table. */
-static void walk(struct settings_reader *reader, json_t *object, const char *prefix, void *settings)
+static void read_object(const struct scope *scope, json_t *object)
 {
-    const char *key;
+    walk(scope, object, "");
+    for (size_t i = 0; i < scope->table->count; i++)
+        if (scope->origins[i] == NOT_GIVEN)
+            fill_in(scope, &scope->table->fields[i]);
+}
+
+/* No deeper than the paths of the table. */
+static void walk(const struct scope *scope, json_t *object, const char *section)
+{
+    const char *name;
     json_t *value;
-    json_object_foreach(object, key, value)
+    json_object_foreach(object, name, value)
     {
-        struct buffer path;
-        buffer_init(&path, strlen(prefix) + 1 + strlen(key));
-        buffer_printf(&path, "%s%s%s", prefix, *prefix == '\0' ? "" : ".", key);
-        if (strchr(key, '.') != NULL)
-            append_line(reader, buffer_string(&path),
+        char path[PATH_ROOM];
+        struct buffer key;
+        buffer_init(&key, strlen(section) + 1 + strlen(name));
+        buffer_printf(&key, "%s%s%s", section, *section == '\0' ? "" : ".", name);
+        if (strchr(name, '.') != NULL)
+            append_line(scope->reader, path_in(scope, buffer_string(&key), path),
                         "no key has a dot; write one object in another: \"section\": { \"key\": value }");
         else
-            read_key(reader, buffer_string(&path), value, settings);
-        buffer_free(&path);
+            read_key(scope, buffer_string(&key), value);
+        buffer_free(&key);
     }
 }
 
-static void read_key(struct settings_reader *reader, const char *path, json_t *value, void *settings)
+/* key is a path within the scope. */
+static void read_key(const struct scope *scope, const char *key, json_t *value)
 {
-    const struct settings_field *field = settings_table_find(reader->table, path);
+    char path[PATH_ROOM];
+    const struct settings_field *field = settings_table_find(scope->table, key);
+    path_in(scope, key, path);
     if (field != NULL) {
-        struct place place = {reader, field, path, (char *)settings + field->offset};
-        reader->origins[field - reader->table->fields] = read_value(&place, value) ? GIVEN : WRONG;
-    } else if (!is_section(reader->table, path)) {
-        refuse_unknown(reader, path);
+        struct place place = {scope->reader, field, path, (char *)scope->settings + field->offset};
+        scope->origins[field - scope->table->fields] = read_value(&place, value) ? GIVEN : WRONG;
+    } else if (!is_section(scope->table, key)) {
+        refuse_unknown(scope, key);
     } else if (!json_is_object(value)) {
-        append_line(reader, path, "is not an object; write { \"key\": value }");
+        append_line(scope->reader, path, "is not an object; write { \"key\": value }");
     } else {
-        walk(reader, value, path, settings);
+        walk(scope, value, key);
     }
 }
 
@@ -258,39 +281,51 @@ static bool is_section(const struct settings_table *table, const char *path)
 }
 
 /* The value is not repeated: it may be a secret. */
-static void refuse_unknown(struct settings_reader *reader, const char *path)
+static void refuse_unknown(const struct scope *scope, const char *key)
 {
-    struct bytes nearest = nearest_key(reader->table, path);
+    char path[PATH_ROOM];
+    struct bytes nearest = nearest_key(scope->table, key);
+    path_in(scope, key, path);
     if (nearest.len == 0)
-        append_line(reader, path, "unknown key; remove it (docs/configuration.md lists all keys)");
+        append_line(scope->reader, path, "unknown key; remove it (docs/configuration.md lists all keys)");
     else
-        settings_reader_complain(reader, path, "unknown key; did you mean %.*s?", (int)nearest.len,
+        settings_reader_complain(scope->reader, path, "unknown key; did you mean %.*s?", (int)nearest.len,
                                  (const char *)nearest.at);
 }
 
 /* A key that the file does not give. */
-static void fill_in(struct settings_reader *reader, const struct settings_field *field, void *settings)
+static void fill_in(const struct scope *scope, const struct settings_field *field)
 {
+    char path[PATH_ROOM];
+    struct place place = {scope->reader, field, path_in(scope, field->path, path),
+                          (char *)scope->settings + field->offset};
     if (field->preset != NULL) {
-        read_json_text(reader, field, field->preset, settings);
+        read_preset(&place, field->preset);
         return;
     }
+    if (field->optional)
+        return;
     struct buffer accepted;
     buffer_init(&accepted, LINE_MAX);
     settings_field_describe(field, &accepted);
-    settings_reader_complain(reader, field->path, "is missing; give %s", buffer_string(&accepted));
+    settings_reader_complain(scope->reader, path, "is missing; give %s", buffer_string(&accepted));
     buffer_free(&accepted);
 }
 
-static bool read_json_text(struct settings_reader *reader, const struct settings_field *field,
-                           const char *text, void *settings)
+static bool read_preset(const struct place *place, const char *text)
 {
-    struct place place = {reader, field, field->path, (char *)settings + field->offset};
     json_t *value = json_loads(text, JSON_DECODE_ANY, NULL);
-    bool good = value != NULL ? read_value(&place, value)
-                              : refuse(&place, NULL, "has no usable default; give a value");
+    bool good =
+        value != NULL ? read_value(place, value) : refuse(place, NULL, "has no usable default; give a value");
     json_decref(value);
     return good;
+}
+
+/* Cut where it is too long to be repeated. */
+static char *path_in(const struct scope *scope, const char *key, char path[static PATH_ROOM])
+{
+    snprintf(path, PATH_ROOM, "%s%s", scope->prefix, key);
+    return path;
 }
 
 static bool read_value(const struct place *place, const json_t *value)
@@ -371,12 +406,17 @@ static bool read_enum(const struct place *place, const json_t *value)
 
 static bool read_strings(const struct place *place, const json_t *value)
 {
+    struct settings_strings *strings = place->to;
+    if (place->field->or_one && json_is_string(value)) {
+        struct place item = {place->reader, place->field, place->path, &strings->items[0]};
+        strings->count = read_string(&item, value);
+        return strings->count == 1;
+    }
     if (!is_list_of_right_length(place, value))
         return false;
-    struct settings_strings *strings = place->to;
     bool good = true;
     for (size_t i = 0; i < json_array_size(value); i++) {
-        char path[PATH_TEXT_MAX];
+        char path[PATH_ROOM];
         snprintf(path, sizeof(path), "%s[%zu]", place->path, i);
         struct place item = {place->reader, place->field, path, &strings->items[strings->count]};
         bool right = place->field->type == SETTINGS_FILES ? read_file_name(&item, json_array_get(value, i))
@@ -396,7 +436,7 @@ static bool read_endpoints(const struct place *place, const json_t *value)
     for (size_t i = 0; i < json_array_size(value); i++) {
         const json_t *item = json_array_get(value, i);
         const char *text = json_string_value(item);
-        char path[PATH_TEXT_MAX];
+        char path[PATH_ROOM];
         snprintf(path, sizeof(path), "%s[%zu]", place->path, i);
         struct place at = {place->reader, place->field, path, &endpoints->items[endpoints->count]};
         if (text == NULL || endpoint_parse(text, at.to) != STATUS_OK)
@@ -409,6 +449,52 @@ static bool read_endpoints(const struct place *place, const json_t *value)
             good = false;
     }
     return good;
+}
+
+static bool read_objects(const struct place *place, const json_t *value)
+{
+    if (!is_list_of_right_length(place, value))
+        return false;
+    struct settings_objects *objects = place->to;
+    size_t count = json_array_size(value);
+    objects->items = calloc(count > 0 ? count : 1, place->field->item_size);
+    if (objects->items == NULL)
+        return refuse(place, NULL, status_text(STATUS_NO_MEMORY));
+    bool good = true;
+    for (; objects->count < count; objects->count++) {
+        char path[PATH_ROOM];
+        snprintf(path, sizeof(path), "%s[%zu]", place->path, objects->count);
+        struct place item = {place->reader, place->field, path,
+                             (char *)objects->items + objects->count * place->field->item_size};
+        json_t *object = spell_out(place->field, json_array_get(value, objects->count));
+        good = read_item(&item, object) && good;
+        json_decref(object);
+    }
+    return good;
+}
+
+/* The object that a shorthand stands for. Gives a reference. */
+static json_t *spell_out(const struct settings_field *field, json_t *value)
+{
+    if (field->shorthand != NULL && json_is_string(value))
+        return json_pack("{s:O}", field->shorthand, value);
+    return json_incref(value);
+}
+
+static bool read_item(const struct place *place, json_t *value)
+{
+    const struct settings_table *table = place->field->items;
+    char prefix[PATH_ROOM];
+    if (!json_is_object(value))
+        return refuse(place, value, "is not an object; write { \"key\": value }");
+    snprintf(prefix, sizeof(prefix), "%s.", place->path);
+    struct scope scope = {place->reader, table, calloc(table->count, sizeof(enum origin)), prefix, place->to};
+    if (scope.origins == NULL)
+        return refuse(place, NULL, status_text(STATUS_NO_MEMORY));
+    size_t errors = place->reader->error_count;
+    read_object(&scope, value);
+    free(scope.origins);
+    return place->reader->error_count == errors;
 }
 
 static bool is_list_of_right_length(const struct place *place, const json_t *value)

@@ -1,17 +1,19 @@
 #include "common/settings_table.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct type_rules {
     size_t size;                                                           /* of the member */
-    void (*release)(void *member);                                         /* NULL: owns nothing */
+    void (*release)(const struct settings_field *, void *member);          /* NULL: owns nothing */
     json_t *(*to_json)(const struct settings_field *, const void *member); /* NULL: no memory */
     void (*describe)(const struct settings_field *field, struct buffer *text);
 };
 
-static void release_string(void *member);
-static void release_strings(void *member);
+static void release_string(const struct settings_field *field, void *member);
+static void release_strings(const struct settings_field *field, void *member);
+static void release_objects(const struct settings_field *field, void *member);
 static json_t *string_to_json(const struct settings_field *field, const void *member);
 static json_t *bool_to_json(const struct settings_field *field, const void *member);
 static json_t *u32_to_json(const struct settings_field *field, const void *member);
@@ -19,6 +21,7 @@ static json_t *double_to_json(const struct settings_field *field, const void *me
 static json_t *enum_to_json(const struct settings_field *field, const void *member);
 static json_t *strings_to_json(const struct settings_field *field, const void *member);
 static json_t *endpoints_to_json(const struct settings_field *field, const void *member);
+static json_t *objects_to_json(const struct settings_field *field, const void *member);
 static void describe_string(const struct settings_field *field, struct buffer *text);
 static void describe_file(const struct settings_field *field, struct buffer *text);
 static void describe_bool(const struct settings_field *field, struct buffer *text);
@@ -36,11 +39,15 @@ static const struct type_rules rules[SETTINGS_TYPE_COUNT] = {
     [SETTINGS_STRINGS] = {sizeof(struct settings_strings), release_strings, strings_to_json, describe_list},
     [SETTINGS_FILES] = {sizeof(struct settings_strings), release_strings, strings_to_json, describe_list},
     [SETTINGS_ENDPOINTS] = {sizeof(struct settings_endpoints), NULL, endpoints_to_json, describe_list},
+    [SETTINGS_OBJECTS] = {sizeof(struct settings_objects), release_objects, objects_to_json, describe_list},
 };
 
+static json_t *to_json(const struct settings_table *table, const void *settings);
+static bool is_left_out(const struct settings_field *field, const void *member);
 static bool put(json_t *root, const char *path, json_t *value);
 static struct bytes section_of(const struct settings_field *field);
-static void append_reference_row(const struct settings_field *field, struct buffer *markdown);
+static void append_reference_row(const struct settings_field *field, const char *prefix,
+                                 struct buffer *markdown);
 
 const struct settings_field *settings_table_find(const struct settings_table *table, const char *path)
 {
@@ -59,7 +66,7 @@ void settings_field_release(const struct settings_field *field, void *settings)
 {
     void *member = (char *)settings + field->offset;
     if (rules[field->type].release != NULL)
-        rules[field->type].release(member);
+        rules[field->type].release(field, member);
     memset(member, 0, rules[field->type].size);
 }
 
@@ -71,22 +78,35 @@ void settings_table_release(const struct settings_table *table, void *settings)
 
 void settings_table_print(const struct settings_table *table, const void *settings, struct buffer *json)
 {
-    char *text = NULL;
-    json_t *root = json_object();
-    for (size_t i = 0; i < table->count; i++) {
-        const struct settings_field *field = &table->fields[i];
-        const void *member = (const char *)settings + field->offset;
-        if (!put(root, field->path, rules[field->type].to_json(field, member)))
-            goto out;
-    }
-    text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
-out:
+    json_t *root = to_json(table, settings);
+    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
     if (text == NULL && json->status == STATUS_OK)
         json->status = STATUS_NO_MEMORY;
     if (text != NULL)
         buffer_printf(json, "%s\n", text);
     free(text);
     json_decref(root);
+}
+
+/* NULL: no memory. */
+static json_t *to_json(const struct settings_table *table, const void *settings)
+{
+    json_t *root = json_object();
+    for (size_t i = 0; i < table->count; i++) {
+        const struct settings_field *field = &table->fields[i];
+        const void *member = (const char *)settings + field->offset;
+        if (!is_left_out(field, member) &&
+            !put(root, field->path, rules[field->type].to_json(field, member))) {
+            json_decref(root);
+            return NULL;
+        }
+    }
+    return root;
+}
+
+static bool is_left_out(const struct settings_field *field, const void *member)
+{
+    return field->optional && ((const struct settings_strings *)member)->count == 0;
 }
 
 void settings_table_reference(const struct settings_table *table, struct buffer *markdown)
@@ -100,19 +120,29 @@ void settings_table_reference(const struct settings_table *table, struct buffer 
             buffer_append_string(markdown, "\n| key | value | default | meaning | source |\n"
                                            "|---|---|---|---|---|\n");
         }
-        append_reference_row(field, markdown);
+        append_reference_row(field, "", markdown);
     }
 }
 
-static void append_reference_row(const struct settings_field *field, struct buffer *markdown)
+/* The keys of a list's objects follow as "list[].key". */
+static void append_reference_row(const struct settings_field *field, const char *prefix,
+                                 struct buffer *markdown)
 {
-    buffer_printf(markdown, "| `%s` | ", field->path);
+    buffer_printf(markdown, "| `%s%s` | ", prefix, field->path);
     settings_field_describe(field, markdown);
     if (field->preset != NULL)
         buffer_printf(markdown, " | `%s`", field->preset);
+    else if (field->optional)
+        buffer_append_string(markdown, " | none");
     else
         buffer_append_string(markdown, " | must be given");
     buffer_printf(markdown, " | %s | %s |\n", field->doc, field->rows);
+    if (field->items == NULL)
+        return;
+    char within[128];
+    snprintf(within, sizeof(within), "%s%s[].", prefix, field->path);
+    for (size_t i = 0; i < field->items->count; i++)
+        append_reference_row(&field->items->fields[i], within, markdown);
 }
 
 /* "dtls" of "dtls.handshake_mtu"; empty for a key of the top level. */
@@ -145,16 +175,26 @@ static bool put(json_t *root, const char *path, json_t *value)
     return json_object_set_new(object, path, value) == 0;
 }
 
-static void release_string(void *member)
+static void release_string(const struct settings_field *field, void *member)
 {
+    (void)field;
     free(*(char **)member);
 }
 
-static void release_strings(void *member)
+static void release_strings(const struct settings_field *field, void *member)
 {
+    (void)field;
     struct settings_strings *strings = member;
     for (size_t i = 0; i < strings->count; i++)
         free(strings->items[i]);
+}
+
+static void release_objects(const struct settings_field *field, void *member)
+{
+    struct settings_objects *objects = member;
+    for (size_t i = 0; i < objects->count; i++)
+        settings_table_release(field->items, (char *)objects->items + i * field->item_size);
+    free(objects->items);
 }
 
 static json_t *string_to_json(const struct settings_field *field, const void *member)
@@ -220,6 +260,20 @@ static json_t *endpoints_to_json(const struct settings_field *field, const void 
     return list;
 }
 
+static json_t *objects_to_json(const struct settings_field *field, const void *member)
+{
+    const struct settings_objects *objects = member;
+    json_t *list = json_array();
+    for (size_t i = 0; i < objects->count; i++) {
+        const void *item = (const char *)objects->items + i * field->item_size;
+        if (json_array_append_new(list, to_json(field->items, item)) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
 static void describe_string(const struct settings_field *field, struct buffer *text)
 {
     (void)field;
@@ -260,14 +314,20 @@ static void describe_list(const struct settings_field *field, struct buffer *tex
 {
     static const char *const one[] = {[SETTINGS_STRINGS] = "string",
                                       [SETTINGS_FILES] = "file name",
-                                      [SETTINGS_ENDPOINTS] = "address with port"};
+                                      [SETTINGS_ENDPOINTS] = "address with port",
+                                      [SETTINGS_OBJECTS] = "object"};
     static const char *const many[] = {[SETTINGS_STRINGS] = "strings",
                                        [SETTINGS_FILES] = "file names",
-                                       [SETTINGS_ENDPOINTS] = "addresses with port"};
+                                       [SETTINGS_ENDPOINTS] = "addresses with port",
+                                       [SETTINGS_OBJECTS] = "objects"};
+    if (field->or_one)
+        buffer_append_string(text, "a string or ");
     if (field->min == 1 && field->max == 1)
         buffer_printf(text, "a list of one %s", one[field->type]);
     else if (field->min > 0)
         buffer_printf(text, "a list of %.0f to %.0f %s", field->min, field->max, many[field->type]);
     else
         buffer_printf(text, "a list of at most %.0f %s", field->max, many[field->type]);
+    if (field->shorthand != NULL)
+        buffer_printf(text, " or strings, each for an object with that `%s`", field->shorthand);
 }

@@ -23,6 +23,12 @@ struct settings_endpoints {
     size_t count;
 };
 
+/* Of structs that a table of their own describes. */
+struct settings_objects {
+    void *items; /* owned; NULL: none */
+    size_t count;
+};
+
 /* The type of the member that a field is read into. */
 enum settings_type {
     SETTINGS_STRING,    /* char *, never NULL */
@@ -34,6 +40,7 @@ enum settings_type {
     SETTINGS_STRINGS,   /* struct settings_strings */
     SETTINGS_FILES,     /* struct settings_strings, absolute paths */
     SETTINGS_ENDPOINTS, /* struct settings_endpoints */
+    SETTINGS_OBJECTS,   /* struct settings_objects */
     SETTINGS_TYPE_COUNT
 };
 
@@ -50,7 +57,12 @@ struct settings_field {
     const struct settings_name *names; /* of an enum; or words that stand for a number; else NULL */
     /* What is wrong with a value or list item of the right type: "is not …; use …", or NULL. May be NULL. */
     const char *(*complaint)(const json_t *value);
-    const char *preset; /* the default as JSON; NULL: the key must be given */
+    const struct settings_table *items; /* of SETTINGS_OBJECTS: the keys of one, with paths within it */
+    size_t item_size;                   /* of their struct */
+    const char *shorthand; /* of SETTINGS_OBJECTS: a string stands for an object with this key; NULL: none */
+    bool or_one;           /* of SETTINGS_STRINGS: a string stands for a list of one */
+    bool optional;      /* of a list: may be left out, and is empty then, though min forbids to give none */
+    const char *preset; /* the default as JSON; NULL: the key must be given, unless it is optional */
     const char *rows;   /* of the requirements, or section of an RFC; for the reference */
     const char *doc;    /* one line of Markdown, units included */
 };

@@ -21,6 +21,13 @@ struct sample {
     enum colour colour;
     struct settings_strings words, files;
     struct settings_endpoints listen;
+    struct settings_objects rules;
+};
+
+struct rule {
+    char *name;
+    struct settings_strings only;
+    uint32_t weight;
 };
 
 static const char *complaint_about_word(const json_t *value)
@@ -30,6 +37,15 @@ static const char *complaint_about_word(const json_t *value)
 
 static const struct settings_name colours[] = {{"red", RED}, {"green", GREEN}, {NULL, 0}};
 static const struct settings_name automatic[] = {{"auto", 0}, {NULL, 0}};
+
+#define OF_RULE(member) .offset = offsetof(struct rule, member)
+static const struct settings_field rule_fields[] = {
+    {"name", SETTINGS_STRING, OF_RULE(name), .preset = NULL, .rows = "X-4", .doc = "its name"},
+    {"match.only", SETTINGS_STRINGS, OF_RULE(only), .min = 1, .max = 2, .or_one = true, .optional = true,
+     .complaint = complaint_about_word, .rows = "", .doc = "these"},
+    {"match.weight", SETTINGS_U32, OF_RULE(weight), .max = 9, .preset = "3", .rows = "", .doc = ""},
+};
+static const struct settings_table rule_table = {rule_fields, sizeof(rule_fields) / sizeof(rule_fields[0])};
 
 #define AT(member) .offset = offsetof(struct sample, member)
 static const struct settings_field fields[] = {
@@ -47,6 +63,8 @@ static const struct settings_field fields[] = {
     {"lists.files", SETTINGS_FILES, AT(files), .max = 64, .preset = "[]", .rows = "", .doc = ""},
     {"lists.listen", SETTINGS_ENDPOINTS, AT(listen), .min = 1, .max = 8, .preset = "[\"[::]:5684\"]",
      .rows = "", .doc = ""},
+    {"lists.rules", SETTINGS_OBJECTS, AT(rules), .max = 3, .items = &rule_table,
+     .item_size = sizeof(struct rule), .shorthand = "name", .preset = "[]", .rows = "X-3", .doc = "rules"},
     {"threads", SETTINGS_U32, AT(threads), .min = 1, .max = 64, .names = automatic, .preset = "1", .rows = "",
      .doc = ""},
 };
@@ -166,6 +184,82 @@ static void reads_every_type(void **state)
     assert_string_equal(sample->words.items[1], "q");
     assert_int_equal(endpoint_port(&sample->listen.items[1]), 2);
     assert_int_equal(sample->threads, 0);
+}
+
+static void reads_lists_of_objects(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(read_text(fixture, "{\"main\": {\"key_file\": \"k\"}, \"lists\": {\"rules\": [\"short\","
+                                        " {\"name\": \"a\", \"match\": {\"only\": \"x\", \"weight\": 9}},"
+                                        " {\"match\": {\"only\": [\"y\", \"z\"]}, \"name\": \"b\"}]}}"),
+                     0);
+    const struct rule *rules = fixture->sample.rules.items;
+    assert_int_equal(fixture->sample.rules.count, 3);
+    assert_string_equal(rules[0].name, "short");
+    assert_int_equal(rules[0].only.count, 0);
+    assert_int_equal(rules[0].weight, 3);
+    assert_int_equal(rules[1].only.count, 1);
+    assert_string_equal(rules[1].only.items[0], "x");
+    assert_int_equal(rules[1].weight, 9);
+    assert_int_equal(rules[2].only.count, 2);
+    assert_string_equal(rules[2].only.items[1], "z");
+}
+
+static void names_the_place_of_a_mistake_in_a_list_of_objects(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t errors =
+        read_text(fixture, "{\"main\": {\"key_file\": \"k\"}, \"lists\": {\"rules\": [5,"
+                           " {\"name\": 7, \"match\": {\"only\": [], \"weigth\": 1, \"weight\": 10}},"
+                           " {\"mach\": 1, \"match\": {\"only\": [\"ok\", \"bad\"]}}]}}");
+    static const char *const lines[] = {
+        ": lists.rules[0]: 5 is not an object; write { \"key\": value }",
+        ": lists.rules[1].name: 7 is not a string; give one in double quotes",
+        ": lists.rules[1].match.only: a list is too short; use a string or a list of 1 to 2 strings",
+        ": lists.rules[1].match.weigth: unknown key; did you mean match.weight?",
+        ": lists.rules[1].match.weight: 10 is out of range; use 0 to 9",
+        ": lists.rules[2].mach: unknown key; did you mean match?",
+        ": lists.rules[2].match.only[1]: \"bad\" is a bad word; use a good one",
+        ": lists.rules[2].name: is missing; give a string",
+    };
+    assert_int_equal(errors, 8);
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+        assert_line(fixture, lines[i]);
+    read_text(fixture, "{\"lists\": {\"rules\": [\"a\", \"b\", \"c\", \"d\"]}}");
+    assert_line(fixture,
+                ": lists.rules: a list is too long; use a list of at most 3 objects or strings, each for "
+                "an object with that `name`");
+    read_text(fixture, "{\"lists\": {\"rules\": {\"name\": \"a\"}}}");
+    assert_line(fixture,
+                ": lists.rules: an object is not a list; use a list of at most 3 objects or strings, each "
+                "for an object with that `name`");
+}
+
+static void prints_and_describes_lists_of_objects(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer text;
+    buffer_init(&text, 65536);
+    assert_int_equal(read_text(fixture,
+                               "{\"main\": {\"key_file\": \"/k\"}, \"lists\": {\"rules\": [\"short\","
+                               " {\"name\": \"a\", \"match\": {\"only\": [\"x\"]}}]}}"),
+                     0);
+    settings_table_print(&table, &fixture->sample, &text);
+    assert_int_equal(read_text(fixture, buffer_string(&text)), 0);
+    const struct rule *rules = fixture->sample.rules.items;
+    assert_int_equal(fixture->sample.rules.count, 2);
+    assert_string_equal(rules[0].name, "short");
+    assert_int_equal(rules[0].only.count, 0);
+    assert_string_equal(rules[1].only.items[0], "x");
+
+    buffer_reset(&text);
+    settings_table_reference(&table, &text);
+    assert_non_null(strstr(buffer_string(&text),
+                           "| `lists.rules[].name` | a string | must be given | its name | X-4 |\n"));
+    assert_non_null(
+        strstr(buffer_string(&text),
+               "| `lists.rules[].match.only` | a string or a list of 1 to 2 strings | none | these |  |\n"));
+    buffer_free(&text);
 }
 
 static void resolves_file_names_against_the_folder_of_the_file(void **state)
@@ -469,6 +563,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(gives_the_default_of_every_key_that_is_not_there),
         TEST(reads_every_type),
+        TEST(reads_lists_of_objects),
+        TEST(names_the_place_of_a_mistake_in_a_list_of_objects),
+        TEST(prints_and_describes_lists_of_objects),
         TEST(resolves_file_names_against_the_folder_of_the_file),
         TEST(resolves_file_names_to_absolute_ones_when_the_file_is_named_relatively),
         TEST(reports_all_mistakes_at_once_each_with_path_value_and_cure),
