@@ -5,17 +5,19 @@
 
 #include "common/settings_file.h"
 
-/* A member of struct settings under its own path, checked by the compiler to have the type that is read. */
-#define MEMBER(member, kind, c_type)                                                                         \
-    .path = #member, .type = (kind),                                                                         \
-    .offset =                                                                                                \
-        offsetof(struct settings, member) + 0 * sizeof(1 ? &((struct settings *)0)->member : (c_type *)0)
-#define STRING(member, look)        MEMBER(member, SETTINGS_STRING, char *), .complaint = (look)
-#define A_FILE(member)              MEMBER(member, SETTINGS_FILE, char *)
-#define BOOL(member)                MEMBER(member, SETTINGS_BOOL, bool)
-#define U32(member, least, most)    MEMBER(member, SETTINGS_U32, uint32_t), .min = (least), .max = (most)
-#define DOUBLE(member, least, most) MEMBER(member, SETTINGS_DOUBLE, double), .min = (least), .max = (most)
-#define ENUM(member, c_type, words) MEMBER(member, SETTINGS_ENUM, c_type), .names = (words)
+/* Where a member of a struct is, checked by the compiler to have the type that is read. */
+#define PLACE(whole, member, c_type)                                                                         \
+    .offset = offsetof(whole, member) + 0 * sizeof(1 ? &((whole *)0)->member : (c_type *)0)
+/* A member of an object of a list. */
+#define KEY(name, kind, place) .path = (name), .type = (kind), place
+/* A member of struct settings under its own path. */
+#define MEMBER(member, kind, c_type) .path = #member, .type = (kind), PLACE(struct settings, member, c_type)
+#define STRING(member, look)         MEMBER(member, SETTINGS_STRING, char *), .complaint = (look)
+#define A_FILE(member)               MEMBER(member, SETTINGS_FILE, char *)
+#define BOOL(member)                 MEMBER(member, SETTINGS_BOOL, bool)
+#define U32(member, least, most)     MEMBER(member, SETTINGS_U32, uint32_t), .min = (least), .max = (most)
+#define DOUBLE(member, least, most)  MEMBER(member, SETTINGS_DOUBLE, double), .min = (least), .max = (most)
+#define ENUM(member, c_type, words)  MEMBER(member, SETTINGS_ENUM, c_type), .names = (words)
 #define STRINGS(member, least, most, look)                                                                   \
     MEMBER(member, SETTINGS_STRINGS, struct settings_strings), .min = (least), .max = (most),                \
                                                                .complaint = (look)
@@ -25,6 +27,9 @@
 #define ENDPOINTS(member, least)                                                                             \
     MEMBER(member, SETTINGS_ENDPOINTS, struct settings_endpoints), .min = (least),                           \
                                                                    .max = SETTINGS_LISTENERS_MAX
+#define OBJECTS(member, most, table, c_type)                                                                 \
+    MEMBER(member, SETTINGS_OBJECTS, struct settings_objects), .max = (most), .items = &(table),             \
+                                                               .item_size = sizeof(c_type)
 #define PRESET(value) .preset = value
 #define REQUIRED      .preset = NULL
 #define SOURCE(text)  .rows = text

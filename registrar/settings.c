@@ -11,7 +11,9 @@
 
 #define WORKERS_MAX            64
 #define ROOT_OCTETS_MAX        64
-#define ROOT_SEGMENTS_MAX      6     /* COAP_SEGMENTS_MAX less label and operation */
+#define ROOT_SEGMENTS_MAX      6 /* COAP_SEGMENTS_MAX less label and operation */
+#define LABELS_MAX             64
+#define UPSTREAM_PATH_MAX      512   /* octets */
 #define JOIN_PROXY_LIFETIME_MS 30000 /* how long a stateful join proxy keeps an idle mapping (JP-6) */
 #define LIBEST_CONNECTIONS_MAX 4     /* of its five threads; an idle connection holds one for good */
 #define LIBEST_BODY_OCTETS_MAX 8192  /* of a base64 request body; a longer one gets 413 */
@@ -19,8 +21,12 @@
 static const char *complaint_about_block_size(const json_t *value);
 static const char *complaint_about_root(const json_t *value);
 static const char *complaint_about_label(const json_t *value);
+static const char *complaint_about_upstream_path(const json_t *value);
 static const char *complaint_about_default_label(const json_t *value);
 static const char *complaint_about_server(const json_t *value);
+
+/* RFC 3986 section 2.3 */
+static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
 
 static const struct settings_name att_empty_names[] = {
     {"4.04", ATT_EMPTY_NOT_FOUND}, {"3000", ATT_EMPTY_SEQUENCE}, {"2.05", ATT_EMPTY_CONTENT}, {NULL, 0}};
@@ -48,6 +54,16 @@ static const struct settings_name csr_identity_names[] = {{"same-serial", CSR_ID
 static const struct settings_name workers_names[] = {{"auto", 0}, {NULL, 0}};
 
 /* clang-format off */
+static const struct settings_field label_fields[] = {
+    { KEY("name", SETTINGS_STRING, PLACE(struct label_settings, name, char *)),
+      .complaint = complaint_about_label, REQUIRED, SOURCE("URI-4"),
+      DOC("what devices put before the operation, one path segment") },
+    { KEY("upstream_path", SETTINGS_STRING, PLACE(struct label_settings, upstream_path, char *)),
+      .complaint = complaint_about_upstream_path, PRESET("\"\""), SOURCE("URI-4, RA-3"),
+      DOC("path at the EST server, to which `/simpleenroll` … is added; `\"\"` is `/.well-known/est/NAME`") },
+};
+static const struct settings_table label_table = { label_fields, sizeof(label_fields) / sizeof(label_fields[0]) };
+
 static const struct settings_field fields[] = {
     { ENDPOINTS(listen.coaps, 1), PRESET("[\"[::]:5684\"]"), SOURCE("DTLS-1"),
       DOC("UDP addresses where devices reach EST; `[::]` takes IPv4 as well") },
@@ -94,8 +110,8 @@ static const struct settings_field fields[] = {
 
     { STRING(est.root, complaint_about_root), PRESET("\"/est\""), SOURCE("URI-2, URI-3"),
       DOC("the short path of EST; `/.well-known/est` is always served beside it") },
-    { STRINGS(est.labels, 0, SETTINGS_STRINGS_MAX, complaint_about_label), PRESET("[]"), SOURCE("URI-4"),
-      DOC("labels that devices may put before the operation; all others are 4.04") },
+    { OBJECTS(est.labels, LABELS_MAX, label_table, struct label_settings), .shorthand = "name", PRESET("[]"), SOURCE("URI-4"),
+      DOC("CA profiles that devices may choose by a label before the operation; all other labels are 4.04") },
     { BOOL(est.att), PRESET("true"), SOURCE("DISC-2"),
       DOC("whether `/att` is offered") },
     { BOOL(est.skg), PRESET("false"), SOURCE("SKG-1"),
@@ -186,13 +202,14 @@ static void review_listeners(const struct settings_review *review);
 static void review_trust(const struct settings_review *review);
 static void review_limits(const struct settings_review *review);
 static void review_delays(const struct settings_review *review);
+static void review_labels(const struct settings_review *review);
 static void review_upstream(const struct settings_review *review);
 static void review_proof(const struct settings_review *review);
 static void review_access(const struct settings_review *review);
 static void review_libest(const struct settings_review *review);
 
 static void (*const reviews[])(const struct settings_review *) = {
-    review_listeners, review_trust, review_limits, review_delays,
+    review_listeners, review_trust, review_limits, review_delays, review_labels,
     review_upstream,  review_proof, review_access, review_libest,
 };
 
@@ -309,6 +326,19 @@ static void review_delays(const struct settings_review *review)
             review->settings->coap.answer_within_ms, JOIN_PROXY_LIFETIME_MS);
 }
 
+static void review_labels(const struct settings_review *review)
+{
+    const struct settings_objects *labels = &review->settings->est.labels;
+    const struct label_settings *label = labels->items;
+    if (!settings_reader_usable(review->reader, "est.labels"))
+        return;
+    for (size_t i = 0; i < labels->count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(label[i].name, label[j].name) == 0)
+                settings_reader_complain(review->reader, "est.labels", "\"%s\" stands here twice; remove one",
+                                         label[i].name);
+}
+
 static void review_upstream(const struct settings_review *review)
 {
     if (review->settings->upstream.content_transfer_encoding)
@@ -391,7 +421,6 @@ static const char *complaint_about_block_size(const json_t *value)
 /* One absolute path of plain segments, few enough for a label and an operation to follow. */
 static const char *complaint_about_root(const json_t *value)
 {
-    static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     const char *root = json_string_value(value);
     const char *at = root;
     size_t segments = 0;
@@ -417,6 +446,24 @@ static const char *complaint_about_label(const json_t *value)
 {
     if (!est_label_is_valid(bytes_from_string(json_string_value(value))))
         return "is not a label; use one path segment of 1 to 128 octets that is not the name of an operation";
+    return NULL;
+}
+
+/* Absolute, of plain segments: no part of it is left to an EST server's way of decoding. */
+static const char *complaint_about_upstream_path(const json_t *value)
+{
+    const char *path = json_string_value(value);
+    const char *at = path;
+    while (*at == '/') {
+        size_t len = strspn(at + 1, unreserved);
+        if (len == 0 || strspn(at + 1, ".") == len)
+            break;
+        at += 1 + len;
+    }
+    if (*at != '\0' || strlen(path) > UPSTREAM_PATH_MAX)
+        return "is not an absolute path; use one such as \"/.well-known/est/p1\": segments of letters, "
+               "digits "
+               "and -._~, none empty";
     return NULL;
 }
 

@@ -68,9 +68,15 @@ struct coap_settings {
                                     process */
 };
 
+/* A CA profile (RFC 7030 section 3.2.2). */
+struct label_settings {
+    char *name;
+    char *upstream_path; /* in the EST server's URL, before the operation; "": /.well-known/est/NAME */
+};
+
 struct est_settings {
-    char *root; /* the short root, "/est"; /.well-known/est is always served */
-    struct settings_strings labels;
+    char *root;                     /* the short root, "/est"; /.well-known/est is always served */
+    struct settings_objects labels; /* of struct label_settings */
     bool att, skg, skc;
     enum server_keygen server_keygen;
     char *key_directory;  /* keys of devices, by which generated ones are protected (SKG-7); "" none */

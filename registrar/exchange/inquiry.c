@@ -234,6 +234,7 @@ static enum status ask(struct inquiry *inquiry, const struct est_operation *oper
     const struct est_call_settings call = {
         .operation = operation,
         .label = inquiry->subject.label,
+        .path = est_label_upstream_path(&inquiry->services->settings->est, inquiry->subject.label),
         .body = body,
         .sending = on_sending,
         .done = done,

@@ -142,12 +142,22 @@ static const struct est_operation *find_operation(struct bytes name, bool long_n
 
 static bool find_label(const struct est_settings *settings, struct bytes segment, struct bytes *label)
 {
+    const struct label_settings *labels = settings->labels.items;
     for (size_t i = 0; i < settings->labels.count; i++) {
-        *label = bytes_from_string(settings->labels.items[i]);
+        *label = bytes_from_string(labels[i].name);
         if (bytes_equal(segment, *label))
             return est_label_is_valid(*label);
     }
     return false;
+}
+
+const char *est_label_upstream_path(const struct est_settings *settings, struct bytes label)
+{
+    const struct label_settings *labels = settings->labels.items;
+    for (size_t i = 0; i < settings->labels.count; i++)
+        if (bytes_equal(label, bytes_from_string(labels[i].name)))
+            return labels[i].upstream_path;
+    return "";
 }
 
 bool est_label_is_valid(struct bytes label)

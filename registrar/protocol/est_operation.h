@@ -49,6 +49,10 @@ enum status est_route_find(const struct est_settings *settings, const struct byt
  * and control octets, and not the name of an operation, short or long (URI-4, RFC 7030 section 3.2.2). */
 bool est_label_is_valid(struct bytes label);
 
+/* The path at the EST server that settings give the label, to which the operation is added; "": the usual
+ * one. Borrows. */
+const char *est_label_upstream_path(const struct est_settings *settings, struct bytes label);
+
 /* Whether its answer carries a private key: /skg and /skc (RFC 9148 section 4.8). */
 bool est_operation_makes_key(const struct est_operation *operation);
 

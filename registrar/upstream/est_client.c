@@ -22,7 +22,7 @@ struct est_client {
     struct permit_holder *permits;
     struct ra_credentials credentials;
     struct https_context context;
-    struct buffer url; /* of the EST server, "https://host:port/.well-known/est/" */
+    struct buffer url; /* of the EST server, "https://host:port" */
     struct est_call *calls;
     struct https_connection **kept; /* open and idle; the last one was used last. Room for max_connections */
     size_t kept_count;
@@ -169,7 +169,6 @@ static enum status parse_url(const char *text, struct buffer *url)
         while (base.len > 0 && base.at[base.len - 1] == '/')
             base.len--;
         buffer_append(url, base);
-        buffer_append_string(url, "/.well-known/est/");
         status = url->status;
     }
     curl_free(whole);
@@ -271,15 +270,21 @@ static enum status call_create(struct est_client *client, const struct est_call_
     return STATUS_OK;
 }
 
-/* RFC 7030 section 3.2.2: base, perhaps a label, operation. */
+/* RFC 7030 section 3.2.2: base, perhaps a label, operation; or the path that stands for the label. */
 static void build_url(struct est_call *call, struct bytes label)
 {
     buffer_init(&call->url, URL_OCTETS_MAX);
     buffer_append(&call->url, buffer_view(&call->client->url));
-    if (label.len > 0) {
-        append_segment(&call->url, label);
-        buffer_append_string(&call->url, "/");
+    if (call->settings.path != NULL && call->settings.path[0] != '\0') {
+        buffer_append_string(&call->url, call->settings.path);
+    } else {
+        buffer_append_string(&call->url, "/.well-known/est");
+        if (label.len > 0) {
+            buffer_append_string(&call->url, "/");
+            append_segment(&call->url, label);
+        }
     }
+    buffer_append_string(&call->url, "/");
     buffer_append_string(&call->url, call->settings.operation->long_name);
 }
 

@@ -18,6 +18,7 @@ struct est_call;
 struct est_call_settings {
     const struct est_operation *operation;
     struct bytes label; /* copied; empty: default_label */
+    const char *path;   /* copied; in the place of /.well-known/est/LABEL; NULL or "": none */
     struct bytes body;  /* copied; base64 already */
     /* May be NULL. It is the call's turn to leave; it goes on with est_call_go or est_call_withhold, at once
      * or later, on the loop. Perhaps before est_client_ask returns; once at most. The call must not be named

@@ -55,7 +55,8 @@ void cached_response_free(struct cached_response *response)
 
 struct response_cache *response_cache_create(const struct settings *settings, struct metrics *metrics)
 {
-    const struct settings_strings *labels = &settings->est.labels;
+    const struct settings_objects *labels = &settings->est.labels;
+    const struct label_settings *label = labels->items;
     size_t limit = settings->upstream.max_response_bytes;
     size_t count = CACHEABLE * (labels->count + 1);
 
@@ -68,7 +69,7 @@ struct response_cache *response_cache_create(const struct settings *settings, st
     for (size_t i = 0; i < CACHEABLE; i++) {
         entry_init(&cache->entries[cache->count++], cacheable[i], bytes_from_string(NULL), limit);
         for (size_t j = 0; j < labels->count; j++)
-            entry_init(&cache->entries[cache->count++], cacheable[i], bytes_from_string(labels->items[j]),
+            entry_init(&cache->entries[cache->count++], cacheable[i], bytes_from_string(label[j].name),
                        limit);
     }
     return cache;

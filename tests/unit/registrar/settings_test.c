@@ -177,7 +177,9 @@ static void refuses_labels_that_could_be_mistaken(void **state)
     struct fixture *fixture = *state;
     assert_read(fixture,
                 read_with(fixture, "", ",\"default_label\":\"sensors\"", ",\"est\":{\"labels\":[\"p1\"]}"));
-    assert_string_equal(fixture->settings->est.labels.items[0], "p1");
+    const struct label_settings *labels = fixture->settings->est.labels.items;
+    assert_string_equal(labels[0].name, "p1");
+    assert_string_equal(labels[0].upstream_path, "");
     assert_string_equal(fixture->settings->upstream.default_label, "sensors");
     assert_false(read_with(fixture, "", ",\"default_label\":\"sen\"", ""));
     assert_said(
@@ -190,8 +192,35 @@ static void refuses_labels_that_could_be_mistaken(void **state)
         snprintf(text, sizeof(text), ",\"est\":{\"labels\":[\"p1\",\"%s\"]}", bad[i]);
         if (read_with(fixture, "", "", text))
             fail_msg("accepted %s", bad[i]);
-        assert_non_null(strstr(buffer_string(&fixture->errors), ": est.labels[1]: \""));
+        assert_non_null(strstr(buffer_string(&fixture->errors), ": est.labels[1].name: \""));
     }
+}
+
+/* URI-4, RA-3: a label's path at the EST server is the operator's, and has nothing in it that could be read
+ * in two ways. */
+static void takes_a_plain_upstream_path_for_a_label(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const bad[] = {"other",  "/",       "/a/",      "/a//b",  "/..",        "/a/../b",
+                                      "/a%2fb", "/a?b=c",  "/a#b",     "/a b",   "https://x/", "/a\\b",
+                                      "/.",     "//other", "/a:1@b/c", "/\u00e9"};
+    assert_true(
+        read_with(fixture, "", "",
+                  ",\"est\":{\"labels\":[{\"name\":\"p1\",\"upstream_path\":\"/.well-known/est/other\"},"
+                  "\"p2\"]}"));
+    const struct label_settings *labels = fixture->settings->est.labels.items;
+    assert_int_equal(fixture->settings->est.labels.count, 2);
+    assert_string_equal(labels[0].upstream_path, "/.well-known/est/other");
+    assert_string_equal(labels[1].name, "p2");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char text[160];
+        snprintf(text, sizeof(text), ",\"est\":{\"labels\":[{\"name\":\"p1\",\"upstream_path\":\"%s\"}]}",
+                 bad[i]);
+        assert_false(read_with(fixture, "", "", text));
+        assert_non_null(strstr(buffer_string(&fixture->errors), ": est.labels[0].upstream_path: \""));
+    }
+    assert_false(read_with(fixture, "", "", ",\"est\":{\"labels\":[\"p1\",{\"name\":\"p1\"}]}"));
+    assert_said(fixture, &fixture->errors, "est.labels: \"p1\" stands here twice; remove one");
 }
 
 static void refuses_what_breaks_another_key(void **state)
@@ -407,6 +436,7 @@ int main(void)
         TEST(takes_only_a_base_url_as_server),
         TEST(takes_only_a_short_absolute_path_as_root),
         TEST(refuses_labels_that_could_be_mistaken),
+        TEST(takes_a_plain_upstream_path_for_a_label),
         TEST(refuses_what_breaks_another_key),
         TEST(wants_a_trust_store_that_devices_can_pass),
         TEST(warns_of_what_is_allowed_but_harmful),

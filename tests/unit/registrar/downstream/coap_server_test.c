@@ -27,6 +27,7 @@
 /* One association: bytes in, bytes out. */
 struct fixture {
     struct settings settings;
+    struct label_settings label;
     struct metrics *metrics;
     struct coap_server *server;
     struct outbox out;
@@ -105,8 +106,8 @@ static int setup(void **state)
     fixture->settings.coap = default_coap_settings();
     fixture->settings.est.root = root;
     fixture->settings.est.att = true;
-    fixture->settings.est.labels.items[0] = label_p1;
-    fixture->settings.est.labels.count = 1;
+    fixture->label.name = label_p1;
+    fixture->settings.est.labels = (struct settings_objects){&fixture->label, 1};
     fixture->metrics = counters_create();
     fixture->now_ms = 1000000;
     fixture->server = create_server(fixture);

@@ -48,7 +48,8 @@ struct got {
 
 struct fixture {
     struct settings settings;
-    char label[8];
+    char label_name[8], label_path[32];
+    struct label_settings label;
     struct metrics *metrics;
     struct event_base *base;
     struct mailbox *mailbox;
@@ -170,7 +171,7 @@ static uint32_t start(struct fixture *fixture, const struct ask *ask)
     if (ask->body.len > 0)
         memcpy(body, ask->body.at, ask->body.len);
     struct est_request request = {
-        .route = {operation, ask->label != NULL ? bytes_from_string(fixture->label) : bytes_from_string("")},
+        .route = {operation, ask->label != NULL ? bytes_from_string(fixture->label_name) : bytes_from_string("")},
         .method = method,
         .accept = {ask->accept != 0, (uint32_t)ask->accept},
         .content_format = {content_format != 0, (uint32_t)content_format},
@@ -1175,10 +1176,11 @@ static void a_key_that_is_not_finished(void **state)
 static int set_up(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
-    snprintf(fixture->label, sizeof(fixture->label), "p1");
+    snprintf(fixture->label_name, sizeof(fixture->label_name), "p1");
+    fixture->label = (struct label_settings){fixture->label_name, fixture->label_path};
     fixture->settings = (struct settings){
         .coap = {.answer_within_ms = 100},
-        .est = {.labels = {{fixture->label}, 1},
+        .est = {.labels = {&fixture->label, 1},
                 .att = true,
                 .skg = true,
                 .skc = true,

@@ -158,7 +158,8 @@ static void labels_are_an_allow_list(void **state)
     (void)state;
     struct est_settings settings = default_settings();
     assert_not_found(&settings, "est|p1|sen");
-    settings.labels = (struct settings_strings){{label_p1, label_odd}, 2};
+    struct label_settings labels[] = {{label_p1, NULL}, {label_odd, NULL}};
+    settings.labels = (struct settings_objects){labels, 2};
     assert_routed(&settings, "est|p1|sen", EST_SEN, "p1");
     assert_routed(&settings, ".well-known|est|p1|crts", EST_CRTS, "p1");
     assert_routed(&settings, "est|Boiler room \xc3\xbc|att", EST_ATT, label_odd);
@@ -178,7 +179,8 @@ static void the_label_is_borrowed_from_the_allow_list(void **state)
 {
     (void)state;
     struct est_settings settings = default_settings();
-    settings.labels = (struct settings_strings){{label_p1}, 1};
+    struct label_settings p1 = {label_p1, NULL};
+    settings.labels = (struct settings_objects){&p1, 1};
     struct est_route found;
     assert_int_equal(route(&settings, "est|p1|sen", &found), STATUS_OK);
     assert_ptr_equal(found.label.at, label_p1);
@@ -189,7 +191,8 @@ static void a_label_named_like_an_operation_is_refused(void **state)
 {
     (void)state;
     struct est_settings settings = default_settings();
-    settings.labels = (struct settings_strings){{label_named_sen}, 1};
+    struct label_settings sen = {label_named_sen, NULL};
+    settings.labels = (struct settings_objects){&sen, 1};
     assert_not_found(&settings, "est|sen|sen");
     static const char *const names[] = {"crts",    "sen",          "sren",           "att",
                                         "cacerts", "simpleenroll", "simplereenroll", "csrattrs",

@@ -113,6 +113,9 @@ static void end_client(struct test_client *test)
     metrics_free(test->metrics);
 }
 
+/* Of the label, for ask. */
+static const char *test_path;
+
 static void ask(struct upstream_fixture *fixture, struct test_client *test, enum est_operation_id operation,
                 struct bytes label, struct outcome *outcome)
 {
@@ -120,6 +123,7 @@ static void ask(struct upstream_fixture *fixture, struct test_client *test, enum
     const struct est_call_settings call = {
         .operation = est_operation(operation),
         .label = label,
+        .path = test_path,
         .body = operation == EST_SEN || operation == EST_SREN ? CSR : bytes_from_string(NULL),
         .sending = outcome_sending,
         .done = outcome_answered,
@@ -177,9 +181,20 @@ static void requests_go_to_the_long_paths(void **state)
     assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("p1"),
                         "GET /.well-known/est/p1/cacerts HTTP/1.1\r\n");
 
+    test_path = "/.well-known/est/other";
+    assert_request_line(fixture, server, EST_SEN, BYTES_LITERAL("p1"),
+                        "POST /.well-known/est/other/simpleenroll HTTP/1.1\r\n");
+    test_path = "";
+    assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("p1"),
+                        "GET /.well-known/est/p1/cacerts HTTP/1.1\r\n");
+
     snprintf(fixture->url + strlen(fixture->url), 16, "/behind/");
     assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("p1"),
                         "GET /behind/.well-known/est/p1/cacerts HTTP/1.1\r\n");
+    test_path = "/profiles/p1";
+    assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("p1"),
+                        "GET /behind/profiles/p1/cacerts HTTP/1.1\r\n");
+    test_path = NULL;
     scripted_server_stop(server);
 }
 

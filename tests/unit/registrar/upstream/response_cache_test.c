@@ -18,6 +18,7 @@ static char label[] = "p1";
 
 struct fixture {
     struct settings settings;
+    struct label_settings label;
     struct metrics *metrics;
     struct event_base *base;
     struct mailbox *mailbox;
@@ -40,8 +41,8 @@ static int set_up(void **state)
     opened = 0;
     fixture.settings.upstream.max_response_bytes = 100;
     fixture.settings.upstream.serve_stale_s = 60;
-    fixture.settings.est.labels.items[0] = label;
-    fixture.settings.est.labels.count = 1;
+    fixture.label.name = label;
+    fixture.settings.est.labels = (struct settings_objects){&fixture.label, 1};
     fixture.metrics = counters_create();
     fixture.base = event_base_new();
     fixture.mailbox = mailbox_create(fixture.base);
