@@ -31,7 +31,7 @@ struct registrar {
     struct pending_enrolments *pending;
     struct response_cache *cache;
     struct key_directory *key_directory; /* NULL: none */
-    struct settings_endpoints coaps;     /* as opened: ports resolved */
+    struct listen_addresses listen;      /* as opened */
     struct worker **workers;
     size_t worker_count;
     struct discovery_port *discovery;
@@ -42,13 +42,15 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors);
 static bool load_key_directory(const struct settings *settings, struct key_directory **directory,
                                struct buffer *errors);
 static bool build_workers(struct registrar *registrar, struct buffer *errors);
-static bool probe_exclusive(const struct settings_endpoints *endpoints, struct buffer *errors);
+static bool probe_exclusive(const char *setting, const struct settings_endpoints *endpoints,
+                            struct buffer *errors);
 static bool build_discovery(struct registrar *registrar, struct buffer *errors);
 static bool build_signals(struct registrar *registrar);
 static void on_stop(int signal, short what, void *user);
 static void on_hangup(int signal, short what, void *user);
 static void on_report(int signal, short what, void *user);
 static void announce(const struct registrar *registrar);
+static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses);
 static void report_counters(const struct metrics *metrics);
 
 struct registrar *registrar_create(const struct settings *settings, struct buffer *errors)
@@ -107,6 +109,7 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
     struct worker_context context = {
         .settings = registrar->settings,
         .coaps = &registrar->settings->listen.coaps,
+        .jpy = &registrar->settings->listen.jpy,
         .sharing = count > 1 ? UDP_REUSEPORT : UDP_EXCLUSIVE,
         .metrics = registrar->metrics,
         .cookie_secret = &registrar->cookie_secret,
@@ -116,7 +119,8 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
         .key_directory = registrar->key_directory,
     };
 
-    if (count > 1 && !probe_exclusive(context.coaps, errors))
+    if (count > 1 && (!probe_exclusive("listen.coaps", context.coaps, errors) ||
+                      !probe_exclusive("listen.jpy", context.jpy, errors)))
         return false;
     registrar->workers = calloc(count, sizeof registrar->workers[0]);
     if (registrar->workers == NULL)
@@ -127,22 +131,23 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
             return false;
         registrar->worker_count++;
         if (i == 0)
-            worker_addresses(registrar->workers[0], &registrar->coaps);
-        context.coaps = &registrar->coaps;
+            worker_addresses(registrar->workers[0], &registrar->listen);
+        context.coaps = &registrar->listen.coaps;
+        context.jpy = &registrar->listen.jpy;
     }
     return true;
 }
 
 /* SO_REUSEPORT would let a second registrar steal flows from the first; an exclusive socket tells first. */
-static bool probe_exclusive(const struct settings_endpoints *endpoints, struct buffer *errors)
+static bool probe_exclusive(const char *setting, const struct settings_endpoints *endpoints,
+                            struct buffer *errors)
 {
     for (size_t i = 0; i < endpoints->count; i++) {
         char text[ENDPOINT_TEXT_MAX];
         int fd;
         if (udp_socket_open(&endpoints->items[i], UDP_EXCLUSIVE, &fd) != STATUS_OK) {
-            buffer_printf(errors,
-                          "listen.coaps[%zu]: \"%s\" cannot be opened: %s; free the port or name another\n",
-                          i, endpoint_format(&endpoints->items[i], text), strerror(errno));
+            buffer_printf(errors, "%s[%zu]: \"%s\" cannot be opened: %s; free the port or name another\n",
+                          setting, i, endpoint_format(&endpoints->items[i], text), strerror(errno));
             return false;
         }
         close(fd);
@@ -154,7 +159,7 @@ static bool build_discovery(struct registrar *registrar, struct buffer *errors)
 {
     if (registrar->settings->listen.discovery.count == 0)
         return true;
-    registrar->discovery = discovery_port_create(registrar->settings, &registrar->coaps, registrar->base,
+    registrar->discovery = discovery_port_create(registrar->settings, &registrar->listen, registrar->base,
                                                  registrar->metrics, errors);
     return registrar->discovery != NULL;
 }
@@ -221,18 +226,23 @@ enum status registrar_run(struct registrar *registrar)
 /* One line for each address: what scripts and people look for. */
 static void announce(const struct registrar *registrar)
 {
-    char text[ENDPOINT_TEXT_MAX];
     struct settings_endpoints discovery = {.count = 0};
 
-    for (size_t i = 0; i < registrar->coaps.count; i++)
-        log_info("registrar", "listening coaps://%s", endpoint_format(&registrar->coaps.items[i], text));
+    announce_addresses("coaps", &registrar->listen.coaps);
+    announce_addresses("jpy", &registrar->listen.jpy);
     if (registrar->discovery != NULL)
         discovery_port_addresses(registrar->discovery, &discovery);
-    for (size_t i = 0; i < discovery.count; i++)
-        log_info("registrar", "listening coap://%s", endpoint_format(&discovery.items[i], text));
+    announce_addresses("coap", &discovery);
     log_info("registrar", "ready: est-registrar %s, %zu worker%s, EST server %s", ESTUARY_VERSION,
              registrar->worker_count, registrar->worker_count == 1 ? "" : "s",
              registrar->settings->upstream.servers.items[0]);
+}
+
+static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    for (size_t i = 0; i < addresses->count; i++)
+        log_info("registrar", "listening %s://%s", scheme, endpoint_format(&addresses->items[i], text));
 }
 
 static void on_stop(int signal, short what, void *user)

@@ -1,5 +1,7 @@
 #include "registrar/settings.h"
 
+#include "common/address_range.h"
+#include "common/join_names.h"
 #include "common/settings_rows.h"
 #include "registrar/protocol/est_operation.h"
 
@@ -18,6 +20,8 @@
 #define LIBEST_CONNECTIONS_MAX 4     /* of its five threads; an idle connection holds one for good */
 #define LIBEST_BODY_OCTETS_MAX 8192  /* of a base64 request body; a longer one gets 413 */
 
+static const char *complaint_about_join_proxy(const json_t *value);
+static const char *complaint_about_scheme(const json_t *value);
 static const char *complaint_about_block_size(const json_t *value);
 static const char *complaint_about_root(const json_t *value);
 static const char *complaint_about_label(const json_t *value);
@@ -67,10 +71,27 @@ static const struct settings_table label_table = { label_fields, sizeof(label_fi
 static const struct settings_field fields[] = {
     { ENDPOINTS(listen.coaps, 1), PRESET("[\"[::]:5684\"]"), SOURCE("DTLS-1"),
       DOC("UDP addresses where devices reach EST; `[::]` takes IPv4 as well") },
+    { ENDPOINTS(listen.jpy, 0), PRESET("[]"), SOURCE("JPR-1"),
+      DOC("UDP addresses where stateless join proxies reach EST, with ports other than those of `listen.coaps`; `[]` for none") },
     { ENDPOINTS(listen.discovery, 0), PRESET("[\"[::]:5683\"]"), SOURCE("DISC-3, DISC-4"),
       DOC("UDP addresses that answer discovery without DTLS, and nothing else; `[]` for none") },
     { INTERFACES(listen.multicast_interfaces, 0, SETTINGS_STRINGS_MAX), PRESET("[]"), SOURCE("DISC-5"),
       DOC("interfaces on which discovery joins the groups of all CoAP nodes (`ff02::fd` …)") },
+    { BOOL(listen.brski_jp), PRESET("true"), SOURCE("JPD-5"),
+      DOC("whether devices that ask discovery for a join proxy (`brski-jp=*`) are told the port of `listen.coaps` itself") },
+
+    { STRINGS(jpy.join_proxies, 0, SETTINGS_STRINGS_MAX, complaint_about_join_proxy), PRESET("[]"), SOURCE("JPR-7"),
+      DOC("addresses and ranges (`2001:db8::/64`) of the join proxies that `listen.jpy` serves; `[]` for all") },
+    { U32(jpy.max_associations, 1, 1000000), PRESET("1000"), SOURCE("JPR-6"),
+      DOC("associations through one join proxy (its address, on one worker); beyond, its own that is idle for longest makes room") },
+    { U32(jpy.max_handshakes, 1, 100000), PRESET("100"), SOURCE("JPR-6"),
+      DOC("of those, handshakes not yet finished") },
+    { U32(jpy.handshakes_per_s, 1, 100000), PRESET("50"), SOURCE("JPR-6"),
+      DOC("handshakes that begin through one join proxy in a second") },
+    { STRINGS(jpy.schemes, 1, 3, complaint_about_scheme), PRESET("[\"jpy\"]"), SOURCE("JPD-3"),
+      DOC("how discovery names `listen.jpy` (`rt=brski.rjp`), one link each: `jpy` (drafts -18 on), `coaps+jpy` (until -17), `coaps` (-06 to -10)") },
+    { BOOL(jpy.seed_form), PRESET("false"), SOURCE("B0"),
+      DOC("whether JPY messages in the form of the first draft (multipart-core) are taken; for laboratories") },
 
     { A_FILE(dtls.certificate), REQUIRED, SOURCE("DTLS-11, DTLS-13"),
       DOC("PEM: the registrar's certificate towards devices, then its intermediate CAs, not the root") },
@@ -274,17 +295,18 @@ static uint32_t usable_processors(void)
 /* With SO_REUSEPORT the kernel would not notice (DTLS-1: EST never without DTLS). */
 static void review_listeners(const struct settings_review *review)
 {
-    const struct settings_endpoints *lists[] = {&review->settings->listen.coaps,
-                                                &review->settings->listen.discovery};
-    const struct endpoint *seen[2 * SETTINGS_LISTENERS_MAX];
+    const struct listen_settings *listen = &review->settings->listen;
+    const struct settings_endpoints *lists[] = {&listen->coaps, &listen->jpy, &listen->discovery};
+    static const char *const paths[] = {"listen.coaps", "listen.jpy", "listen.discovery"};
+    const struct endpoint *seen[3 * SETTINGS_LISTENERS_MAX];
     size_t count = 0;
-    for (size_t list = 0; list < 2; list++) {
+    for (size_t list = 0; list < 3; list++) {
         for (size_t i = 0; i < lists[list]->count; i++) {
             const struct endpoint *endpoint = &lists[list]->items[i];
             char text[ENDPOINT_TEXT_MAX];
             for (size_t j = 0; j < count && endpoint_port(endpoint) != 0; j++)
                 if (endpoint_equal(seen[j], endpoint))
-                    settings_reader_complain(review->reader, list == 0 ? "listen.coaps" : "listen.discovery",
+                    settings_reader_complain(review->reader, paths[list],
                                              "\"%s\" is in listen twice; remove one",
                                              endpoint_format(endpoint, text));
             seen[count++] = endpoint;
@@ -310,6 +332,7 @@ static void review_trust(const struct settings_review *review)
 static void review_limits(const struct settings_review *review)
 {
     require_less(review, "dtls.max_handshakes", "dtls.max_associations", true);
+    require_less(review, "jpy.max_handshakes", "jpy.max_associations", true);
     require_less(review, "coap.max_request_bytes", "coap.max_buffered_bytes", true);
     require_less(review, "est.retry_after_s", "est.retry_after_max_s", true);
     require_less(review, "upstream.connect_timeout_ms", "upstream.timeout_ms", true);
@@ -410,6 +433,23 @@ static uint32_t number_at(const struct settings *settings, const char *path)
     uint32_t number;
     memcpy(&number, (const char *)settings + settings_table_find(&file.table, path)->offset, sizeof(number));
     return number;
+}
+
+static const char *complaint_about_join_proxy(const json_t *value)
+{
+    struct address_range range;
+    if (address_range_parse(json_string_value(value), &range) == STATUS_OK)
+        return NULL;
+    return "is no address and no range of addresses; use one such as \"2001:db8::1\" or \"2001:db8::/64\"";
+}
+
+static const char *complaint_about_scheme(const json_t *value)
+{
+    for (size_t i = 0; i < join_names_registrar_count(); i++)
+        if (join_names_registrar(i)->jpy &&
+            strcmp(join_names_registrar(i)->scheme, json_string_value(value)) == 0)
+            return NULL;
+    return "is no scheme of a JPY port; use \"jpy\", \"coaps+jpy\" or \"coaps\"";
 }
 
 static const char *complaint_about_block_size(const json_t *value)

@@ -42,8 +42,22 @@ enum pop_policy { /* whether a CSR is linked to its association (POP-5, POP-6) *
 enum upstream_profile { UPSTREAM_RFC7030, UPSTREAM_LIBEST };
 
 struct listen_settings {
-    struct settings_endpoints coaps, discovery;
+    struct settings_endpoints coaps, jpy, discovery;
     struct settings_strings multicast_interfaces;
+    bool brski_jp; /* JPD-5 */
+};
+
+/* Ports resolved. */
+struct listen_addresses {
+    struct settings_endpoints coaps, jpy;
+};
+
+struct jpy_settings {
+    struct settings_strings join_proxies; /* addresses and ranges of them; none: all (JPR-7) */
+    /* of the associations that come through one join proxy to one worker (JPR-6) */
+    uint32_t max_associations, max_handshakes, handshakes_per_s;
+    struct settings_strings schemes; /* of the links that discovery gives (JPD-3) */
+    bool seed_form;                  /* whether draft-vanderstok's messages are taken (B0) */
 };
 
 struct dtls_settings {
@@ -115,6 +129,7 @@ struct access_settings {
 
 struct settings {
     struct listen_settings listen;
+    struct jpy_settings jpy;
     struct dtls_settings dtls;
     struct coap_settings coap;
     struct est_settings est;

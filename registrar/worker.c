@@ -6,6 +6,7 @@
 #include "registrar/downstream/association_table.h"
 #include "registrar/downstream/datagram_port.h"
 #include "registrar/downstream/dtls_credentials.h"
+#include "registrar/downstream/jpy_port.h"
 #include "registrar/exchange/exchange.h"
 #include "registrar/exchange/key_workshop.h"
 #include "registrar/exchange/pending_enrolments.h"
@@ -30,6 +31,7 @@ struct worker {
     struct exchanges *exchanges;
     struct association_table *associations;
     struct datagram_port *port;
+    struct jpy_port *jpy_port;
 
     struct event *expiry;     /* of the pending table */
     struct event *key_expiry; /* of the private keys in it (SKG-9) */
@@ -44,6 +46,7 @@ struct worker {
 static bool build_loop(struct worker *worker);
 static bool build_upstream(struct worker *worker, struct buffer *errors);
 static bool build_downstream(struct worker *worker, struct buffer *errors);
+static bool build_ports(struct worker *worker, struct buffer *errors);
 static void *run(void *user);
 static void begin_drain(struct letter *letter);
 static void look_whether_done(int fd, short what, void *user);
@@ -145,17 +148,34 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
     worker->associations = association_table_create(&table);
     if (worker->associations == NULL)
         return false;
+    return build_ports(worker, errors);
+}
+
+/* Tries both, so that all that is wrong is told at once. */
+static bool build_ports(struct worker *worker, struct buffer *errors)
+{
+    const struct worker_context *context = &worker->context;
+    const struct jpy_port_plan jpy = {
+        .endpoints = context->jpy,
+        .settings = &context->settings->jpy,
+        .sharing = context->sharing,
+        .base = worker->base,
+        .metrics = context->metrics,
+        .table = worker->associations,
+    };
     worker->port =
         datagram_port_create(context->coaps, context->sharing, worker->base, worker->associations, errors);
-    return worker->port != NULL;
+    worker->jpy_port = jpy_port_create(&jpy, errors);
+    return worker->port != NULL && worker->jpy_port != NULL;
 }
 
 void worker_free(struct worker *worker)
 {
     if (worker == NULL)
         return;
-    association_table_free(worker->associations); /* says goodbye through the port's sockets */
+    association_table_free(worker->associations); /* says goodbye through the ports' sockets */
     datagram_port_free(worker->port);
+    jpy_port_free(worker->jpy_port);
     est_client_free(worker->est_client);
     exchanges_free(worker->exchanges);
     key_workshop_free(worker->workshop);
@@ -231,9 +251,10 @@ void worker_join(struct worker *worker)
     worker->running = false;
 }
 
-void worker_addresses(const struct worker *worker, struct settings_endpoints *addresses)
+void worker_addresses(const struct worker *worker, struct listen_addresses *addresses)
 {
-    datagram_port_addresses(worker->port, addresses);
+    datagram_port_addresses(worker->port, &addresses->coaps);
+    jpy_port_addresses(worker->jpy_port, &addresses->jpy);
 }
 
 static void expire_pending(int fd, short what, void *user)

@@ -18,7 +18,7 @@ struct worker;
 /* What the workers share. Everything is borrowed and outlives them. */
 struct worker_context {
     const struct settings *settings;
-    const struct settings_endpoints *coaps; /* ports resolved */
+    const struct settings_endpoints *coaps, *jpy; /* to listen at */
     enum udp_sharing sharing;
     struct metrics *metrics;
     const struct dtls_cookie_secret *cookie_secret;
@@ -44,6 +44,6 @@ void worker_drain(struct worker *worker, uint32_t drain_ms);
 void worker_join(struct worker *worker);
 
 /* Where it listens (port 0 resolved). */
-void worker_addresses(const struct worker *worker, struct settings_endpoints *addresses);
+void worker_addresses(const struct worker *worker, struct listen_addresses *addresses);
 
 #endif

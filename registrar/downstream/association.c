@@ -2,7 +2,6 @@
 
 #include "common/log.h"
 #include "common/monotonic.h"
-#include "common/udp_socket.h"
 #include "registrar/counters.h"
 #include "registrar/downstream/coap_server.h"
 
@@ -10,6 +9,11 @@
 #include <event2/event_struct.h>
 
 #include <stdlib.h>
+
+/* What reaches a join proxy and comes back from it, whatever lies between: the MTU of IPv6 less its header
+ * and UDP's (RFC 8200 section 5), and what AES-CCM or -GCM adds to the content of a record. */
+#define WRAPPED_OCTETS_MAX (1280 - 40 - 8)
+#define RECORD_OVERHEAD    (13 + 8 + 16)
 
 struct association {
     const struct association_context *context; /* borrowed */
@@ -30,6 +34,7 @@ static void on_send(void *user, struct bytes datagram);
 static void on_established(void *user);
 static void on_record(void *user, struct bytes record);
 static bool start_coap(struct association *association);
+static size_t record_limit(const struct association *association);
 static void on_message(void *user, struct bytes message);
 static void on_request(void *user, uint32_t request, struct est_request *est_request);
 static void on_timer(evutil_socket_t fd, short what, void *user);
@@ -61,6 +66,7 @@ struct association *association_create(const struct association_context *context
         free(association);
         return NULL;
     }
+    dtls_association_reserve(association->dtls, flow_overhead(flow));
     return association;
 }
 
@@ -134,11 +140,7 @@ static void leave(struct association *association, uint64_t now_ms)
 
 static void on_send(void *user, struct bytes datagram)
 {
-    const struct flow *flow = ((struct association *)user)->flow;
-    udp_socket_send(flow->fd, &(struct udp_datagram){.peer = flow->peer,
-                                                     .local = flow->local,
-                                                     .interface = flow->interface,
-                                                     .payload = datagram});
+    flow_send(((struct association *)user)->flow, datagram);
 }
 
 static void on_established(void *user)
@@ -175,8 +177,18 @@ static bool start_coap(struct association *association)
     association->coap = coap_server_create(&context);
     if (association->coap == NULL)
         return false;
-    coap_server_limit_record(association->coap, dtls_association_record_limit(association->dtls));
+    coap_server_limit_record(association->coap, record_limit(association));
     return true;
+}
+
+/* Through a join proxy, blocks are small enough for it to carry as well (JPR-5). */
+static size_t record_limit(const struct association *association)
+{
+    size_t limit = dtls_association_record_limit(association->dtls);
+    if (!association->flow->wrapped)
+        return limit;
+    size_t fits = WRAPPED_OCTETS_MAX - RECORD_OVERHEAD - flow_overhead(association->flow);
+    return fits < limit ? fits : limit;
 }
 
 static void on_message(void *user, struct bytes message)

@@ -4,7 +4,7 @@
 #define ESTUARY_REGISTRAR_DOWNSTREAM_ASSOCIATION_H
 
 #include "registrar/downstream/dtls_association.h"
-#include "registrar/downstream/flow_map.h"
+#include "registrar/downstream/flow.h"
 #include "registrar/exchange/exchange.h"
 
 struct association;

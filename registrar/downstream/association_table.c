@@ -7,10 +7,14 @@
 #include "registrar/downstream/association.h"
 #include "registrar/downstream/flow_map.h"
 #include "registrar/downstream/handle_table.h"
+#include "registrar/downstream/join_proxies.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+
+#define PEER_TEXT_MAX (ENDPOINT_TEXT_MAX + 32)
 
 TAILQ_HEAD(members, member);
 
@@ -23,10 +27,12 @@ struct member {
     struct member *older, *newer; /* on the same flow */
     uint64_t handle;
     size_t share; /* of the handshakes, by its address */
+    struct join_proxy_guest guest;
     uint64_t began_ms;
     uint8_t random[DTLS_RANDOM_OCTETS]; /* of the ClientHello that began it */
     struct members *list;               /* which one it is in */
     TAILQ_ENTRY(member) order;
+    uint8_t header[]; /* of its flow */
 };
 
 struct association_table {
@@ -35,8 +41,9 @@ struct association_table {
     struct flow_map *flows;
     struct handle_table *handles;
     struct address_shares *shares; /* of the handshakes */
-    struct members handshakes;     /* the oldest first */
-    struct members established;    /* the one silent for longest first */
+    struct join_proxies *proxies;
+    struct members handshakes;  /* the oldest first */
+    struct members established; /* the one silent for longest first */
     struct buffer flow_octets, answer;
     uint64_t log_second;
     unsigned failures_logged; /* in that second */
@@ -47,9 +54,11 @@ struct association_table {
 struct arrival {
     struct flow flow;
     struct bytes payload;
+    bool multicast;
     uint64_t now_ms;
 };
 
+static void receive(struct association_table *table, const struct arrival *arrival);
 static bool receive_hello(struct association_table *table, const struct arrival *arrival,
                           const struct dtls_client_hello *hello);
 static bool is_established(const struct member *member);
@@ -60,10 +69,18 @@ static void count_cookie(struct association_table *table, enum dtls_cookie_verdi
 static bool begin_handshake(struct association_table *table, const struct arrival *arrival,
                             const struct dtls_client_hello *hello);
 static bool admit(struct association_table *table, const struct arrival *arrival);
+static bool admit_through_proxy(struct association_table *table, const struct arrival *arrival);
+static bool make_room_of_proxy(struct association_table *table, const struct join_proxy *proxy,
+                               uint64_t now_ms);
+static bool evict_guest(const struct join_proxy *proxy, uint64_t now_ms);
+static struct member *member_of(struct join_proxy_guest *guest);
 static bool reserve(struct association_table *table, enum counter gauge, uint32_t most);
 static bool give_up_handshake(struct association_table *table, const struct arrival *arrival);
 static struct member *oldest_of_largest_share(const struct association_table *table);
+static bool has_had_its_time(const struct member *member, uint64_t now_ms);
+static void give_up(struct member *member);
 static bool evict_idle(struct association_table *table, uint64_t now_ms);
+static bool evict(struct member *member, uint64_t now_ms);
 static struct member *create_member(struct association_table *table, const struct arrival *arrival,
                                     const struct dtls_client_hello *hello);
 static bool receive_record(struct association_table *table, const struct arrival *arrival);
@@ -75,6 +92,7 @@ static void end_handshake(const struct member *member);
 static void on_active(void *user);
 static void move_to_end(struct member *member, struct members *list);
 static void on_ended(void *user);
+static const char *format_peer(const struct flow *flow, char text[static PEER_TEXT_MAX]);
 static void log_failure(struct association_table *table, const struct member *member);
 static bool may_log(struct association_table *table);
 static void remove_member(struct member *member);
@@ -102,12 +120,13 @@ struct association_table *association_table_create(const struct association_tabl
     table->flows = flow_map_create(settings->max_associations);
     table->handles = handle_table_create(settings->max_associations);
     table->shares = address_shares_create();
+    table->proxies = join_proxies_create(context->settings->jpy.handshakes_per_s);
     TAILQ_INIT(&table->handshakes);
     TAILQ_INIT(&table->established);
     buffer_init(&table->flow_octets, FLOW_OCTETS_MAX);
     buffer_init(&table->answer, DTLS_HELLO_VERIFY_REQUEST_OCTETS);
     if (table->association_context.dtls.bio_method != NULL && table->flows != NULL &&
-        table->handles != NULL && table->shares != NULL)
+        table->handles != NULL && table->shares != NULL && table->proxies != NULL)
         return table;
     association_table_free(table);
     return NULL;
@@ -128,6 +147,7 @@ void association_table_free(struct association_table *table)
     flow_map_free(table->flows);
     handle_table_free(table->handles);
     address_shares_free(table->shares);
+    join_proxies_free(table->proxies);
     BIO_meth_free(table->association_context.dtls.bio_method);
     buffer_free(&table->flow_octets);
     buffer_free(&table->answer);
@@ -156,17 +176,41 @@ void association_table_receive(struct association_table *table, int fd, const st
                  .peer = datagram->peer,
                  .interface = datagram->interface},
         .payload = datagram->payload,
+        .multicast = datagram->multicast,
         .now_ms = monotonic_ms(),
     };
+    receive(table, &arrival);
+}
+
+void association_table_receive_jpy(struct association_table *table, int fd,
+                                   const struct udp_datagram *datagram, const struct jpy_message *message)
+{
+    const struct arrival arrival = {
+        .flow = {.fd = fd,
+                 .local = datagram->local,
+                 .peer = datagram->peer,
+                 .interface = datagram->interface,
+                 .wrapped = true,
+                 .form = message->form,
+                 .header = message->header},
+        .payload = message->content,
+        .multicast = datagram->multicast,
+        .now_ms = monotonic_ms(),
+    };
+    receive(table, &arrival);
+}
+
+static void receive(struct association_table *table, const struct arrival *arrival)
+{
     struct dtls_client_hello hello;
     bool taken;
     metrics_add(table->context.metrics, COUNTER_DATAGRAMS_RECEIVED, 1);
-    if (datagram->multicast)
+    if (arrival->multicast)
         taken = false; /* DTLS has two ends */
-    else if (dtls_client_hello_read(datagram->payload, &hello))
-        taken = receive_hello(table, &arrival, &hello);
+    else if (dtls_client_hello_read(arrival->payload, &hello))
+        taken = receive_hello(table, arrival, &hello);
     else
-        taken = receive_record(table, &arrival);
+        taken = receive_record(table, arrival);
     if (!taken)
         metrics_add(table->context.metrics, COUNTER_DATAGRAMS_DROPPED, 1);
 }
@@ -215,10 +259,7 @@ static enum dtls_cookie_verdict judge_cookie(struct association_table *table, co
                           hello, &table->answer);
     count_cookie(table, verdict);
     if (table->answer.len > 0)
-        udp_socket_send(arrival->flow.fd, &(struct udp_datagram){.peer = arrival->flow.peer,
-                                                                 .local = arrival->flow.local,
-                                                                 .interface = arrival->flow.interface,
-                                                                 .payload = buffer_view(&table->answer)});
+        flow_send(&arrival->flow, buffer_view(&table->answer));
     return verdict;
 }
 
@@ -259,6 +300,8 @@ static bool begin_handshake(struct association_table *table, const struct arriva
 static bool admit(struct association_table *table, const struct arrival *arrival)
 {
     const struct dtls_settings *settings = &table->context.settings->dtls;
+    if (arrival->flow.wrapped && !admit_through_proxy(table, arrival))
+        return false;
     if (!reserve(table, COUNTER_HANDSHAKES, settings->max_handshakes) &&
         !(give_up_handshake(table, arrival) && reserve(table, COUNTER_HANDSHAKES, settings->max_handshakes)))
         return false;
@@ -268,6 +311,55 @@ static bool admit(struct association_table *table, const struct arrival *arrival
         return true;
     metrics_subtract(table->context.metrics, COUNTER_HANDSHAKES, 1);
     return false;
+}
+
+/* JPR-6: a join proxy has its limits before all else, and only what came through it makes room. */
+static bool admit_through_proxy(struct association_table *table, const struct arrival *arrival)
+{
+    struct join_proxy *proxy = join_proxies_find(table->proxies, &arrival->flow.peer);
+    if (proxy != NULL && make_room_of_proxy(table, proxy, arrival->now_ms) &&
+        join_proxies_admit(table->proxies, proxy, arrival->now_ms))
+        return true;
+    char peer[ENDPOINT_TEXT_MAX];
+    enum log_level level = may_log(table) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+    metrics_add(table->context.metrics, COUNTER_JPY_LIMITED, 1);
+    if (log_enabled(level))
+        log_write(level, "association", "join proxy %s has all that the jpy limits grant it",
+                  endpoint_format(&arrival->flow.peer, peer));
+    return false;
+}
+
+static bool make_room_of_proxy(struct association_table *table, const struct join_proxy *proxy,
+                               uint64_t now_ms)
+{
+    const struct jpy_settings *settings = &table->context.settings->jpy;
+    struct join_proxy_guest *oldest = TAILQ_FIRST(&proxy->handshakes);
+    if (proxy->handshake_count >= settings->max_handshakes) {
+        if (oldest == NULL || !has_had_its_time(member_of(oldest), now_ms))
+            return false;
+        give_up(member_of(oldest));
+    }
+    return proxy->handshake_count + proxy->established_count < settings->max_associations ||
+           evict_guest(proxy, now_ms);
+}
+
+static bool evict_guest(const struct join_proxy *proxy, uint64_t now_ms)
+{
+    unsigned looks = 0;
+    struct join_proxy_guest *guest;
+    TAILQ_FOREACH(guest, &proxy->established, order)
+    {
+        if (evict(member_of(guest), now_ms))
+            return true;
+        if (++looks == EVICTION_LOOKS_MAX)
+            break;
+    }
+    return false;
+}
+
+static struct member *member_of(struct join_proxy_guest *guest)
+{
+    return (struct member *)((char *)guest - offsetof(struct member, guest));
 }
 
 /* Counts first and looks then, so that several workers together never exceed the limit. */
@@ -290,12 +382,9 @@ static bool give_up_handshake(struct association_table *table, const struct arri
     size_t newcomer = address_shares_of(table->shares, &arrival->flow.peer);
     bool is_greedy = address_shares_count(table->shares, member->share) >
                      address_shares_count(table->shares, newcomer) + 1;
-    uint64_t patience_ms =
-        HANDSHAKE_PATIENCE_MS + 2 * (uint64_t)table->context.settings->dtls.retransmit_timeout_ms;
-    if (!is_greedy && arrival->now_ms < member->began_ms + patience_ms)
+    if (!is_greedy && !has_had_its_time(member, arrival->now_ms))
         return false;
-    metrics_add(table->context.metrics, COUNTER_HANDSHAKES_FAILED, 1);
-    remove_member(member);
+    give_up(member);
     return true;
 }
 
@@ -309,34 +398,61 @@ static struct member *oldest_of_largest_share(const struct association_table *ta
     return NULL;
 }
 
+static bool has_had_its_time(const struct member *member, uint64_t now_ms)
+{
+    const struct dtls_settings *settings = &member->table->context.settings->dtls;
+    return now_ms >= member->began_ms + HANDSHAKE_PATIENCE_MS + 2 * (uint64_t)settings->retransmit_timeout_ms;
+}
+
+static void give_up(struct member *member)
+{
+    metrics_add(member->table->context.metrics, COUNTER_HANDSHAKES_FAILED, 1);
+    remove_member(member);
+}
+
 static bool evict_idle(struct association_table *table, uint64_t now_ms)
 {
     unsigned looks = 0;
     struct member *member;
     TAILQ_FOREACH(member, &table->established, order)
     {
-        if (association_is_idle(member->association, now_ms)) {
-            metrics_add(table->context.metrics, COUNTER_ASSOCIATIONS_EVICTED, 1);
-            association_close(member->association);
-            remove_member(member);
+        if (evict(member, now_ms))
             return true;
-        }
         if (++looks == EVICTION_LOOKS_MAX)
             break;
     }
     return false;
 }
 
+/* False, and nothing done, if it is not idle. */
+static bool evict(struct member *member, uint64_t now_ms)
+{
+    if (!association_is_idle(member->association, now_ms))
+        return false;
+    metrics_add(member->table->context.metrics, COUNTER_ASSOCIATIONS_EVICTED, 1);
+    association_close(member->association);
+    remove_member(member);
+    return true;
+}
+
 /* The newest of its flow. NULL: no memory. */
 static struct member *create_member(struct association_table *table, const struct arrival *arrival,
                                     const struct dtls_client_hello *hello)
 {
-    struct member *member = calloc(1, sizeof *member);
-    if (member == NULL)
+    const struct bytes header = arrival->flow.header;
+    struct join_proxy *proxy =
+        arrival->flow.wrapped ? join_proxies_find(table->proxies, &arrival->flow.peer) : NULL;
+    struct member *member = calloc(1, sizeof *member + header.len);
+    if (member == NULL || (arrival->flow.wrapped && proxy == NULL)) {
+        free(member);
         return NULL;
+    }
     const struct association_events events = {on_established, on_active, on_ended, member};
     member->table = table;
     member->node.flow = arrival->flow;
+    if (header.len > 0)
+        memcpy(member->header, header.at, header.len);
+    member->node.flow.header = (struct bytes){member->header, header.len};
     member->began_ms = arrival->now_ms;
     memcpy(member->random, hello->random, sizeof member->random);
     member->handle = handle_table_add(table->handles, member);
@@ -358,6 +474,8 @@ static struct member *create_member(struct association_table *table, const struc
     TAILQ_INSERT_TAIL(member->list, member, order);
     member->share = address_shares_of(table->shares, &arrival->flow.peer);
     address_shares_add(table->shares, member->share);
+    if (proxy != NULL)
+        join_proxies_enter(table->proxies, proxy, &member->guest);
     return member;
 }
 
@@ -406,13 +524,14 @@ static void on_established(void *user)
     struct association_table *table = member->table;
 
     end_handshake(member);
+    join_proxies_establish(&member->guest);
     metrics_add(table->context.metrics, COUNTER_HANDSHAKES_COMPLETED, 1);
     move_to_end(member, &table->established);
     if (member->older != NULL)
         remove_member(member->older);
-    char peer[ENDPOINT_TEXT_MAX];
+    char peer[PEER_TEXT_MAX];
     log_debug("association", "%s is %s, vouched for by the %s trust store",
-              endpoint_format(&member->node.flow.peer, peer),
+              format_peer(&member->node.flow, peer),
               client_identity_name(association_client(member->association)),
               trust_store_name(client_identity_trust(association_client(member->association))));
 }
@@ -428,6 +547,7 @@ static void on_active(void *user)
 {
     struct member *member = user;
     move_to_end(member, &member->table->established);
+    join_proxies_touch(&member->guest);
 }
 
 static void move_to_end(struct member *member, struct members *list)
@@ -447,10 +567,19 @@ static void on_ended(void *user)
     remove_member(member);
 }
 
+/* The header says where the device is, to its join proxy alone (JPR-7). */
+static const char *format_peer(const struct flow *flow, char text[static PEER_TEXT_MAX])
+{
+    char peer[ENDPOINT_TEXT_MAX];
+    snprintf(text, PEER_TEXT_MAX, "%s%s", flow->wrapped ? "a device behind join proxy " : "",
+             endpoint_format(&flow->peer, peer));
+    return text;
+}
+
 /* Whoever can send may cause these lines, so that only some are seen. */
 static void log_failure(struct association_table *table, const struct member *member)
 {
-    char peer[ENDPOINT_TEXT_MAX];
+    char peer[PEER_TEXT_MAX];
     struct buffer reason;
     enum log_level level = may_log(table) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
     if (!log_enabled(level))
@@ -458,8 +587,8 @@ static void log_failure(struct association_table *table, const struct member *me
     buffer_init(&reason, 200);
     if (!association_failed(member->association, &reason))
         buffer_append_string(&reason, "closed");
-    log_write(level, "association", "handshake with %s failed: %s",
-              endpoint_format(&member->node.flow.peer, peer), buffer_string(&reason));
+    log_write(level, "association", "handshake with %s failed: %s", format_peer(&member->node.flow, peer),
+              buffer_string(&reason));
     buffer_free(&reason);
 }
 
@@ -479,6 +608,7 @@ static void remove_member(struct member *member)
     TAILQ_REMOVE(member->list, member, order);
     handle_table_release(table->handles, member->handle);
     metrics_subtract(table->context.metrics, COUNTER_ASSOCIATIONS, 1);
+    join_proxies_leave(table->proxies, &member->guest);
     if (!is_established(member))
         end_handshake(member);
     association_free(member->association);

@@ -2,6 +2,7 @@
 #ifndef ESTUARY_REGISTRAR_DOWNSTREAM_ASSOCIATION_TABLE_H
 #define ESTUARY_REGISTRAR_DOWNSTREAM_ASSOCIATION_TABLE_H
 
+#include "common/jpy.h"
 #include "common/udp_socket.h"
 #include "registrar/downstream/dtls_cookie.h"
 #include "registrar/downstream/dtls_credentials.h"
@@ -44,6 +45,11 @@ void association_table_free(struct association_table *table);
 /* One datagram that came in on the socket fd; answers leave through the same socket. A flow is the socket,
  * the local address, the peer address with its scope id, and the peer port. */
 void association_table_receive(struct association_table *table, int fd, const struct udp_datagram *datagram);
+
+/* The same for a datagram from a stateless join proxy that was a JPY message: its header and form are of the
+ * flow, and answers leave in such messages (JPR-2). */
+void association_table_receive_jpy(struct association_table *table, int fd,
+                                   const struct udp_datagram *datagram, const struct jpy_message *message);
 
 /* No new association is accepted any more; those that are open go on (SIGTERM drains). */
 void association_table_drain(struct association_table *table);

@@ -1,7 +1,11 @@
 #include "registrar/downstream/discovery.h"
 
+#include "common/join_names.h"
 #include "common/link_format.h"
 #include "registrar/protocol/est_operation.h"
+
+#include <stdio.h>
+#include <string.h>
 
 #define TARGET_MAX                                                                                           \
     256                /* octets: "coaps://", an endpoint, the root (settings hold it below 65) and a name   \
@@ -14,6 +18,14 @@ static void write_target(const struct est_settings *settings, const struct est_o
                          const char *authority, struct buffer *target);
 static void write_formats(const struct est_operation *operation, struct buffer *formats);
 static bool is_selected(const struct link *link, const struct coap_message *request);
+static void append_jpy_link(const struct discovery_ways *ways, const char *scheme,
+                            const struct coap_message *request, struct buffer *payload);
+static const struct join_registrar_name *find_jpy_name(const char *scheme);
+static void append_own_port(const struct discovery_ways *ways, const struct coap_message *request,
+                            struct buffer *payload);
+static bool is_asked_for(const char *attribute, const struct coap_message *request);
+static void append_parameter(const struct link_parameter *parameter, const struct coap_message *request,
+                             struct buffer *payload);
 
 bool discovery_is_addressed(const struct coap_message *request)
 {
@@ -72,4 +84,66 @@ static bool is_selected(const struct link *link, const struct coap_message *requ
         if (!link_format_matches(link, request->uri_query[i]))
             return false;
     return true;
+}
+
+enum status discovery_way_links(const struct discovery_ways *ways, const struct coap_message *request,
+                                struct buffer *payload)
+{
+    for (size_t i = 0; ways->jpy[0] != '\0' && i < ways->schemes->count; i++)
+        append_jpy_link(ways, ways->schemes->items[i], request, payload);
+    if (ways->coaps_port != 0)
+        append_own_port(ways, request, payload);
+    return payload->status;
+}
+
+static void append_jpy_link(const struct discovery_ways *ways, const char *scheme,
+                            const struct coap_message *request, struct buffer *payload)
+{
+    char target[TARGET_MAX];
+    const struct join_registrar_name *name = find_jpy_name(scheme);
+    if (name == NULL)
+        return;
+    snprintf(target, sizeof target, "%s://%s", name->scheme, ways->jpy);
+    append_parameter(&(struct link_parameter){target, "rt", name->type}, request, payload);
+}
+
+static const struct join_registrar_name *find_jpy_name(const char *scheme)
+{
+    for (size_t i = 0; i < join_names_registrar_count(); i++)
+        if (join_names_registrar(i)->jpy && strcmp(join_names_registrar(i)->scheme, scheme) == 0)
+            return join_names_registrar(i);
+    return NULL;
+}
+
+/* The link has the name that the first entry of the table tells, no target, and means the one who answers. */
+static void append_own_port(const struct discovery_ways *ways, const struct coap_message *request,
+                            struct buffer *payload)
+{
+    char port[6];
+    const char *attribute = join_names_proxy(0)->attribute;
+    snprintf(port, sizeof port, "%u", ways->coaps_port);
+    if (is_asked_for(attribute, request))
+        append_parameter(&(struct link_parameter){"", attribute, port}, request, payload);
+}
+
+static bool is_asked_for(const char *attribute, const struct coap_message *request)
+{
+    const struct bytes name = bytes_from_string(attribute);
+    for (size_t i = 0; i < request->uri_query_count; i++) {
+        struct bytes query = request->uri_query[i];
+        if (query.len > name.len && query.at[name.len] == '=' &&
+            bytes_equal(bytes_slice(query, 0, name.len), name))
+            return true;
+    }
+    return false;
+}
+
+static void append_parameter(const struct link_parameter *parameter, const struct coap_message *request,
+                             struct buffer *payload)
+{
+    for (size_t i = 0; i < request->uri_query_count; i++)
+        if (!link_parameter_matches(parameter, request->uri_query[i]))
+            return;
+    buffer_printf(payload, "%s<%s>;%s=%s", payload->len > 0 ? "," : "", parameter->target, parameter->name,
+                  parameter->value);
 }

@@ -40,7 +40,7 @@ struct discovery_port {
     struct metrics *metrics;
     struct udp_listeners *listeners;
     struct delayed_answer *delayed[DELAYED_MAX];
-    const struct settings_endpoints *coaps;
+    const struct listen_addresses *listen;
     uint16_t next_id;
     uint64_t answers_left; /* thousandths of an answer: a token bucket */
     uint64_t refilled_ms;
@@ -53,6 +53,7 @@ static const struct group {
     bool required; /* of the family that the socket is made for */
 } groups[] = {
     {"ff02::fd", AF_INET6, true},
+    {"ff03::fd", AF_INET6, false},
     {"ff05::fd", AF_INET6, false},
     {"224.0.1.187", AF_INET, true},
 };
@@ -64,12 +65,14 @@ static size_t join_on_listener(const struct discovery_port *port, int fd, sa_fam
 static bool join_group(int fd, sa_family_t family, const struct group *group, const char *interface);
 static bool is_wildcard(const struct endpoint *endpoint);
 static void on_datagram(void *user, int fd, const struct udp_datagram *datagram);
+static uint16_t own_port(const struct discovery_port *port, const struct endpoint *local);
 static bool may_answer(struct discovery_port *port, uint64_t now_ms);
 static void answer(struct discovery_port *port, int fd, const struct udp_datagram *datagram,
                    struct buffer *reply);
-static const char *format_authority(const struct settings_endpoints *coaps, const struct endpoint *local,
+static const char *format_authority(const struct settings_endpoints *listeners, const struct endpoint *local,
                                     char text[static ENDPOINT_TEXT_MAX]);
-static struct endpoint find_coaps(const struct settings_endpoints *coaps, const struct endpoint *local);
+static struct endpoint find_listener(const struct settings_endpoints *listeners,
+                                     const struct endpoint *local);
 static struct endpoint with_port_of(const struct endpoint *local, const struct endpoint *listener);
 static bool is_same(const struct endpoint *a, const struct endpoint *b);
 static bool covers(const struct endpoint *listener, const struct endpoint *local);
@@ -81,7 +84,7 @@ static void free_delayed(struct delayed_answer *delayed);
 static uint32_t random_number(void);
 
 struct discovery_port *discovery_port_create(const struct settings *settings,
-                                             const struct settings_endpoints *coaps, struct event_base *base,
+                                             const struct listen_addresses *listen, struct event_base *base,
                                              struct metrics *metrics, struct buffer *errors)
 {
     struct discovery_port *port = calloc(1, sizeof *port);
@@ -98,7 +101,7 @@ struct discovery_port *discovery_port_create(const struct settings *settings,
     port->settings = settings;
     port->base = base;
     port->metrics = metrics;
-    port->coaps = coaps;
+    port->listen = listen;
     port->next_id = (uint16_t)random_number();
     port->listeners = udp_listeners_create(&plan, errors);
     if (port->listeners != NULL && join_groups(port, errors))
@@ -226,11 +229,14 @@ static void answer(struct discovery_port *port, int fd, const struct udp_datagra
                    struct buffer *reply)
 {
     struct udp_datagram back = *datagram;
-    char authority[ENDPOINT_TEXT_MAX];
+    char coaps[ENDPOINT_TEXT_MAX], jpy[ENDPOINT_TEXT_MAX];
     struct discovery_query query = {
         .datagram = datagram->payload,
         .multicast = datagram->multicast,
-        .authority = format_authority(port->coaps, &datagram->local, authority),
+        .authority = format_authority(&port->listen->coaps, &datagram->local, coaps),
+        .ways = {.jpy = format_authority(&port->listen->jpy, &datagram->local, jpy),
+                 .schemes = &port->settings->jpy.schemes,
+                 .coaps_port = own_port(port, &datagram->local)},
         .id = port->next_id++,
     };
     enum status status = discovery_reply(port->settings, &query, reply);
@@ -247,24 +253,37 @@ static void answer(struct discovery_port *port, int fd, const struct udp_datagra
         udp_socket_send(fd, &back);
 }
 
+/* JPD-5: of the coaps socket at the very address that answers; 0: there is none, or it is not to be told. */
+static uint16_t own_port(const struct discovery_port *port, const struct endpoint *local)
+{
+    if (!port->settings->listen.brski_jp)
+        return 0;
+    const struct endpoint found = find_listener(&port->listen->coaps, local),
+                          there = with_port_of(local, &found);
+    return is_same(&there, &found) ? endpoint_port(&found) : 0;
+}
+
 /* Without the scope: a zone means nothing to anybody else and does not belong in a URI on the wire (RFC 6874
  * section 1). */
-static const char *format_authority(const struct settings_endpoints *coaps, const struct endpoint *local,
+static const char *format_authority(const struct settings_endpoints *listeners, const struct endpoint *local,
                                     char text[static ENDPOINT_TEXT_MAX])
 {
-    struct endpoint found = find_coaps(coaps, local);
+    text[0] = '\0';
+    if (listeners->count == 0)
+        return text;
+    struct endpoint found = find_listener(listeners, local);
     if (found.address.any.sa_family == AF_INET6)
         found.address.v6.sin6_scope_id = 0;
     return endpoint_format(&found, text);
 }
 
-/* Where whoever asked at local finds EST: at the same address if coaps listens there, at the first coaps
+/* Where whoever asked at local finds the service: at the same address if it listens there, at its first
  * address otherwise. */
-static struct endpoint find_coaps(const struct settings_endpoints *coaps, const struct endpoint *local)
+static struct endpoint find_listener(const struct settings_endpoints *listeners, const struct endpoint *local)
 {
-    const struct endpoint *wildcard = NULL, *first = &coaps->items[0];
-    for (size_t i = 0; i < coaps->count; i++) {
-        const struct endpoint *listener = &coaps->items[i], there = with_port_of(local, listener);
+    const struct endpoint *wildcard = NULL, *first = &listeners->items[0];
+    for (size_t i = 0; i < listeners->count; i++) {
+        const struct endpoint *listener = &listeners->items[i], there = with_port_of(local, listener);
         if (is_same(&there, listener))
             return there;
         if (wildcard == NULL && covers(listener, local))

@@ -11,11 +11,11 @@ struct event_base;
 struct metrics;
 struct discovery_port;
 
-/* Opens all of listen.discovery and joins ff02::fd (and ff05::fd, 224.0.1.187 where possible) on
- * multicast_interfaces. coaps are the addresses that absolute links name, at least one, ports resolved.
- * Borrows all. On failure NULL, and errors names path, value and cure. */
+/* Opens all of listen.discovery and joins ff02::fd (and ff03::fd, ff05::fd, 224.0.1.187 where possible) on
+ * multicast_interfaces. listen has the addresses that absolute links name, one of coaps at least. Borrows
+ * all. On failure NULL, and errors names path, value and cure. */
 struct discovery_port *discovery_port_create(const struct settings *settings,
-                                             const struct settings_endpoints *coaps, struct event_base *base,
+                                             const struct listen_addresses *listen, struct event_base *base,
                                              struct metrics *metrics, struct buffer *errors);
 void discovery_port_free(struct discovery_port *port);
 

@@ -1,12 +1,11 @@
 #include "registrar/downstream/discovery_reply.h"
 
 #include "common/coap_message.h"
-#include "registrar/downstream/discovery.h"
 #include "registrar/protocol/content_format.h"
 
 #include <string.h>
 
-#define LINKS_MAX 2048 /* octets of all links, of which a reply carries one block */
+#define LINKS_MAX 4096 /* octets of all links, of which a reply carries one block */
 #define NO_CODE   0
 
 static bool is_request(const struct coap_message *message);
@@ -74,6 +73,8 @@ static enum status respond(const struct settings *settings, const struct discove
     address_response(query, request, &response);
     if (response.code == NO_CODE) {
         status = discovery_links(&settings->est, request, query->authority, &links);
+        if (status == STATUS_OK)
+            status = discovery_way_links(&query->ways, request, &links);
         fill_in_links(settings, request, buffer_view(&links), &response);
     }
     bool is_worth_a_group = response.code == CM_CONTENT && response.payload.len > 0;

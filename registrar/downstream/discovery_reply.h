@@ -4,7 +4,7 @@
 #define ESTUARY_REGISTRAR_DOWNSTREAM_DISCOVERY_REPLY_H
 
 #include "common/bytes.h"
-#include "registrar/settings.h"
+#include "registrar/downstream/discovery.h"
 
 #define DISCOVERY_REPLY_MAX 1100 /* octets of a reply: one block and what stands before it */
 
@@ -13,7 +13,8 @@ struct discovery_query {
     struct bytes datagram;
     bool multicast;        /* it came to a group */
     const char *authority; /* "[addr]:port" of the coaps port, for the links */
-    uint16_t id;           /* Message ID of a reply that is not piggybacked */
+    struct discovery_ways ways;
+    uint16_t id; /* Message ID of a reply that is not piggybacked */
 };
 
 /* Appends the datagram to be sent back; nothing appended means silence. To a group only links are answered,

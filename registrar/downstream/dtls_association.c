@@ -115,6 +115,13 @@ void dtls_association_free(struct dtls_association *association)
     free(association);
 }
 
+void dtls_association_reserve(struct dtls_association *association, size_t overhead)
+{
+    size_t mtu = association->context->handshake_mtu;
+    bool fits = mtu >= DTLS_FLIGHT_OCTETS_MIN + overhead;
+    SSL_set_mtu(association->ssl, (long)(fits ? mtu - overhead : DTLS_FLIGHT_OCTETS_MIN));
+}
+
 /* libcurl shares OpenSSL's queue of errors, so that it is cleared before each call that may look at it. */
 void dtls_association_receive(struct dtls_association *association, uint64_t now_ms, struct bytes datagram)
 {

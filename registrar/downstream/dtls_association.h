@@ -18,6 +18,8 @@ struct dtls_association;
 #define DTLS_MESSAGE_SEQ_MAX    7 /* a client's Finished has 5 */
 #define DTLS_EARLY_RECORDS_MAX  2 /* kept before their ChangeCipherSpec: a Finished that overtook it */
 
+#define DTLS_FLIGHT_OCTETS_MIN 228 /* of a datagram: OpenSSL makes none that are bound to be smaller */
+
 enum dtls_state {
     DTLS_HANDSHAKING,
     DTLS_ESTABLISHED,
@@ -49,6 +51,10 @@ BIO_METHOD *dtls_association_bio_method(void);
 struct dtls_association *dtls_association_create(const struct dtls_association_context *context,
                                                  const struct dtls_events *events, uint64_t now_ms);
 void dtls_association_free(struct dtls_association *association);
+
+/* Before the first datagram: what is sent gets this many octets more on its way, so that handshake flights
+ * have to be smaller by them (JPR-5); never below DTLS_FLIGHT_OCTETS_MIN. */
+void dtls_association_reserve(struct dtls_association *association, size_t overhead);
 
 /* One datagram. The first must be the ClientHello whose cookie dtls_cookie_judge found good. */
 void dtls_association_receive(struct dtls_association *association, uint64_t now_ms, struct bytes datagram);

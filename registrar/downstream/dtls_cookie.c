@@ -1,12 +1,12 @@
 #include "registrar/downstream/dtls_cookie.h"
 
+#include "registrar/downstream/flow.h"
+
 #include <openssl/crypto.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 
 #include <string.h>
-
-#define FLOW_OCTETS_MAX 128
 
 static bool is_good(const struct dtls_cookie_secret *secret, uint64_t period, struct bytes flow,
                     const struct dtls_client_hello *hello);

@@ -31,7 +31,7 @@ enum dtls_cookie_verdict {
     COOKIE_LOST   /* the answer to a HelloVerifyRequest that was never ours: drop it */
 };
 
-/* Judges the cookie of a ClientHello. flow is the canonical form of the flow (flow_map.h); a cookie is bound
+/* Judges the cookie of a ClientHello. flow is the canonical form of the flow (flow.h); a cookie is bound
  * to it and to the client random. For COOKIE_NONE and COOKIE_WRONG a HelloVerifyRequest is appended to
  * answer; it is smaller than any datagram in which dtls_client_hello_read finds a ClientHello. */
 enum dtls_cookie_verdict dtls_cookie_judge(const struct dtls_cookie_secret *secret, uint64_t now_ms,

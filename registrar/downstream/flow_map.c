@@ -14,14 +14,6 @@ struct flow_map {
 };
 
 static size_t bucket_of(struct flow_map *map, const struct flow *flow);
-static bool is_same(const struct flow *a, const struct flow *b);
-
-void flow_serialise(const struct flow *flow, struct buffer *out)
-{
-    buffer_append(out, (struct bytes){(const uint8_t *)&flow->fd, sizeof flow->fd});
-    endpoint_serialise(&flow->local, out);
-    endpoint_serialise(&flow->peer, out);
-}
 
 struct flow_map *flow_map_create(size_t capacity)
 {
@@ -52,7 +44,7 @@ void flow_map_free(struct flow_map *map)
 struct flow_node *flow_map_find(struct flow_map *map, const struct flow *flow)
 {
     struct flow_node *node = map->buckets[bucket_of(map, flow)];
-    while (node != NULL && !is_same(&node->flow, flow))
+    while (node != NULL && !flow_equal(&node->flow, flow))
         node = node->next;
     return node;
 }
@@ -78,9 +70,4 @@ static size_t bucket_of(struct flow_map *map, const struct flow *flow)
     buffer_reset(&map->octets);
     flow_serialise(flow, &map->octets);
     return (size_t)siphash(&map->key, buffer_view(&map->octets)) & map->mask;
-}
-
-static bool is_same(const struct flow *a, const struct flow *b)
-{
-    return a->fd == b->fd && endpoint_equal(&a->peer, &b->peer) && endpoint_equal(&a->local, &b->local);
 }

@@ -1,22 +1,8 @@
-/* Finds what belongs to a flow: all datagrams between one peer and one of our addresses. */
+/* Finds what belongs to a flow. */
 #ifndef ESTUARY_REGISTRAR_DOWNSTREAM_FLOW_MAP_H
 #define ESTUARY_REGISTRAR_DOWNSTREAM_FLOW_MAP_H
 
-#include "common/endpoint.h"
-
-#include <stdbool.h>
-
-/* Local and peer address each have their port and, where it counts, their scope id. */
-struct flow {
-    int fd; /* of the socket */
-    struct endpoint local, peer;
-    unsigned interface; /* to answer through; tells no flows apart */
-};
-
-#define FLOW_OCTETS_MAX (sizeof(int) + 2 * ENDPOINT_OCTETS_MAX) /* of the canonical form */
-
-/* Appends the canonical form, which no other flow has: what a cookie is bound to. */
-void flow_serialise(const struct flow *flow, struct buffer *out);
+#include "registrar/downstream/flow.h"
 
 /* Embedded in what is to be found. */
 struct flow_node {

@@ -30,10 +30,15 @@ static void check_reply(struct bytes reply, const struct discovery_query *query,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char root[] = "/est";
-    struct settings settings = {.coap.block_size = 64, .est = {.root = root, .att = true}};
+    char root[] = "/est", jpy[] = "jpy", coaps[] = "coaps";
+    struct settings settings = {
+        .coap.block_size = 64, .est = {.root = root, .att = true}, .jpy.schemes = {{jpy, coaps}, 2}};
     for (int multicast = 0; multicast < 2; multicast++) {
-        struct discovery_query query = {{data, size}, multicast == 1, "[2001:db8::1]:61617", 0x7777};
+        struct discovery_query query = {.datagram = {data, size},
+                                        .multicast = multicast == 1,
+                                        .authority = "[2001:db8::1]:61617",
+                                        .ways = {"[2001:db8::1]:5690", &settings.jpy.schemes, 61617},
+                                        .id = 0x7777};
         struct buffer reply;
         buffer_init(&reply, DISCOVERY_REPLY_MAX);
         (void)discovery_reply(&settings, &query, &reply);

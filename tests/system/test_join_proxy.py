@@ -102,7 +102,7 @@ def start_est(host, pki, folder, changes=None):
     server = programs.Program(host.command(programs.EST_SERVER, "--pki", pki.folder, "--port-file", port_file, "--log", folder / "log"))
     programs.await_file(port_file, server)
     settings = programs.merge(programs.default_settings(pki, f"https://localhost:{port_file.read_text().strip()}"),
-                              programs.merge({"listen": {"coaps": ["[::]:5684"], "discovery": []}}, changes or {}))
+                              programs.merge({"listen": {"coaps": ["[::]:5684"], "jpy": ["[::]:5690"], "discovery": []}}, changes or {}))
     config.write_text(programs.json.dumps(settings))
     registrar = programs.Program(host.command(programs.REGISTRAR, "--config", config))
     registrar.wait_for("ready:")

@@ -43,8 +43,8 @@ struct fixture {
     struct metrics *metrics;
     struct discovery_port *port;
     struct buffer errors;
-    struct endpoint local;           /* of the first listener */
-    struct settings_endpoints coaps; /* where EST is said to be */
+    struct endpoint local;          /* of the first listener */
+    struct listen_addresses listen; /* where EST is said to be */
 };
 
 static char root[] = "/est";
@@ -52,7 +52,8 @@ static struct fixture fixture;
 
 static void serve_at(const char *text)
 {
-    assert_int_equal(endpoint_parse(text, &fixture.coaps.items[fixture.coaps.count++]), STATUS_OK);
+    assert_int_equal(endpoint_parse(text, &fixture.listen.coaps.items[fixture.listen.coaps.count++]),
+                     STATUS_OK);
 }
 
 static int set_up(void **state)
@@ -93,7 +94,7 @@ static void join_on(char *interface)
 static bool create_port(void)
 {
     struct settings_endpoints addresses;
-    fixture.port = discovery_port_create(&fixture.settings, &fixture.coaps, fixture.base, fixture.metrics,
+    fixture.port = discovery_port_create(&fixture.settings, &fixture.listen, fixture.base, fixture.metrics,
                                          &fixture.errors);
     if (fixture.port == NULL)
         return false;
@@ -212,7 +213,7 @@ static void disc_3_links_name_a_coaps_address(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint8_t octets[UDP_DATAGRAM_MAX];
         char link[100];
-        fixture.coaps.count = 0;
+        fixture.listen.coaps.count = 0;
         for (size_t j = 0; j < 3 && rows[i].coaps[j] != NULL; j++)
             serve_at(rows[i].coaps[j]);
         int client = connected_to(rows[i].asked);
@@ -420,7 +421,7 @@ static void no_listener_is_allowed(void **state)
 {
     (void)state;
     struct settings_endpoints addresses;
-    fixture.port = discovery_port_create(&fixture.settings, &fixture.coaps, fixture.base, fixture.metrics,
+    fixture.port = discovery_port_create(&fixture.settings, &fixture.listen, fixture.base, fixture.metrics,
                                          &fixture.errors);
     assert_non_null(fixture.port);
     discovery_port_addresses(fixture.port, &addresses);

@@ -45,7 +45,7 @@ static struct coap_message discovery_request(void)
 static void query(const struct settings *settings, struct bytes datagram, bool multicast,
                   struct buffer *reply)
 {
-    struct discovery_query query = {datagram, multicast, AUTHORITY, OWN_ID};
+    struct discovery_query query = {datagram, multicast, AUTHORITY, {.jpy = ""}, OWN_ID};
     buffer_init(reply, DISCOVERY_REPLY_MAX);
     (void)discovery_reply(settings, &query, reply);
     assert_int_equal(reply->status, STATUS_OK);
@@ -265,8 +265,9 @@ static void malformed_datagrams_are_told(void **state)
     (void)state;
     struct settings settings = settings_with(512);
     struct buffer reply;
-    struct discovery_query bad = {BYTES_LITERAL("\x40\x01\x12\x34\xff"), false, AUTHORITY, OWN_ID};
-    struct discovery_query ping = {BYTES_LITERAL("\x40\x00\x12\x34"), false, AUTHORITY, OWN_ID};
+    struct discovery_query bad = {
+        BYTES_LITERAL("\x40\x01\x12\x34\xff"), false, AUTHORITY, {.jpy = ""}, OWN_ID};
+    struct discovery_query ping = {BYTES_LITERAL("\x40\x00\x12\x34"), false, AUTHORITY, {.jpy = ""}, OWN_ID};
     buffer_init(&reply, DISCOVERY_REPLY_MAX);
     assert_int_equal(discovery_reply(&settings, &bad, &reply), STATUS_MALFORMED);
     assert_int_equal(discovery_reply(&settings, &ping, &reply), STATUS_OK);
