@@ -220,6 +220,7 @@ static const struct preset { const char *path, *value, *why; } libest_presets[] 
 /* clang-format on */
 
 static void review_listeners(const struct settings_review *review);
+static void review_jpy(const struct settings_review *review);
 static void review_trust(const struct settings_review *review);
 static void review_limits(const struct settings_review *review);
 static void review_delays(const struct settings_review *review);
@@ -230,8 +231,8 @@ static void review_access(const struct settings_review *review);
 static void review_libest(const struct settings_review *review);
 
 static void (*const reviews[])(const struct settings_review *) = {
-    review_listeners, review_trust, review_limits, review_delays, review_labels,
-    review_upstream,  review_proof, review_access, review_libest,
+    review_listeners, review_jpy,      review_trust, review_limits, review_delays,
+    review_labels,    review_upstream, review_proof, review_access, review_libest,
 };
 
 static void preset(struct settings_reader *reader, struct settings *settings);
@@ -312,6 +313,14 @@ static void review_listeners(const struct settings_review *review)
             seen[count++] = endpoint;
         }
     }
+}
+
+static void review_jpy(const struct settings_review *review)
+{
+    const struct settings *settings = review->settings;
+    if (settings->jpy.seed_form)
+        settings_review_warn(review, "jpy.seed_form",
+                             "true: no published join proxy sends that form; use false outside laboratories");
 }
 
 static void review_trust(const struct settings_review *review)

@@ -52,6 +52,15 @@ static void has_the_defaults_of_the_design(void **state)
     const struct settings *settings = fixture->settings;
     assert_int_equal(endpoint_port(&settings->listen.coaps.items[0]), 5684);
     assert_int_equal(endpoint_port(&settings->listen.discovery.items[0]), 5683);
+    assert_int_equal(settings->listen.jpy.count, 0);              /* JPR-1 */
+    assert_true(settings->listen.brski_jp);                       /* JPD-5 */
+    assert_int_equal(settings->jpy.max_associations, 1000);       /* JPR-6 */
+    assert_int_equal(settings->jpy.max_handshakes, 100);          /* JPR-6 */
+    assert_int_equal(settings->jpy.handshakes_per_s, 50);         /* JPR-6 */
+    assert_int_equal(settings->jpy.join_proxies.count, 0);        /* JPR-7 */
+    assert_int_equal(settings->jpy.schemes.count, 1);             /* JPD-3 */
+    assert_string_equal(settings->jpy.schemes.items[0], "jpy");   /* JPD-3 */
+    assert_false(settings->jpy.seed_form);                        /* B0 */
     assert_int_equal(settings->dtls.handshake_mtu, 1024);         /* DTLS-7 */
     assert_int_equal(settings->dtls.retransmit_timeout_ms, 1000); /* TX-3 */
     assert_int_equal(settings->dtls.idle_timeout_s, 300);         /* SES-2 */
@@ -255,6 +264,20 @@ static void refuses_what_breaks_another_key(void **state)
         /* DTLS-1 */
         {"", "", ",\"listen\":{\"coaps\":[\"[::1]:1\"],\"discovery\":[\"[::1]:0\",\"[::1]:0\",\"[::1]:1\"]}",
          "listen.discovery: \"[::1]:1\" is in listen twice; remove one"},
+        /* JPR-1: one socket cannot tell JPY messages from DTLS */
+        {"", "", ",\"listen\":{\"coaps\":[\"[::1]:1\"],\"jpy\":[\"[::1]:1\"]}",
+         "listen.jpy: \"[::1]:1\" is in listen twice; remove one"},
+        /* JPR-6 */
+        {"", "", ",\"jpy\":{\"max_associations\":9,\"max_handshakes\":10}",
+         "jpy.max_handshakes: 10 is not at most jpy.max_associations, which is 9; lower the one or raise the "
+         "other"},
+        /* JPR-7 */
+        {"", "", ",\"jpy\":{\"join_proxies\":[\"192.0.2.1\",\"192.0.2.1/24\"]}",
+         "jpy.join_proxies[1]: \"192.0.2.1/24\" is no address and no range of addresses; use one such as "
+         "\"2001:db8::1\" or \"2001:db8::/64\""},
+        /* JPD-3 */
+        {"", "", ",\"jpy\":{\"schemes\":[\"https\"]}",
+         "jpy.schemes[0]: \"https\" is no scheme of a JPY port; use \"jpy\", \"coaps+jpy\" or \"coaps\""},
         /* TX-1 */
         {"", "", ",\"coap\":{\"ack_timeout_ms\":999}",
          "coap.ack_timeout_ms: 999 is out of range; use 1000 to 60000"},
@@ -313,6 +336,10 @@ static void warns_of_what_is_allowed_but_harmful(void **state)
     assert_said(fixture, &fixture->warnings,
                 "est.att: false: devices cannot learn that est.pop is \"required\" (RFC 7030 section 4.5.2); "
                 "use true");
+    assert_read(fixture, read_with(fixture, "", "", ",\"jpy\":{\"seed_form\":true}")); /* B0 */
+    assert_said(fixture, &fixture->warnings,
+                "jpy.seed_form: true: no published join proxy sends that form; use false outside "
+                "laboratories");
     assert_read(fixture, read_with(fixture, "", "", ",\"coap\":{\"answer_within_ms\":30000}")); /* JP-12 */
     assert_said(
         fixture, &fixture->warnings,

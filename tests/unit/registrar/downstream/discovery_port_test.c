@@ -1,4 +1,4 @@
-/* The unsecured port over real sockets: DTLS-1, DISC-3 to DISC-6. */
+/* The unsecured port over real sockets: DTLS-1, DISC-3 to DISC-6, JPD-3, JPD-5. */
 #include "registrar/downstream/discovery_port.h"
 
 #include "common/coap_message.h"
@@ -32,6 +32,13 @@
 #define QUERY_WITHOUT_MATCH                                                                                  \
     BYTES_LITERAL("\x51\x01\x12\x34t\xbb.well-known\x04"                                                     \
                   "core\x49rt=nosuch")
+#define QUERY_FOR_JPY                                                                                        \
+    BYTES_LITERAL("\x51\x01\x12\x34t\xbb.well-known\x04"                                                     \
+                  "core\x4crt=brski.rjp")
+#define QUERY_FOR_PROXY                                                                                      \
+    BYTES_LITERAL("\x51\x01\x12\x34t\xbb.well-known\x04"                                                     \
+                  "core\x4a"                                                                                 \
+                  "brski-jp=*")
 #define EST_REQUEST                                                                                          \
     BYTES_LITERAL("\x41\x01\x12\x34t\xb3"                                                                    \
                   "est\x04"                                                                                  \
@@ -223,6 +230,42 @@ static void disc_3_links_name_a_coaps_address(void **state)
         assert_memory_equal(answer.payload.at, link, len);
         close(client);
     }
+}
+
+/* JPD-3, JPD-5: by the address that was asked; the JPY port may be at another. */
+static void jpd_3_and_5_other_ways_are_told(void **state)
+{
+    (void)state;
+    static char jpy[] = "jpy";
+    static const struct {
+        const char *jpy, *coaps, *answer;
+        bool brski_jp;
+    } rows[] = {
+        {NULL, "[::]:1000", "", false},
+        {NULL, "[::]:1000", "<>;brski-jp=1000", true},
+        {NULL, "127.0.0.1:1000", "<>;brski-jp=1000", true},
+        {NULL, "127.0.0.9:1000", "", true}, /* EST is not at the address that answers */
+        {"[::]:2000", "127.0.0.9:1000", "<jpy://127.0.0.1:2000>;rt=brski.rjp", true},
+        {"192.0.2.1:2000", "127.0.0.9:1000", "<jpy://192.0.2.1:2000>;rt=brski.rjp", true},
+    };
+    fixture.settings.jpy.schemes = (struct settings_strings){{jpy}, 1};
+    listen_at("127.0.0.1:0");
+    assert_true(create_port());
+    int client = connected_to("127.0.0.1");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint8_t octets[UDP_DATAGRAM_MAX];
+        fixture.listen = (struct listen_addresses){.coaps.count = 0};
+        fixture.settings.listen.brski_jp = rows[i].brski_jp;
+        serve_at(rows[i].coaps);
+        if (rows[i].jpy != NULL)
+            assert_int_equal(
+                endpoint_parse(rows[i].jpy, &fixture.listen.jpy.items[fixture.listen.jpy.count++]),
+                STATUS_OK);
+        struct coap_message answer =
+            answer_to(client, rows[i].jpy != NULL ? QUERY_FOR_JPY : QUERY_FOR_PROXY, octets);
+        assert_true(bytes_equal(answer.payload, bytes_from_string(rows[i].answer)));
+    }
+    close(client);
 }
 
 static void every_listener_answers(void **state)
@@ -459,6 +502,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(disc_3_links_name_the_address_that_was_asked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disc_3_links_name_a_coaps_address, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(jpd_3_and_5_other_ways_are_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_listener_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(dtls_1_est_is_refused_and_the_port_lives_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_duplicate_gets_the_same_links, set_up, tear_down),

@@ -1,4 +1,4 @@
-/* DISC-1 to DISC-3: the links of the registrar. */
+/* DISC-1 to DISC-3, JPD-3 to JPD-5: the links of the registrar. */
 #include "registrar/downstream/discovery.h"
 
 #include <setjmp.h>
@@ -146,6 +146,73 @@ static void only_well_known_core_is_addressed(void **state)
     assert_false(discovery_is_addressed(&request));
 }
 
+static void assert_ways(const struct discovery_ways *ways, const char *query, const char *expected)
+{
+    struct coap_message request = {.code = CM_GET};
+    struct buffer payload;
+    buffer_init(&payload, 2048);
+    if (query != NULL)
+        request.uri_query[request.uri_query_count++] = bytes_from_string(query);
+    assert_int_equal(discovery_way_links(ways, &request, &payload), STATUS_OK);
+    assert_string_equal(buffer_string(&payload), expected);
+    buffer_free(&payload);
+}
+
+#define JPY "<jpy://[2001:db8::1]:5690>;rt=brski.rjp"
+
+/* JPD-3: the port is always there, and no path; the schemes of older drafts as the knob says. */
+static void jpd_3_the_jpy_port_is_announced(void **state)
+{
+    (void)state;
+    char jpy[] = "jpy", coaps_jpy[] = "coaps+jpy", coaps[] = "coaps";
+    struct settings_strings schemes = {{jpy}, 1};
+    struct discovery_ways ways = {"[2001:db8::1]:5690", &schemes, 0};
+    assert_ways(&ways, "rt=brski.rjp", JPY);
+    assert_ways(&ways, "rt=brski.*", JPY);
+    assert_ways(&ways, NULL, JPY);
+    assert_ways(&ways, "rt=ace.est*", "");
+    ways.jpy = "192.0.2.1:5690";
+    assert_ways(&ways, "rt=brski.rjp", "<jpy://192.0.2.1:5690>;rt=brski.rjp");
+    ways.jpy = "[2001:db8::1]:5690";
+    schemes = (struct settings_strings){{jpy, coaps_jpy, coaps}, 3};
+    assert_ways(&ways, "rt=brski.rjp",
+                JPY ",<coaps+jpy://[2001:db8::1]:5690>;rt=brski.rjp,"
+                    "<coaps://[2001:db8::1]:5690>;rt=brski.rjp");
+    ways.jpy = "";
+    assert_ways(&ways, "rt=brski.rjp", "");
+}
+
+/* JPD-4: what a registrar with EST alone does not have; a stateful join proxy finds it by rt=ace.est*. */
+static void jpd_4_no_brski_resources_are_announced(void **state)
+{
+    (void)state;
+    char jpy[] = "jpy";
+    struct settings_strings schemes = {{jpy}, 1};
+    const struct discovery_ways ways = {"[2001:db8::1]:5690", &schemes, 5684};
+    struct est_settings settings = {.root = root, .att = true};
+    assert_ways(&ways, "rt=brski", "");
+    assert_links(&settings, "rt=brski", "[2001:db8::1]:5684", "");
+    assert_links(&settings, "rt=ace.est.sen", "[2001:db8::1]:5684",
+                 "<coaps://[2001:db8::1]:5684/est/sen>;rt=\"ace.est.sen\";ct=\"281 287\"");
+}
+
+/* JPD-5: only devices that ask for it by name. */
+static void jpd_5_we_are_our_own_join_proxy(void **state)
+{
+    (void)state;
+    struct settings_strings schemes = {.count = 0};
+    struct discovery_ways ways = {"", &schemes, 5684};
+    assert_ways(&ways, "brski-jp=*", "<>;brski-jp=5684");
+    assert_ways(&ways, "brski-jp=5684", "<>;brski-jp=5684");
+    assert_ways(&ways, "brski-jp=5685", "");
+    assert_ways(&ways, "brski-jp", "");
+    assert_ways(&ways, "brski-jps=*", "");
+    assert_ways(&ways, "rt=brski.jp", "");
+    assert_ways(&ways, NULL, "");
+    ways.coaps_port = 0;
+    assert_ways(&ways, "brski-jp=*", "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +224,9 @@ int main(void)
         cmocka_unit_test(the_longest_links_fit),
         cmocka_unit_test(a_payload_without_room_fails),
         cmocka_unit_test(only_well_known_core_is_addressed),
+        cmocka_unit_test(jpd_3_the_jpy_port_is_announced),
+        cmocka_unit_test(jpd_4_no_brski_resources_are_announced),
+        cmocka_unit_test(jpd_5_we_are_our_own_join_proxy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
