@@ -83,6 +83,16 @@ void endpoint_serialise(const struct endpoint *endpoint, struct buffer *out)
     buffer_append(out, (struct bytes){(const uint8_t *)&scope, sizeof scope});
 }
 
+void endpoint_serialise_address(const struct endpoint *endpoint, struct buffer *out)
+{
+    struct endpoint host = *endpoint;
+    if (host.address.any.sa_family == AF_INET)
+        host.address.v4.sin_port = 0;
+    else
+        host.address.v6.sin6_port = 0;
+    endpoint_serialise(&host, out);
+}
+
 /* "[host]:port" is IPv6, "host:port" IPv4. */
 static enum status split(const char *text, char host[static HOST_MAX], const char **port, bool *is_v6)
 {

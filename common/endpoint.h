@@ -36,4 +36,7 @@ uint16_t endpoint_port(const struct endpoint *endpoint);
 /* Appends a canonical form for hashing: family, address, port, scope id; never padding. */
 void endpoint_serialise(const struct endpoint *endpoint, struct buffer *out);
 
+/* The same with port 0: of the host alone. */
+void endpoint_serialise_address(const struct endpoint *endpoint, struct buffer *out);
+
 #endif

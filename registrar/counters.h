@@ -13,6 +13,7 @@ enum counter {
     COUNTER_HANDSHAKES_COMPLETED,
     COUNTER_HANDSHAKES_FAILED,
     COUNTER_HANDSHAKES_REFUSED, /* max_handshakes or max_associations reached */
+    COUNTER_HANDSHAKES_LIMITED, /* too many of one address in a minute */
     COUNTER_FLIGHTS_RETRANSMITTED,
     COUNTER_ASSOCIATIONS, /* open now, handshakes included */
     COUNTER_HANDSHAKES,   /* in flight now */
@@ -30,6 +31,9 @@ enum counter {
     COUNTER_TRANSFERS_EXPIRED,
     COUNTER_TRANSFERS_REFUSED, /* max_buffered_bytes or contexts used up */
     COUNTER_BUFFERED_BYTES,    /* held for block-wise transfers now */
+    COUNTER_REQUESTS_LIMITED,  /* 4.29: too many of one device in a minute */
+    COUNTER_REQUESTS_SHED,     /* 5.03: max_exchanges reached */
+    COUNTER_EXCHANGES,         /* in flight now */
     COUNTER_EXCHANGES_STARTED,
     COUNTER_EXCHANGES_ANSWERED,
     COUNTER_EXCHANGES_REFUSED, /* 4.xx of our own */

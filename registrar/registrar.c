@@ -1,6 +1,7 @@
 #include "registrar/registrar.h"
 
 #include "common/log.h"
+#include "common/rate_table.h"
 #include "registrar/counters.h"
 #include "registrar/downstream/discovery_port.h"
 #include "registrar/downstream/dtls_cookie.h"
@@ -30,6 +31,7 @@ struct registrar {
     struct permit_pool *permits;
     struct pending_enrolments *pending;
     struct response_cache *cache;
+    struct rate_table *request_rates, *handshake_rates;
     struct key_directory *key_directory; /* NULL: none */
     struct listen_addresses listen;      /* as opened */
     struct worker **workers;
@@ -87,9 +89,14 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
         permit_pool_create(settings->upstream.max_connections, settings->upstream.queue, registrar->metrics);
     registrar->pending = pending_enrolments_create(&settings->est, PENDING_BYTES_MAX, registrar->metrics);
     registrar->cache = response_cache_create(settings, registrar->metrics);
+    registrar->request_rates = rate_table_create(
+        (struct rate){settings->limits.device_requests_per_minute, settings->limits.device_request_burst});
+    registrar->handshake_rates = rate_table_create((struct rate){
+        settings->limits.address_handshakes_per_minute, settings->limits.address_handshake_burst});
     if (!load_key_directory(settings, &registrar->key_directory, errors))
         return false;
-    return registrar->permits != NULL && registrar->pending != NULL && registrar->cache != NULL;
+    return registrar->permits != NULL && registrar->pending != NULL && registrar->cache != NULL &&
+           registrar->request_rates != NULL && registrar->handshake_rates != NULL;
 }
 
 static bool load_key_directory(const struct settings *settings, struct key_directory **directory,
@@ -116,6 +123,8 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
         .permits = registrar->permits,
         .pending = registrar->pending,
         .cache = registrar->cache,
+        .request_rates = registrar->request_rates,
+        .handshake_rates = registrar->handshake_rates,
         .key_directory = registrar->key_directory,
     };
 
@@ -196,6 +205,8 @@ void registrar_free(struct registrar *registrar)
     free(registrar->workers);
     key_directory_free(registrar->key_directory);
     response_cache_free(registrar->cache);
+    rate_table_free(registrar->request_rates);
+    rate_table_free(registrar->handshake_rates);
     pending_enrolments_free(registrar->pending);
     permit_pool_free(registrar->permits);
     metrics_free(registrar->metrics);

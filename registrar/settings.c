@@ -200,6 +200,20 @@ static const struct settings_field fields[] = {
     { ENUM(access.csr_identity, enum csr_identity, csr_identity_names), PRESET("\"same-serial\""), SOURCE("RE-8"),
       DOC("what of a CSR's name must be that of the device that sends it; `any` lets a device enrol for another") },
 
+    { U32(limits.device_requests_per_minute, 0, 600000), PRESET("120"), SOURCE("SEC-3, RFC 8516"),
+      DOC("requests of one device; more get 4.29 with Max-Age; 0 for no limit") },
+    { U32(limits.device_request_burst, 1, 100000), PRESET("60"), SOURCE("SEC-3"),
+      DOC("of those, as many at once after a time without any") },
+    { U32(limits.device_associations, 1, 1000000), PRESET("8"), SOURCE("SEC-3"),
+      DOC("associations of one device with each worker; for one more the one silent for longest is closed") },
+    { U32(limits.address_handshakes_per_minute, 0, 600000), PRESET("600"), SOURCE("SEC-3"),
+      DOC("handshakes that one address may begin; more are dropped; 0 for no limit. All devices behind a stateful "
+          "join proxy or a NAT have one address together") },
+    { U32(limits.address_handshake_burst, 1, 100000), PRESET("300"), SOURCE("SEC-3"),
+      DOC("of those, as many at once after a time without any") },
+    { U32(limits.max_exchanges, 1, 1000000), PRESET("5000"), SOURCE("SEC-3"),
+      DOC("requests in flight, whole process; more get 5.03 with Max-Age, before their bodies are taken in") },
+
     { LOG_LEVEL_ROW },
     { LOG_FORMAT_ROW },
 

@@ -127,6 +127,13 @@ struct access_settings {
     enum csr_identity csr_identity;
 };
 
+struct limit_settings {                                        /* SEC-3 */
+    uint32_t device_requests_per_minute, device_request_burst; /* 0: no limit */
+    uint32_t device_associations;                              /* of one device, each worker */
+    uint32_t address_handshakes_per_minute, address_handshake_burst;
+    uint32_t max_exchanges; /* in flight, whole process */
+};
+
 struct settings {
     struct listen_settings listen;
     struct jpy_settings jpy;
@@ -135,6 +142,7 @@ struct settings {
     struct est_settings est;
     struct upstream_settings upstream;
     struct access_settings access;
+    struct limit_settings limits;
     struct log_settings log;
     uint32_t workers;  /* threads, at least 1; "auto" is resolved to one per core */
     uint32_t drain_ms; /* how long SIGTERM waits for exchanges in flight; default 8000, below what container

@@ -128,6 +128,7 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .est_client = worker->est_client,
         .pending = context->pending,
         .cache = context->cache,
+        .request_rates = context->request_rates,
         .workshop = worker->workshop,
         .key_directory = context->key_directory,
         .signer = {dtls_credentials_certificate(worker->credentials),
@@ -143,6 +144,7 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .metrics = context->metrics,
         .credentials = worker->credentials,
         .cookie_secret = context->cookie_secret,
+        .handshake_rates = context->handshake_rates,
         .exchanges = worker->exchanges,
     };
     worker->associations = association_table_create(&table);

@@ -12,6 +12,7 @@ struct metrics;
 struct key_directory;
 struct pending_enrolments;
 struct permit_pool;
+struct rate_table;
 struct response_cache;
 struct worker;
 
@@ -25,6 +26,7 @@ struct worker_context {
     struct permit_pool *permits;
     struct pending_enrolments *pending;
     struct response_cache *cache;
+    struct rate_table *request_rates, *handshake_rates;
     const struct key_directory *key_directory; /* NULL: none */
 };
 

@@ -36,6 +36,7 @@ static void on_record(void *user, struct bytes record);
 static bool start_coap(struct association *association);
 static size_t record_limit(const struct association *association);
 static void on_message(void *user, struct bytes message);
+static struct exchange_admission admit_request(void *user);
 static void on_request(void *user, uint32_t request, struct est_request *est_request);
 static void on_timer(evutil_socket_t fd, short what, void *user);
 static void expire_when_idle(struct association *association, uint64_t now_ms);
@@ -171,6 +172,7 @@ static bool start_coap(struct association *association)
         .metrics = association->context->metrics,
         .client = dtls_association_client(association->dtls),
         .send = on_message,
+        .admit = admit_request,
         .start = on_request,
         .user = association,
     };
@@ -198,6 +200,12 @@ static void on_message(void *user, struct bytes message)
     if (status != STATUS_OK)
         log_debug("association", "a message of %zu octets was not sent: %s", message.len,
                   status_text(status));
+}
+
+static struct exchange_admission admit_request(void *user)
+{
+    const struct association *association = user;
+    return exchanges_admit(association->context->exchanges, dtls_association_client(association->dtls));
 }
 
 static void on_request(void *user, uint32_t request, struct est_request *est_request)

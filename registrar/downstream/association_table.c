@@ -2,19 +2,22 @@
 
 #include "common/log.h"
 #include "common/monotonic.h"
+#include "common/rate_table.h"
 #include "registrar/counters.h"
-#include "registrar/downstream/address_shares.h"
 #include "registrar/downstream/association.h"
 #include "registrar/downstream/flow_map.h"
 #include "registrar/downstream/handle_table.h"
 #include "registrar/downstream/join_proxies.h"
+#include "registrar/downstream/shares.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
-#define PEER_TEXT_MAX (ENDPOINT_TEXT_MAX + 32)
+#define PEER_TEXT_MAX      (ENDPOINT_TEXT_MAX + 32)
+#define ADDRESS_SHARES     1024
+#define DEVICE_SHARES_EACH 4 /* for each association: so that devices hardly ever have a share together */
 
 TAILQ_HEAD(members, member);
 
@@ -26,7 +29,8 @@ struct member {
     struct association *association;
     struct member *older, *newer; /* on the same flow */
     uint64_t handle;
-    size_t share; /* of the handshakes, by its address */
+    size_t
+        share; /* of the handshakes, by its address; once established, of the associations, by its device */
     struct join_proxy_guest guest;
     uint64_t began_ms;
     uint8_t random[DTLS_RANDOM_OCTETS]; /* of the ClientHello that began it */
@@ -40,7 +44,8 @@ struct association_table {
     struct association_context association_context;
     struct flow_map *flows;
     struct handle_table *handles;
-    struct address_shares *shares; /* of the handshakes */
+    struct shares *addresses; /* shares of the handshakes */
+    struct shares *devices;   /* shares of what is established */
     struct join_proxies *proxies;
     struct members handshakes;  /* the oldest first */
     struct members established; /* the one silent for longest first */
@@ -68,6 +73,8 @@ static enum dtls_cookie_verdict judge_cookie(struct association_table *table, co
 static void count_cookie(struct association_table *table, enum dtls_cookie_verdict verdict);
 static bool begin_handshake(struct association_table *table, const struct arrival *arrival,
                             const struct dtls_client_hello *hello);
+static bool is_too_frequent(struct association_table *table, const struct arrival *arrival);
+static struct bytes address_of(struct association_table *table, const struct arrival *arrival);
 static bool admit(struct association_table *table, const struct arrival *arrival);
 static bool admit_through_proxy(struct association_table *table, const struct arrival *arrival);
 static bool make_room_of_proxy(struct association_table *table, const struct join_proxy *proxy,
@@ -88,6 +95,7 @@ static struct member *find_newest(struct association_table *table, const struct 
 static void feed(const struct member *member, const struct arrival *arrival);
 static bool on_answer(void *user, uint64_t handle, uint32_t request, const struct est_answer *answer);
 static void on_established(void *user);
+static void take_device_share(struct member *member);
 static void end_handshake(const struct member *member);
 static void on_active(void *user);
 static void move_to_end(struct member *member, struct members *list);
@@ -119,14 +127,16 @@ struct association_table *association_table_create(const struct association_tabl
     };
     table->flows = flow_map_create(settings->max_associations);
     table->handles = handle_table_create(settings->max_associations);
-    table->shares = address_shares_create();
+    table->addresses = shares_create(ADDRESS_SHARES);
+    table->devices = shares_create(DEVICE_SHARES_EACH * (size_t)settings->max_associations);
     table->proxies = join_proxies_create(context->settings->jpy.handshakes_per_s);
     TAILQ_INIT(&table->handshakes);
     TAILQ_INIT(&table->established);
     buffer_init(&table->flow_octets, FLOW_OCTETS_MAX);
     buffer_init(&table->answer, DTLS_HELLO_VERIFY_REQUEST_OCTETS);
     if (table->association_context.dtls.bio_method != NULL && table->flows != NULL &&
-        table->handles != NULL && table->shares != NULL && table->proxies != NULL)
+        table->handles != NULL && table->addresses != NULL && table->devices != NULL &&
+        table->proxies != NULL)
         return table;
     association_table_free(table);
     return NULL;
@@ -146,7 +156,8 @@ void association_table_free(struct association_table *table)
     }
     flow_map_free(table->flows);
     handle_table_free(table->handles);
-    address_shares_free(table->shares);
+    shares_free(table->addresses);
+    shares_free(table->devices);
     join_proxies_free(table->proxies);
     BIO_meth_free(table->association_context.dtls.bio_method);
     buffer_free(&table->flow_octets);
@@ -281,6 +292,10 @@ static bool begin_handshake(struct association_table *table, const struct arriva
         metrics_add(table->context.metrics, COUNTER_HANDSHAKES_FAILED, 1);
         remove_member(newest);
     }
+    if (is_too_frequent(table, arrival)) {
+        metrics_add(table->context.metrics, COUNTER_HANDSHAKES_LIMITED, 1);
+        return false;
+    }
     if (!admit(table, arrival)) {
         metrics_add(table->context.metrics, COUNTER_HANDSHAKES_REFUSED, 1);
         return false;
@@ -294,6 +309,21 @@ static bool begin_handshake(struct association_table *table, const struct arriva
     metrics_add(table->context.metrics, COUNTER_HANDSHAKES_STARTED, 1);
     feed(member, arrival);
     return true;
+}
+
+/* The cookie has proved the address. Join proxies have a rate of their own (JPR-6). */
+static bool is_too_frequent(struct association_table *table, const struct arrival *arrival)
+{
+    return !arrival->flow.wrapped &&
+           rate_table_take(table->context.handshake_rates, address_of(table, arrival), arrival->now_ms) > 0;
+}
+
+/* Until the next call. */
+static struct bytes address_of(struct association_table *table, const struct arrival *arrival)
+{
+    buffer_reset(&table->flow_octets);
+    endpoint_serialise_address(&arrival->flow.peer, &table->flow_octets);
+    return buffer_view(&table->flow_octets);
 }
 
 /* Takes one of max_handshakes and one of max_associations. */
@@ -379,9 +409,9 @@ static bool give_up_handshake(struct association_table *table, const struct arri
     struct member *member = oldest_of_largest_share(table);
     if (member == NULL)
         return false;
-    size_t newcomer = address_shares_of(table->shares, &arrival->flow.peer);
-    bool is_greedy = address_shares_count(table->shares, member->share) >
-                     address_shares_count(table->shares, newcomer) + 1;
+    size_t newcomer = shares_of(table->addresses, address_of(table, arrival));
+    bool is_greedy =
+        shares_count(table->addresses, member->share) > shares_count(table->addresses, newcomer) + 1;
     if (!is_greedy && !has_had_its_time(member, arrival->now_ms))
         return false;
     give_up(member);
@@ -390,10 +420,10 @@ static bool give_up_handshake(struct association_table *table, const struct arri
 
 static struct member *oldest_of_largest_share(const struct association_table *table)
 {
-    uint32_t largest = address_shares_largest(table->shares);
+    uint32_t largest = shares_largest(table->addresses);
     struct member *member;
     TAILQ_FOREACH(member, &table->handshakes, order)
-    if (address_shares_count(table->shares, member->share) == largest)
+    if (shares_count(table->addresses, member->share) == largest)
         return member;
     return NULL;
 }
@@ -472,8 +502,8 @@ static struct member *create_member(struct association_table *table, const struc
     flow_map_insert(table->flows, &member->node);
     member->list = &table->handshakes;
     TAILQ_INSERT_TAIL(member->list, member, order);
-    member->share = address_shares_of(table->shares, &arrival->flow.peer);
-    address_shares_add(table->shares, member->share);
+    member->share = shares_of(table->addresses, address_of(table, arrival));
+    shares_add(table->addresses, member->share);
     if (proxy != NULL)
         join_proxies_enter(table->proxies, proxy, &member->guest);
     return member;
@@ -529,6 +559,7 @@ static void on_established(void *user)
     move_to_end(member, &table->established);
     if (member->older != NULL)
         remove_member(member->older);
+    take_device_share(member);
     char peer[PEER_TEXT_MAX];
     log_debug("association", "%s is %s, vouched for by the %s trust store",
               format_peer(&member->node.flow, peer),
@@ -536,11 +567,32 @@ static void on_established(void *user)
               trust_store_name(client_identity_trust(association_client(member->association))));
 }
 
+/* One device does not take the associations of the others: of its own, the one silent for longest makes room.
+ */
+static void take_device_share(struct member *member)
+{
+    struct association_table *table = member->table;
+    struct bytes device = client_identity_fingerprint(association_client(member->association));
+    struct member *oldest;
+    member->share = shares_of(table->devices, device);
+    shares_add(table->devices, member->share);
+    if (shares_count(table->devices, member->share) <= table->context.settings->limits.device_associations)
+        return;
+    TAILQ_FOREACH(oldest, &table->established, order)
+    if (oldest != member && oldest->share == member->share)
+        break;
+    if (oldest == NULL)
+        return;
+    metrics_add(table->context.metrics, COUNTER_ASSOCIATIONS_EVICTED, 1);
+    association_close(oldest->association);
+    remove_member(oldest);
+}
+
 /* Of the handshakes in flight there is one less. */
 static void end_handshake(const struct member *member)
 {
     metrics_subtract(member->table->context.metrics, COUNTER_HANDSHAKES, 1);
-    address_shares_subtract(member->table->shares, member->share);
+    shares_subtract(member->table->addresses, member->share);
 }
 
 static void on_active(void *user)
@@ -609,7 +661,9 @@ static void remove_member(struct member *member)
     handle_table_release(table->handles, member->handle);
     metrics_subtract(table->context.metrics, COUNTER_ASSOCIATIONS, 1);
     join_proxies_leave(table->proxies, &member->guest);
-    if (!is_established(member))
+    if (is_established(member))
+        shares_subtract(table->devices, member->share);
+    else
         end_handshake(member);
     association_free(member->association);
     free(member);

@@ -11,6 +11,7 @@
 struct event_base;
 struct exchanges;
 struct metrics;
+struct rate_table;
 struct association_table;
 
 /* With max_handshakes of them in flight, one of the address that has most of them makes room for a newcomer
@@ -33,6 +34,7 @@ struct association_table_context {
     struct metrics *metrics;
     struct dtls_credentials *credentials;
     const struct dtls_cookie_secret *cookie_secret; /* shared by all workers */
+    struct rate_table *handshake_rates;             /* of addresses; shared by all workers */
     struct exchanges *exchanges; /* may be freed before the table, once nothing is received any more */
 };
 

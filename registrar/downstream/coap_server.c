@@ -40,6 +40,8 @@ struct arrival {
 
 static void send_datagram(void *user, struct bytes datagram);
 static void take_request(void *user, uint64_t now_ms, uint32_t request, const struct coap_message *message);
+static bool is_follow_up(const struct coap_message *message);
+static bool admit(const struct arrival *arrival);
 static uint8_t check(struct arrival *arrival);
 static uint8_t check_discovery(const struct coap_message *message);
 static uint8_t check_route(struct arrival *arrival);
@@ -100,6 +102,8 @@ static void send_datagram(void *user, struct bytes datagram)
 static void take_request(void *user, uint64_t now_ms, uint32_t request, const struct coap_message *message)
 {
     struct arrival arrival = {.server = user, .now_ms = now_ms, .request = request, .message = message};
+    if (!is_follow_up(message) && !admit(&arrival))
+        return;
     uint8_t refusal = check(&arrival);
     if (refusal == CM_BAD_OPTION && message->type == CM_NON) /* RFC 7252 section 5.4.1 */
         message_layer_reject(arrival.server->messages, request);
@@ -107,6 +111,25 @@ static void take_request(void *user, uint64_t now_ms, uint32_t request, const st
         refuse(&arrival, refusal);
     else
         serve(&arrival);
+}
+
+/* A block that belongs to a request which was let in. */
+static bool is_follow_up(const struct coap_message *message)
+{
+    return message->block1.num > 0 || message->block2.num > 0;
+}
+
+static bool admit(const struct arrival *arrival)
+{
+    struct coap_server *server = arrival->server;
+    struct exchange_admission admission = server->context.admit(server->context.user);
+    if (admission.code == 0)
+        return true;
+    struct coap_message response = {.code = admission.code,
+                                    .max_age = {true, admission.max_age_s},
+                                    .block1 = block_transfer_final_block1(&arrival->message->block1)};
+    respond(server, arrival->now_ms, arrival->request, &response, false);
+    return false;
 }
 
 /* The first thing that is wrong with a request, in the order of the sections of RFC 7252; 0: nothing is. */
@@ -145,7 +168,7 @@ static uint8_t check_route(struct arrival *arrival)
         return CM_NOT_FOUND;
     if (message->code != arrival->route.operation->method)
         return CM_METHOD_NOT_ALLOWED;
-    if (message->block1.num > 0 || message->block2.num > 0)
+    if (is_follow_up(message))
         return 0;
     return est_operation_check_formats(arrival->route.operation, message->accept, message->content_format);
 }

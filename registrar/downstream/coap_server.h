@@ -17,6 +17,8 @@ struct coap_server_context {
     struct metrics *metrics;                         /* borrowed */
     struct client_identity *client;                  /* borrowed for the life of the server */
     void (*send)(void *user, struct bytes datagram); /* towards the client */
+    /* Whether a new request may come in (exchanges_admit). */
+    struct exchange_admission (*admit)(void *user);
     /* An exchange; its client is set, its binding is not, and everything is borrowed for the call. May call
      * coap_server_answer.
      */

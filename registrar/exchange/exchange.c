@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 #include "common/monotonic.h"
+#include "common/rate_table.h"
 #include "registrar/counters.h"
 #include "registrar/exchange/access_policy.h"
 #include "registrar/exchange/exchange_record.h"
@@ -436,6 +437,21 @@ void exchanges_free(struct exchanges *exchanges)
     free(exchanges);
 }
 
+struct exchange_admission exchanges_admit(struct exchanges *exchanges, const struct client_identity *client)
+{
+    const struct exchange_services *services = &exchanges->services;
+    uint64_t wait_ms =
+        rate_table_take(services->request_rates, client_identity_fingerprint(client), monotonic_ms());
+    if (wait_ms > 0) {
+        metrics_add(services->metrics, COUNTER_REQUESTS_LIMITED, 1);
+        return (struct exchange_admission){CM_TOO_MANY_REQUESTS, (uint32_t)((wait_ms + 999) / 1000)};
+    }
+    if (metrics_get(services->metrics, COUNTER_EXCHANGES) < services->settings->limits.max_exchanges)
+        return (struct exchange_admission){0, 0};
+    metrics_add(services->metrics, COUNTER_REQUESTS_SHED, 1);
+    return (struct exchange_admission){CM_SERVICE_UNAVAILABLE, services->settings->est.retry_after_s};
+}
+
 size_t exchanges_running(const struct exchanges *exchanges)
 {
     return exchanges->count;
@@ -469,6 +485,7 @@ static struct exchange *create(struct exchanges *owner, const struct est_request
         exchange->next->previous = exchange;
     owner->first = exchange;
     owner->count++;
+    metrics_add(owner->services.metrics, COUNTER_EXCHANGES, 1);
     if (set_deadline(exchange) == STATUS_OK)
         return exchange;
     destroy(exchange);
@@ -494,6 +511,7 @@ static void destroy(struct exchange *exchange)
     if (exchange->next != NULL)
         exchange->next->previous = exchange->previous;
     owner->count--;
+    metrics_subtract(owner->services.metrics, COUNTER_EXCHANGES, 1);
     if (exchange->deadline != NULL)
         event_free(exchange->deadline);
     inquiry_free(exchange->inquiry);

@@ -19,6 +19,7 @@ struct est_client;
 struct pending_enrolments;
 struct response_cache;
 struct key_workshop;
+struct rate_table;
 struct exchanges;
 
 /* What downstream asks. Everything is borrowed for the call only; the client is held on to as needed. */
@@ -65,6 +66,7 @@ struct exchange_services {
     struct est_client *est_client;
     struct pending_enrolments *pending; /* shared by all workers */
     struct response_cache *cache;       /* shared by all workers */
+    struct rate_table *request_rates;   /* of devices; shared by all workers */
     struct key_workshop *workshop;      /* where keys are made (SKG-5); of the worker */
     const struct key_directory
         *key_directory;               /* keys of devices (SKG-7); NULL: none. Shared by all workers */
@@ -77,6 +79,14 @@ struct exchanges *exchanges_create(const struct exchange_services *services);
 /* Drops exchanges that still run, unanswered: what the EST server has been sent is recorded as in doubt. To
  * be called after est_client_free, and before mailbox_free, which opens the letters that are under way. */
 void exchanges_free(struct exchanges *exchanges);
+
+/* Whether a request of a client is let in at all (SEC-3): code 0, or what to answer at once, with Max-Age. To
+ * be asked once a request, before anything is kept of it. */
+struct exchange_admission {
+    uint8_t code; /* 4.29: this client asks too often (RFC 8516). 5.03: there is too much to do */
+    uint32_t max_age_s;
+};
+struct exchange_admission exchanges_admit(struct exchanges *exchanges, const struct client_identity *client);
 
 /* Starts one. Every exchange answers exactly once, whatever happens. */
 void exchange_start(struct exchanges *exchanges, const struct est_request *request,

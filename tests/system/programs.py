@@ -186,6 +186,11 @@ class Registrar:
         line = self.program.wait_for(r"counters:(.*)", since=since)[1]
         return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
 
+    def await_counter(self, name, value):
+        deadline = time.monotonic() + START_WITHIN_S
+        while (now := self.counters()[name]) != value:
+            assert time.monotonic() < deadline, f"{name} is {now}, not {value}"
+
     def resident_kib(self):
         text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
@@ -201,6 +206,7 @@ def default_settings(pki, upstream_url):
                  "manufacturer_trust": [str(pki / "manufacturer-ca.pem")], "domain_trust": [str(pki / "est-ca.pem")]},
         "upstream": {"servers": [upstream_url], "trust": [str(pki / "est-ca.pem")],
                      "certificate": str(pki / "ra.pem"), "private_key": str(pki / "ra.key")},
+        "limits": {"device_requests_per_minute": 0, "address_handshakes_per_minute": 0, "device_associations": 1000},  # tests/system/test_limits.py
     }
 
 

@@ -11,6 +11,7 @@
 
 #include "common/coap_message.h"
 #include "common/log.h"
+#include "common/rate_table.h"
 #include "common/udp_socket.h"
 #include "registrar/downstream/association.h"
 #include "registrar/downstream/association_table.h"
@@ -144,6 +145,12 @@ static bool answer(const struct started *exchange, uint8_t code, uint32_t max_ag
                                   &given);
 }
 
+struct exchange_admission exchanges_admit(struct exchanges *exchanges, const struct client_identity *client)
+{
+    (void)exchanges, (void)client;
+    return (struct exchange_admission){0, 0};
+}
+
 void exchange_start(struct exchanges *exchanges, const struct est_request *request,
                     const struct est_reply *reply)
 {
@@ -167,6 +174,7 @@ struct fixture {
     struct settings settings;
     struct dtls_cookie_secret secret;
     struct metrics *metrics;
+    struct rate_table *rates;
     struct association_table *table;
 };
 
@@ -200,6 +208,7 @@ static int create(void **state)
                                                    .answer_within_ms = 20000,
                                                    .max_request_bytes = 16384,
                                                    .max_buffered_bytes = 1 << 20};
+    fixture.settings.limits = (struct limit_settings){.device_associations = 100000};
     fixture.settings.est = (struct est_settings){.root = root, .att = true};
     assert_int_equal(dtls_cookie_secret_make(&fixture.secret), STATUS_OK);
     *state = &fixture;
@@ -214,10 +223,14 @@ static int create(void **state)
 /* After the settings were adjusted. */
 static void create_table(struct fixture *fixture)
 {
+    const struct limit_settings *limits = &fixture->settings.limits;
+    fixture->rates = rate_table_create((struct rate){limits->address_handshakes_per_minute, 2});
+    assert_non_null(fixture->rates);
     const struct association_table_context context = {.settings = &fixture->settings,
                                                       .metrics = fixture->metrics,
                                                       .credentials = credentials,
-                                                      .cookie_secret = &fixture->secret};
+                                                      .cookie_secret = &fixture->secret,
+                                                      .handshake_rates = fixture->rates};
     fixture->table = association_table_create(&context);
     assert_non_null(fixture->table);
 }
@@ -226,6 +239,7 @@ static int destroy(void **state)
 {
     struct fixture *fixture = *state;
     association_table_free(fixture->table);
+    rate_table_free(fixture->rates);
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_ASSOCIATIONS), 0);
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_HANDSHAKES), 0);
     for (size_t i = 0; i < TIMERS_MAX; i++)
@@ -936,6 +950,61 @@ static void the_longest_idle_association_is_evicted(void **state)
         device_free(&devices[i]);
 }
 
+/* However many a device opens, the others keep theirs. */
+static void one_device_cannot_have_all_associations(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct test_client_wish wish = {.certificate = &world.domain_device};
+    struct device other = {.port = 2000}, devices[4];
+    fixture->settings.limits.device_associations = 3;
+    create_table(fixture);
+    client_create(&other.client, &wish);
+    try_to_connect(fixture, &other);
+    for (uint16_t i = 0; i < 3; i++)
+        connect_device(fixture, &devices[i], 1000 + i);
+    assert_serves(fixture, &devices[0], 1);
+    assert_int_equal(count(fixture, COUNTER_ASSOCIATIONS), 4);
+    connect_device(fixture, &devices[3], 1003);
+    assert_int_equal(count(fixture, COUNTER_ASSOCIATIONS), 4);
+    assert_int_equal(count(fixture, COUNTER_ASSOCIATIONS_EVICTED), 1);
+    assert_serves(fixture, &other, 1);
+    assert_serves(fixture, &devices[0], 2);
+    assert_serves(fixture, &devices[2], 1);
+    assert_serves(fixture, &devices[3], 1);
+    for (size_t i = 0; i < 4; i++)
+        device_free(&devices[i]);
+    device_free(&other);
+}
+
+/* Behind the cookie, so that nobody uses up what is another's. */
+static void handshakes_of_one_address_are_limited(void **state)
+{
+    struct fixture *fixture = *state;
+    struct device devices[4];
+    fixture->settings.limits.address_handshakes_per_minute = 60; /* and bursts of two */
+    create_table(fixture);
+    connect_device(fixture, &devices[0], 1000);
+    connect_device(fixture, &devices[1], 1001);
+    device_create(&devices[2], 1002);
+    struct test_datagram *hello = take_second_hello(fixture, &devices[2]);
+    const struct bytes octets = {hello->octets, hello->len};
+    arrive(fixture, 1002, octets);
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES_LIMITED), 1);
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES), 0);
+    assert_int_equal(outbox.queue.count, 0);
+
+    connect_device(fixture, &devices[3], OTHER_ADDRESS);
+    pass(1000);
+    outbox.port = 1002;
+    arrive(fixture, 1002, octets); /* the device repeats it */
+    carry(fixture, &devices[2]);
+    assert_true(devices[2].client.finished);
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES_LIMITED), 1);
+    free(hello);
+    for (size_t i = 0; i < 4; i++)
+        device_free(&devices[i]);
+}
+
 /* Neither what works nor what a device was told to come back to is evicted; then nobody else gets in. */
 static void work_in_flight_is_never_evicted(void **state)
 {
@@ -1195,6 +1264,8 @@ int main(void)
         TEST(says_goodbye_when_the_program_ends),
         TEST(closes_what_is_established_when_the_program_ends),
         TEST(the_longest_idle_association_is_evicted),
+        TEST(one_device_cannot_have_all_associations),
+        TEST(handshakes_of_one_address_are_limited),
         TEST(work_in_flight_is_never_evicted),
         TEST(eviction_looks_at_a_few),
         TEST(half_open_handshakes_are_bounded),

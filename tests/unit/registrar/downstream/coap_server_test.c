@@ -37,6 +37,8 @@ struct fixture {
     struct est_request est_request;
     struct datagram body;
     size_t started;
+    struct exchange_admission admission;
+    size_t asked;              /* for it */
     struct est_answer at_once; /* given from within start, where its code is set */
 
     uint8_t csr[CSR_OCTETS], cert[CERT_OCTETS];
@@ -71,6 +73,13 @@ static void send_datagram(void *user, struct bytes datagram)
     outbox_send(&fixture->out, datagram);
 }
 
+static struct exchange_admission admit(void *user)
+{
+    struct fixture *fixture = user;
+    fixture->asked++;
+    return fixture->admission;
+}
+
 static void start(void *user, uint32_t request, struct est_request *est_request)
 {
     struct fixture *fixture = user;
@@ -92,6 +101,7 @@ static struct coap_server *create_server(struct fixture *fixture)
     const struct coap_server_context context = {.settings = &fixture->settings,
                                                 .metrics = fixture->metrics,
                                                 .send = send_datagram,
+                                                .admit = admit,
                                                 .start = start,
                                                 .user = fixture};
     struct coap_server *server = coap_server_create(&context);
@@ -844,12 +854,42 @@ static void idle_association_is_small(void **state)
     assert_true(idle <= IDLE_OCTETS_MAX);
 }
 
+/* SEC-3: who is not let in gets his answer before a body is taken in; what follows a request is part of it.
+ */
+static void requests_are_let_in_once(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct {
+        struct exchange_admission admission;
+        uint8_t code;
+    } refusals[] = {{{CM_TOO_MANY_REQUESTS, 7}, CM_TOO_MANY_REQUESTS},
+                    {{CM_SERVICE_UNAVAILABLE, 60}, CM_SERVICE_UNAVAILABLE}};
+    for (size_t i = 0; i < 2; i++) {
+        fixture->admission = refusals[i].admission;
+        struct coap_message block = csr_block(fixture, "est/sen", 0, 2);
+        receive_message(fixture, &block);
+        const struct coap_message refusal = outbox_message(&fixture->out);
+        assert_int_equal(refusal.code, refusals[i].code);
+        assert_int_equal(refusal.max_age.value, refusals[i].admission.max_age_s);
+        assert_true(refusal.max_age.present && refusal.block1.present && !refusal.block1.more);
+        assert_int_equal(refusal.payload.len, 0);
+        assert_int_equal(metrics_get(fixture->metrics, COUNTER_BUFFERED_BYTES), 0);
+    }
+    assert_int_equal(fixture->started, 0);
+    assert_int_equal(fixture->asked, 2);
+    fixture->admission = (struct exchange_admission){0, 0};
+    upload(fixture, "est/sen", 2);
+    assert_int_equal(fixture->started, 1);
+    assert_int_equal(fixture->asked, 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(crts_of_rfc_9148_a1),
+        TEST(requests_are_let_in_once),
         TEST(crts_in_blocks_of_rfc_9148_b1),
         TEST(sen_of_rfc_9148_a2),
         TEST(enrolment_with_a_short_wait),

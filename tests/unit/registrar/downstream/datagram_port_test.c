@@ -1,6 +1,7 @@
 /* The coaps sockets over loopback: real datagrams on a real event loop. */
 #include "registrar/downstream/datagram_port.h"
 
+#include "common/rate_table.h"
 #include "registrar/downstream/association_table.h"
 
 /* clang-format off */
@@ -27,6 +28,7 @@ struct fixture {
     struct metrics *metrics;
     struct dtls_cookie_secret secret;
     struct association_table *table;
+    struct rate_table *rates;
     struct datagram_port *port;
     struct buffer errors;
 };
@@ -61,13 +63,17 @@ static int create(void **state)
                                                    .answer_within_ms = 20000,
                                                    .max_request_bytes = 16384,
                                                    .max_buffered_bytes = 1 << 20};
+    fixture.settings.limits = (struct limit_settings){.device_associations = 100};
     assert_int_equal(dtls_cookie_secret_make(&fixture.secret), STATUS_OK);
+    fixture.rates = rate_table_create((struct rate){0, 1});
+    assert_non_null(fixture.rates);
     buffer_init(&fixture.errors, 4096);
     const struct association_table_context context = {.settings = &fixture.settings,
                                                       .base = fixture.base,
                                                       .metrics = fixture.metrics,
                                                       .credentials = credentials,
-                                                      .cookie_secret = &fixture.secret};
+                                                      .cookie_secret = &fixture.secret,
+                                                      .handshake_rates = fixture.rates};
     fixture.table = association_table_create(&context);
     assert_non_null(fixture.table);
     *state = &fixture;
@@ -79,6 +85,7 @@ static int destroy(void **state)
     struct fixture *fixture = *state;
     datagram_port_free(fixture->port);
     association_table_free(fixture->table);
+    rate_table_free(fixture->rates);
     metrics_free(fixture->metrics);
     event_base_free(fixture->base);
     buffer_free(&fixture->errors);

@@ -4,6 +4,7 @@
 #include "common/base64.h"
 #include "common/log.h"
 #include "common/mailbox.h"
+#include "common/rate_table.h"
 #include "registrar/counters.h"
 #include "registrar/exchange/key_workshop.h"
 #include "registrar/exchange/pending_enrolments.h"
@@ -55,6 +56,7 @@ struct fixture {
     struct mailbox *mailbox;
     struct pending_enrolments *pending;
     struct response_cache *cache;
+    struct rate_table *rates;
     struct key_workshop *workshop;
     struct exchanges *exchanges;
     struct est_client est_client;
@@ -171,7 +173,8 @@ static uint32_t start(struct fixture *fixture, const struct ask *ask)
     if (ask->body.len > 0)
         memcpy(body, ask->body.at, ask->body.len);
     struct est_request request = {
-        .route = {operation, ask->label != NULL ? bytes_from_string(fixture->label_name) : bytes_from_string("")},
+        .route = {operation,
+                  ask->label != NULL ? bytes_from_string(fixture->label_name) : bytes_from_string("")},
         .method = method,
         .accept = {ask->accept != 0, (uint32_t)ask->accept},
         .content_format = {content_format != 0, (uint32_t)content_format},
@@ -746,6 +749,33 @@ static void stale_is_better_than_nothing(void **state)
     buffer_free(&crts);
 }
 
+/* SEC-3, RFC 8516: of one device too many in a minute; and of all too many at a time. */
+static void not_all_requests_are_let_in(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(exchanges_admit(fixture->exchanges, fixture->client).code, 0);
+    assert_int_equal(exchanges_admit(fixture->exchanges, fixture->client).code, 0);
+    struct exchange_admission refusal = exchanges_admit(fixture->exchanges, fixture->client);
+    assert_int_equal(refusal.code, CM_TOO_MANY_REQUESTS);
+    assert_int_equal(refusal.max_age_s, 1);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_REQUESTS_LIMITED), 1);
+
+    X509 *certificate =
+        make_certificate(&(struct made_certificate){.key = fixture->key, .subject = "serialNumber=43"});
+    struct client_identity *other = client_identity_create(certificate, test_chain(TRUST_MANUFACTURER));
+    for (unsigned i = 0; i < 3; i++)
+        start(fixture, &(struct ask){.id = EST_CRTS});
+    refusal = exchanges_admit(fixture->exchanges, other);
+    assert_int_equal(refusal.code, CM_SERVICE_UNAVAILABLE);
+    assert_int_equal(refusal.max_age_s, 60);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_REQUESTS_SHED), 1);
+    respond_with_status(fixture, 0, 404);
+    run_loop(fixture, 3, 1000);
+    assert_int_equal(exchanges_admit(fixture->exchanges, other).code, 0);
+    client_identity_release(other);
+    X509_free(certificate);
+}
+
 /* DLY-3 for GETs: who fetches runs on, who merely waits is forgotten. */
 static void a_slow_fetch_is_outwaited(void **state)
 {
@@ -1190,6 +1220,7 @@ static int set_up(void **state)
                 .max_pending = 100,
                 .retry_after_s = 60,
                 .retry_after_max_s = 3600},
+        .limits = {.max_exchanges = 3},
         .upstream = {.max_response_bytes = MADE_LIMIT,
                      .cacerts_max_age_s = 300,
                      .serve_stale_s = 3600,
@@ -1199,6 +1230,7 @@ static int set_up(void **state)
     fixture->base = event_base_new();
     fixture->mailbox = mailbox_create(fixture->base);
     fixture->pending = pending_enrolments_create(&fixture->settings.est, 1000000, fixture->metrics);
+    fixture->rates = rate_table_create((struct rate){60, 2});
     fixture->cache = response_cache_create(&fixture->settings, fixture->metrics);
     fixture->workshop = key_workshop_create(fixture->mailbox);
     const struct exchange_services services = {.settings = &fixture->settings,
@@ -1208,6 +1240,7 @@ static int set_up(void **state)
                                                .est_client = &fixture->est_client,
                                                .pending = fixture->pending,
                                                .cache = fixture->cache,
+                                               .request_rates = fixture->rates,
                                                .workshop = fixture->workshop};
     fixture->exchanges = exchanges_create(&services);
     fixture->key = make_key();
@@ -1228,6 +1261,7 @@ static int tear_down(void **state)
     key_workshop_free(fixture->workshop);
     mailbox_free(fixture->mailbox);
     response_cache_free(fixture->cache);
+    rate_table_free(fixture->rates);
     pending_enrolments_free(fixture->pending);
     event_base_free(fixture->base);
     metrics_free(fixture->metrics);
@@ -1271,6 +1305,7 @@ int main(void)
         TEST(a_result_waits_for_a_device_that_is_gone),
         TEST(what_the_device_has_is_not_sent_again),
         TEST(stale_is_better_than_nothing),
+        TEST(not_all_requests_are_let_in),
         TEST(retry_after_is_kept),
         TEST(an_elapsed_retry_after_asks_again),
         TEST(a_refusal_can_be_repeated),

@@ -1,0 +1,85 @@
+"""Limits that answer: what one device, one address and all together may ask for (SEC-3, RFC 8516)."""
+
+import coap
+import pytest
+
+from dtls import Closed
+from enrolment import POST_OPTIONS, enrol, get, make_csr, path
+
+
+def upstream_count(est_server):
+    return len(est_server.stats()["log"])
+
+
+def test_requests_of_one_device(start_registrar, connect, est_server, pki):
+    """RFC 8516: 4.29 with Max-Age, before a body is taken in, and nothing goes upstream; over all associations and workers of the device, and no other device is hindered."""
+    limits = {"device_requests_per_minute": 1, "device_request_burst": 3}
+    registrar = start_registrar({"workers": 2, "limits": limits})
+    peers = [connect(registrar) for _ in range(4)]
+    assert [get(peer, "crts")[0].status for peer in peers[:3]] == ["2.05"] * 3
+    before = upstream_count(est_server)
+    refused = [get(peer, "crts")[0] for peer in peers]
+    refused.append(peers[0].request(coap.POST, path("sen"), b"x" * 64, options=[*POST_OPTIONS, (coap.BLOCK1, coap.block(0, True, 2))]))
+    refused.append(peers[0].request(coap.GET, (".well-known", "core")))
+    for answer in refused:
+        assert answer.status == "4.29" and 55 <= answer.number(coap.MAX_AGE) <= 60 and not answer.payload
+    assert upstream_count(est_server) == before
+    assert enrol(connect(registrar, device="lamp"), make_csr(pki, "lamp"))[0].status == "2.04"
+    counters = registrar.counters()
+    assert counters["requests_limited"] == 6 and counters["buffered_bytes"] == 0
+
+
+def test_a_request_in_many_blocks_counts_once(start_registrar, connect, pki):
+    """Blocks of a request that was let in are part of it, and so are repetitions of a message."""
+    registrar = start_registrar({"coap": {"block_size": 64}, "limits": {"device_requests_per_minute": 1, "device_request_burst": 2}})
+    peer = connect(registrar)
+    assert enrol(peer, make_csr(pki), szx=2)[0].status == "2.04"
+    request = peer.send(peer.message(coap.GET, path("crts")))
+    assert peer.answer_to(request).status == "2.05"
+    peer.send(request)
+    assert peer.answer_to(request).status == "2.05"
+    assert get(peer, "crts")[0].status == "4.29"
+
+
+def test_too_much_at_a_time(start_registrar, connect, est_server, pki):
+    """5.03 with Max-Age once max_exchanges are in flight, before a body is taken in; those in flight go on."""
+    label = "delay-1500"
+    registrar = start_registrar({"est": {"labels": [label], "retry_after_s": 33}, "limits": {"max_exchanges": 2}})
+    busy = [connect(registrar, device=f"busy{n}") for n in range(2)]
+    asked = []
+    for n, peer in enumerate(busy):
+        csr = make_csr(pki, f"busy{n}")
+        asked.append(peer.send(peer.message(coap.POST, path("sen", label), csr, options=POST_OPTIONS)))
+    late = connect(registrar, device="late")
+    registrar.await_counter("exchanges", 2)
+    for answer in (get(late, "crts")[0],
+                   late.request(coap.POST, path("sen"), b"x" * 64, options=[*POST_OPTIONS, (coap.BLOCK1, coap.block(0, True, 2))])):
+        assert answer.status == "5.03" and answer.number(coap.MAX_AGE) == 33
+    assert registrar.counters()["requests_shed"] == 2
+    assert [peer.answer_to(request).status for peer, request in zip(busy, asked)] == ["2.04"] * 2
+    assert get(late, "crts")[0].status == "2.05"
+    registrar.await_counter("exchanges", 0)
+
+
+def test_handshakes_of_one_address(start_registrar, connect):
+    """More handshakes than an address may begin are dropped, other addresses get in, and later so does the first one."""
+    limits = {"address_handshakes_per_minute": 60, "address_handshake_burst": 2}
+    registrar = start_registrar({"listen": {"coaps": ["0.0.0.0:0"]}, "limits": limits})
+    for _ in range(2):
+        connect(registrar)
+    third = connect(registrar)  # gets in by a repetition of its ClientHello
+    assert get(third, "crts")[0].status == "2.05"
+    assert registrar.counters()["handshakes_limited"] >= 1
+    assert get(connect(registrar, device="lamp", local=("127.0.0.9", 0)), "crts")[0].status == "2.05"
+
+
+def test_associations_of_one_device(start_registrar, connect):
+    """A device that opens one too many loses the one that is silent for longest, by close_notify; others keep theirs."""
+    registrar = start_registrar({"limits": {"device_associations": 2}})
+    other = connect(registrar, device="lamp")
+    first, second, third = (connect(registrar) for _ in range(3))
+    assert [get(peer, "crts")[0].status for peer in (other, second, third)] == ["2.05"] * 3
+    with pytest.raises(Closed):
+        first.receive()
+    counters = registrar.counters()
+    assert counters["associations"] == 3 and counters["associations_evicted"] == 1
