@@ -18,6 +18,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_JPY_MALFORMED] = "jpy_malformed",
     [COUNTER_JPY_REFUSED] = "jpy_refused",
     [COUNTER_JPY_LIMITED] = "jpy_limited",
+    [COUNTER_ASSOCIATIONS_EXPELLED] = "associations_expelled",
     [COUNTER_MESSAGES_RECEIVED] = "messages_received",
     [COUNTER_MESSAGES_MALFORMED] = "messages_malformed",
     [COUNTER_MESSAGES_DUPLICATE] = "messages_duplicate",

@@ -22,6 +22,7 @@ enum counter {
     COUNTER_JPY_MALFORMED, /* no JPY message, or in a form that is not taken */
     COUNTER_JPY_REFUSED,   /* from a join proxy that is not in jpy.join_proxies */
     COUNTER_JPY_LIMITED,   /* handshakes beyond what one join proxy may have */
+    COUNTER_ASSOCIATIONS_EXPELLED, /* the client's certificate did not count any more */
     COUNTER_MESSAGES_RECEIVED,
     COUNTER_MESSAGES_MALFORMED,
     COUNTER_MESSAGES_DUPLICATE,

@@ -8,6 +8,7 @@
 #include "registrar/downstream/dtls_credentials.h"
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/keygen/key_directory.h"
+#include "registrar/protocol/revocation_lists.h"
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/permit_pool.h"
 #include "registrar/upstream/response_cache.h"
@@ -34,6 +35,7 @@ struct registrar {
     struct rate_table *request_rates, *handshake_rates;
     struct key_directory *key_directory; /* NULL: none */
     struct listen_addresses listen;      /* as opened */
+    struct revocation_lists *revocations;
     struct worker **workers;
     size_t worker_count;
     struct discovery_port *discovery;
@@ -41,6 +43,7 @@ struct registrar {
 };
 
 static bool build_shared(struct registrar *registrar, struct buffer *errors);
+static bool load_revocation_lists(struct registrar *registrar, struct buffer *errors);
 static bool load_key_directory(const struct settings *settings, struct key_directory **directory,
                                struct buffer *errors);
 static bool build_workers(struct registrar *registrar, struct buffer *errors);
@@ -93,10 +96,24 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
         (struct rate){settings->limits.device_requests_per_minute, settings->limits.device_request_burst});
     registrar->handshake_rates = rate_table_create((struct rate){
         settings->limits.address_handshakes_per_minute, settings->limits.address_handshake_burst});
-    if (!load_key_directory(settings, &registrar->key_directory, errors))
+    if (!load_key_directory(settings, &registrar->key_directory, errors) ||
+        !load_revocation_lists(registrar, errors))
         return false;
     return registrar->permits != NULL && registrar->pending != NULL && registrar->cache != NULL &&
            registrar->request_rates != NULL && registrar->handshake_rates != NULL;
+}
+
+static bool load_revocation_lists(struct registrar *registrar, struct buffer *errors)
+{
+    struct buffer warnings; /* told once, by whoever read the configuration */
+    buffer_init(&warnings, 64 * 1024);
+    registrar->revocations = revocation_lists_load(&registrar->settings->dtls, errors, &warnings);
+    buffer_free(&warnings);
+    if (registrar->revocations != NULL && registrar->settings->dtls.crls.count > 0)
+        log_info("registrar", "%zu certificates are revoked, by %zu issuers",
+                 revocation_lists_entries(registrar->revocations),
+                 revocation_lists_issuers(registrar->revocations));
+    return registrar->revocations != NULL;
 }
 
 static bool load_key_directory(const struct settings *settings, struct key_directory **directory,
@@ -126,6 +143,7 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
         .request_rates = registrar->request_rates,
         .handshake_rates = registrar->handshake_rates,
         .key_directory = registrar->key_directory,
+        .revocations = registrar->revocations,
     };
 
     if (count > 1 && (!probe_exclusive("listen.coaps", context.coaps, errors) ||
@@ -203,6 +221,7 @@ void registrar_free(struct registrar *registrar)
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_free(registrar->workers[i]);
     free(registrar->workers);
+    revocation_lists_release(registrar->revocations);
     key_directory_free(registrar->key_directory);
     response_cache_free(registrar->cache);
     rate_table_free(registrar->request_rates);
@@ -299,6 +318,11 @@ enum status registrar_check(const struct settings *settings, struct buffer *erro
     struct dtls_credentials *credentials = dtls_credentials_load(&settings->dtls, errors, warnings);
     enum status status = credentials == NULL ? STATUS_UNSUPPORTED : STATUS_OK;
     dtls_credentials_free(credentials);
+
+    struct revocation_lists *revocations = revocation_lists_load(&settings->dtls, errors, warnings);
+    if (revocations == NULL)
+        status = STATUS_UNSUPPORTED;
+    revocation_lists_release(revocations);
 
     struct key_directory *directory;
     if (!load_key_directory(settings, &directory, errors))

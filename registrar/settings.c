@@ -47,6 +47,10 @@ static const struct settings_name pop_names[] = {{"if-present", POP_IF_PRESENT},
                                                  {NULL, 0}};
 static const struct settings_name in_doubt_names[] = {
     {"retry", IN_DOUBT_RETRY}, {"hold", IN_DOUBT_HOLD}, {NULL, 0}};
+static const struct settings_name crl_policy_names[] = {{"soft", CRL_POLICY_SOFT},
+                                                        {"listed", CRL_POLICY_LISTED},
+                                                        {"require", CRL_POLICY_REQUIRE},
+                                                        {NULL, 0}};
 static const struct settings_name profile_names[] = {
     {"rfc7030", UPSTREAM_RFC7030}, {"libest", UPSTREAM_LIBEST}, {NULL, 0}};
 static const struct settings_name base64_names[] = {
@@ -101,6 +105,14 @@ static const struct settings_field fields[] = {
       DOC("PEM: CAs of the certificates that manufacturers put into devices (IDevID), with which they enrol first") },
     { FILES(dtls.domain_trust, 0), PRESET("[]"), SOURCE("DTLS-8, RE-3"),
       DOC("PEM: the EST CA, whose certificates devices enrolled for (LDevID)") },
+    { FILES(dtls.crls, 0), PRESET("[]"), SOURCE("DTLS-9, RFC 5280 section 5"),
+      DOC("PEM or DER: revocation lists, several a file if need be, signed by CAs of the trust files; looked at in the handshake and again for every request") },
+    { ENUM(dtls.crl_policy, enum crl_policy, crl_policy_names), PRESET("\"listed\""), SOURCE("DTLS-9"),
+      DOC("which devices are refused where `dtls.crls` cannot tell: none, those whose issuer's list is outdated, or also those whose issuer has none; once there are lists at all") },
+    { BOOL(dtls.accept_expired_idevid), PRESET("false"), SOURCE("DTLS-9"),
+      DOC("whether an expired certificate of the manufacturer still counts; everything else about it is checked") },
+    { BOOL(dtls.accept_expired_ldevid), PRESET("false"), SOURCE("RE-6"),
+      DOC("whether an expired certificate of the domain still counts, for `/sren` only") },
     { U32(dtls.handshake_mtu, 256, 1200), PRESET("1024"), SOURCE("DTLS-7"),
       DOC("octets: the largest UDP payload of a handshake flight") },
     { U32(dtls.retransmit_timeout_ms, 100, 60000), PRESET("1000"), SOURCE("TX-3, RFC 7925 section 11"),

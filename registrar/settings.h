@@ -39,6 +39,12 @@ enum pop_policy { /* whether a CSR is linked to its association (POP-5, POP-6) *
                   POP_LENIENT_NONBASE64 /* if-present, and what is not base64 is no challengePassword */
 };
 
+enum crl_policy { /* which clients are refused when their issuers' revocation lists cannot tell (DTLS-9) */
+                  CRL_POLICY_SOFT,   /* none */
+                  CRL_POLICY_LISTED, /* those whose issuer has a list, but an outdated one */
+                  CRL_POLICY_REQUIRE /* those whose issuer has no list, too */
+};
+
 enum upstream_profile { UPSTREAM_RFC7030, UPSTREAM_LIBEST };
 
 struct listen_settings {
@@ -63,7 +69,10 @@ struct jpy_settings {
 struct dtls_settings {
     char *certificate, *private_key;
     struct settings_strings manufacturer_trust,
-        domain_trust;               /* PEM files; an empty list switches the store off */
+        domain_trust;             /* PEM files; an empty list switches the store off */
+    struct settings_strings crls; /* PEM or DER files */
+    enum crl_policy crl_policy;
+    bool accept_expired_idevid, accept_expired_ldevid; /* DTLS-9, RE-6 */
     uint32_t handshake_mtu;         /* octets of UDP payload in a handshake flight, 256 to 1200 */
     uint32_t retransmit_timeout_ms; /* first DTLS retransmission, RFC 7925 section 11 (TX-3) */
     uint32_t idle_timeout_s;

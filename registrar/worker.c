@@ -143,6 +143,7 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .base = worker->base,
         .metrics = context->metrics,
         .credentials = worker->credentials,
+        .revocations = context->revocations,
         .cookie_secret = context->cookie_secret,
         .handshake_rates = context->handshake_rates,
         .exchanges = worker->exchanges,

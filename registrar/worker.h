@@ -14,6 +14,7 @@ struct pending_enrolments;
 struct permit_pool;
 struct rate_table;
 struct response_cache;
+struct revocation_lists;
 struct worker;
 
 /* What the workers share. Everything is borrowed and outlives them. */
@@ -27,6 +28,7 @@ struct worker_context {
     struct pending_enrolments *pending;
     struct response_cache *cache;
     struct rate_table *request_rates, *handshake_rates;
+    struct revocation_lists *revocations;
     const struct key_directory *key_directory; /* NULL: none */
 };
 

@@ -9,6 +9,7 @@
 #include <event2/event_struct.h>
 
 #include <stdlib.h>
+#include <time.h>
 
 /* What reaches a join proxy and comes back from it, whatever lies between: the MTU of IPv6 less its header
  * and UDP's (RFC 8200 section 5), and what AES-CCM or -GCM adds to the content of a record. */
@@ -22,8 +23,9 @@ struct association {
     struct association_events events;
     struct dtls_association *dtls;
     struct coap_server *coap; /* NULL until the first record */
-    unsigned depth;     /* of our functions in each other: an exchange may answer before it has started */
-    uint64_t active_ms; /* when the client last proved to be there */
+    unsigned depth;       /* of our functions in each other: an exchange may answer before it has started */
+    uint64_t active_ms;   /* when the client last proved to be there */
+    uint64_t farewell_ms; /* when it is closed, having lost its rights; 0: it has them */
     struct event timer;
     uint64_t armed_ms; /* when the timer fires; MONOTONIC_NEVER: not armed */
 };
@@ -40,6 +42,7 @@ static struct exchange_admission admit_request(void *user);
 static void on_request(void *user, uint32_t request, struct est_request *est_request);
 static void on_timer(evutil_socket_t fd, short what, void *user);
 static void expire_when_idle(struct association *association, uint64_t now_ms);
+static void expel(struct association *association, uint64_t now_ms);
 static uint64_t idle_deadline(const struct association *association);
 static uint64_t kept_until(const struct association *association);
 static bool is_established(const struct association *association);
@@ -94,6 +97,8 @@ void association_answer(struct association *association, uint64_t now_ms, uint32
     enter(association);
     if (association->coap != NULL)
         coap_server_answer(association->coap, now_ms, request, answer);
+    if (answer->ends_association)
+        expel(association, now_ms);
     leave(association, now_ms);
 }
 
@@ -116,6 +121,11 @@ bool association_is_idle(const struct association *association, uint64_t now_ms)
 bool association_failed(const struct association *association, struct buffer *reason)
 {
     return dtls_association_failed(association->dtls, reason);
+}
+
+enum client_standing association_standing(const struct association *association)
+{
+    return dtls_association_standing(association->dtls, (int64_t)time(NULL));
 }
 
 const struct client_identity *association_client(const struct association *association)
@@ -215,6 +225,7 @@ static void on_request(void *user, uint32_t request, struct est_request *est_req
     reply.association = association->handle;
     reply.request = request;
     est_request->binding = dtls_association_binding(association->dtls);
+    est_request->standing = association_standing(association);
     exchange_start(association->context->exchanges, est_request, &reply);
 }
 
@@ -240,13 +251,26 @@ static void expire_when_idle(struct association *association, uint64_t now_ms)
         association->active_ms = now_ms;
     if (now_ms < idle_deadline(association))
         return;
-    metrics_add(association->context->metrics, COUNTER_ASSOCIATIONS_EXPIRED, 1);
+    metrics_add(association->context->metrics,
+                association->farewell_ms > 0 ? COUNTER_ASSOCIATIONS_EXPELLED : COUNTER_ASSOCIATIONS_EXPIRED,
+                1);
     dtls_association_close(association->dtls);
+}
+
+/* DTLS-9 */
+static void expel(struct association *association, uint64_t now_ms)
+{
+    const struct coap_settings *coap = &association->context->settings->coap;
+    double patience_ms = ASSOCIATION_FAREWELL_TIMEOUTS * coap->ack_timeout_ms * coap->ack_random_factor;
+    if (association->farewell_ms == 0)
+        association->farewell_ms = now_ms + (uint64_t)patience_ms;
 }
 
 /* SES-2 */
 static uint64_t idle_deadline(const struct association *association)
 {
+    if (association->farewell_ms > 0)
+        return association->farewell_ms;
     uint64_t idle =
         association->active_ms + (uint64_t)association->context->settings->dtls.idle_timeout_s * 1000;
     uint64_t kept = kept_until(association);

@@ -13,6 +13,9 @@ struct event_base;
 /* How much longer than it was told to wait a device finds its association (SES-2). */
 #define ASSOCIATION_KEEP_MARGIN_MS 30000
 
+/* A client that has lost its rights is heard until it can have repeated a request whose answer got lost. */
+#define ASSOCIATION_FAREWELL_TIMEOUTS 2 /* ACK_TIMEOUT * ACK_RANDOM_FACTOR, RFC 7252 section 4.2 */
+
 /* What all associations of one worker share; everything is borrowed for the life of each association. */
 struct association_context {
     const struct settings *settings;
@@ -55,6 +58,9 @@ bool association_is_idle(const struct association *association, uint64_t now_ms)
 
 /* As dtls_association_failed. */
 bool association_failed(const struct association *association, struct buffer *reason);
+
+/* As dtls_association_standing; once established. */
+enum client_standing association_standing(const struct association *association);
 
 /* Once established. Borrows. */
 const struct client_identity *association_client(const struct association *association);

@@ -96,6 +96,7 @@ static void feed(const struct member *member, const struct arrival *arrival);
 static bool on_answer(void *user, uint64_t handle, uint32_t request, const struct est_answer *answer);
 static void on_established(void *user);
 static void take_device_share(struct member *member);
+static void warn_of_standing(struct association_table *table, const struct member *member);
 static void end_handshake(const struct member *member);
 static void on_active(void *user);
 static void move_to_end(struct member *member, struct members *list);
@@ -113,6 +114,7 @@ struct association_table *association_table_create(const struct association_tabl
         return NULL;
     const struct dtls_settings *settings = &context->settings->dtls;
     table->context = *context;
+    table->context.revocations = NULL;
     table->association_context = (struct association_context){
         .settings = context->settings,
         .base = context->base,
@@ -125,6 +127,8 @@ struct association_table *association_table_create(const struct association_tabl
         .exchanges = context->exchanges,
         .reply = {.answer = on_answer, .user = table},
     };
+    if (context->revocations != NULL)
+        association_table_use_revocation_lists(table, context->revocations);
     table->flows = flow_map_create(settings->max_associations);
     table->handles = handle_table_create(settings->max_associations);
     table->addresses = shares_create(ADDRESS_SHARES);
@@ -160,9 +164,18 @@ void association_table_free(struct association_table *table)
     shares_free(table->devices);
     join_proxies_free(table->proxies);
     BIO_meth_free(table->association_context.dtls.bio_method);
+    revocation_lists_release(table->context.revocations);
     buffer_free(&table->flow_octets);
     buffer_free(&table->answer);
     free(table);
+}
+
+void association_table_use_revocation_lists(struct association_table *table, struct revocation_lists *lists)
+{
+    struct revocation_lists *before = table->context.revocations;
+    table->context.revocations = revocation_lists_hold(lists);
+    table->association_context.dtls.revocations = lists;
+    revocation_lists_release(before);
 }
 
 void association_table_drain(struct association_table *table)
@@ -565,6 +578,21 @@ static void on_established(void *user)
               format_peer(&member->node.flow, peer),
               client_identity_name(association_client(member->association)),
               trust_store_name(client_identity_trust(association_client(member->association))));
+    warn_of_standing(table, member);
+}
+
+/* Whoever is let in by a setting that looks away. */
+static void warn_of_standing(struct association_table *table, const struct member *member)
+{
+    const struct client_identity *client = association_client(member->association);
+    enum client_standing standing = association_standing(member->association);
+    bool expired = client_identity_chain(client)->accepted_expired;
+    char peer[PEER_TEXT_MAX];
+    if ((standing == STANDING_GOOD && !expired) || !may_log(table))
+        return;
+    log_warning("association", "%s is let in as client=\"%s\": %s", format_peer(&member->node.flow, peer),
+                client_identity_name(client),
+                client_standing_text(standing == STANDING_GOOD ? STANDING_EXPIRED : standing));
 }
 
 /* One device does not take the associations of the others: of its own, the one silent for longest makes room.

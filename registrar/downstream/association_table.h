@@ -33,6 +33,7 @@ struct association_table_context {
     struct event_base *base;
     struct metrics *metrics;
     struct dtls_credentials *credentials;
+    struct revocation_lists *revocations;           /* held on to; NULL: none */
     const struct dtls_cookie_secret *cookie_secret; /* shared by all workers */
     struct rate_table *handshake_rates;             /* of addresses; shared by all workers */
     struct exchanges *exchanges; /* may be freed before the table, once nothing is received any more */
@@ -43,6 +44,9 @@ struct association_table *association_table_create(const struct association_tabl
 
 /* Sends close_notify to all that are established. */
 void association_table_free(struct association_table *table);
+
+/* From now on handshakes and requests are judged by these. Holds on to them. */
+void association_table_use_revocation_lists(struct association_table *table, struct revocation_lists *lists);
 
 /* One datagram that came in on the socket fd; answers leave through the same socket. A flow is the socket,
  * the local address, the peer address with its scope id, and the peer port. */

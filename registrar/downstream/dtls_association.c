@@ -18,9 +18,9 @@
 struct dtls_association {
     const struct dtls_association_context *context; /* borrowed */
     struct dtls_events events;
-    SSL *ssl; /* owned */
-    struct dtls_client_proof proof;
-    struct client_identity *client; /* a reference */
+    SSL *ssl;                        /* owned */
+    struct dtls_client_proof *proof; /* owned, for the handshake */
+    struct client_identity *client;  /* a reference */
     enum dtls_state state;
     bool listening; /* DTLSv1_listen comes before SSL_accept */
     bool receiving; /* within dtls_association_receive: OpenSSL has its buffers */
@@ -85,7 +85,9 @@ static bool prepare(struct dtls_association *association)
 {
     const struct dtls_association_context *context = association->context;
     BIO *bio = BIO_new(context->bio_method);
-    association->ssl = dtls_credentials_open(context->credentials, &association->proof);
+    association->proof = calloc(1, sizeof *association->proof);
+    if (association->proof != NULL)
+        association->ssl = dtls_credentials_open(context->credentials, association->proof);
     if (bio == NULL || association->ssl == NULL) {
         BIO_free(bio);
         return false;
@@ -110,6 +112,7 @@ void dtls_association_free(struct dtls_association *association)
     if (association == NULL)
         return;
     SSL_free(association->ssl);
+    free(association->proof);
     client_identity_release(association->client);
     dtls_flight_free(&association->flight);
     free(association);
@@ -143,6 +146,7 @@ void dtls_association_receive(struct dtls_association *association, uint64_t now
 static void shake_hands(struct dtls_association *association, uint64_t now_ms)
 {
     answer_repetition(association, now_ms);
+    association->proof->revocations = association->context->revocations;
     if (association->listening && !listen_for_hello(association)) {
         fail(association);
         return;
@@ -222,6 +226,9 @@ static void establish(struct dtls_association *association)
         return;
     }
     association->state = DTLS_ESTABLISHED;
+    SSL_set_app_data(association->ssl, NULL);
+    free(association->proof); /* the client has what counts of it */
+    association->proof = NULL;
     dtls_flight_free(&association->flight);
     drop_intermediates(association->ssl);
     association->events.established(association->events.user);
@@ -355,6 +362,13 @@ struct channel_binding dtls_association_binding(const struct dtls_association *a
     binding.is_known = association->state == DTLS_ESTABLISHED && len == sizeof binding.tls_unique;
     binding.is_unique = SSL_get_extms_support(ssl) == 1;
     return binding;
+}
+
+enum client_standing dtls_association_standing(const struct dtls_association *association, int64_t now_unix)
+{
+    const struct dtls_association_context *context = association->context;
+    return dtls_credentials_standing(context->credentials, context->revocations,
+                                     client_identity_chain(association->client), now_unix);
 }
 
 size_t dtls_association_record_limit(const struct dtls_association *association)

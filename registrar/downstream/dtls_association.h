@@ -37,7 +37,8 @@ struct dtls_events {
 /* What all associations of one worker share. Everything is borrowed for the life of each association. */
 struct dtls_association_context {
     struct dtls_credentials *credentials;
-    BIO_METHOD *bio_method; /* of dtls_association_bio_method */
+    const struct revocation_lists *revocations; /* may change between calls; NULL: none */
+    BIO_METHOD *bio_method;                     /* of dtls_association_bio_method */
     struct metrics *metrics;
     uint32_t handshake_mtu;         /* largest datagram of a handshake flight, octets of UDP payload */
     uint32_t retransmit_timeout_ms; /* doubles up to 60 s (RFC 6347 section 4.2.4.1) */
@@ -82,6 +83,9 @@ struct client_identity *dtls_association_client(const struct dtls_association *a
 
 /* Once established: its tls-unique (RFC 5929 section 3.1). */
 struct channel_binding dtls_association_binding(const struct dtls_association *association);
+
+/* Whether that client may still be served, by the credentials and revocation lists of now. */
+enum client_standing dtls_association_standing(const struct dtls_association *association, int64_t now_unix);
 
 /* Octets of application data a record may carry: max_fragment_length where the client negotiated it (RFC 6066
  * section 4). */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* RFC 9148 section 3 and RFC 7252 section 9.1.3.3 (DTLS-3, DTLS-4): AEAD, ECDHE and ECDSA only. The order is
  * ours. */
@@ -25,6 +26,7 @@ struct dtls_credentials {
     struct trusted {
         X509_STORE *store;              /* NULL: switched off (DTLS-8) */
         struct chain_digest generation; /* of its certificates */
+        bool accept_expired;            /* DTLS-9, RE-6 */
     } trusted[2];                       /* by enum trust_store */
     security_callback *openssl_security;
 };
@@ -51,7 +53,9 @@ static bool add_anchors(struct trusted *trusted, const struct pem_file *file, st
 static int validate_client(X509_STORE_CTX *presented, void *user);
 static int validate_against(const struct trusted *trusted, X509_STORE_CTX *presented,
                             struct client_chain *chain);
+static int waive_expiry_of_leaf(int valid, X509_STORE_CTX *context);
 static int read_chain(const struct trusted *trusted, X509_STORE_CTX *context, struct client_chain *chain);
+static int error_of(enum client_standing standing);
 static bool says_nothing(int verify_error);
 
 struct dtls_credentials *dtls_credentials_load(const struct dtls_settings *settings, struct buffer *errors,
@@ -64,6 +68,8 @@ struct dtls_credentials *dtls_credentials_load(const struct dtls_settings *setti
         dtls_credentials_free(credentials);
         return NULL;
     }
+    credentials->trusted[TRUST_MANUFACTURER].accept_expired = settings->accept_expired_idevid;
+    credentials->trusted[TRUST_DOMAIN].accept_expired = settings->accept_expired_ldevid;
     bool identity = load_identity(credentials, settings, errors, warnings);
     bool manufacturer = load_trust(&settings->manufacturer_trust, "dtls.manufacturer_trust",
                                    &credentials->trusted[TRUST_MANUFACTURER], errors, warnings);
@@ -325,8 +331,11 @@ static int validate_client(X509_STORE_CTX *presented, void *user)
         const struct trusted *trusted = &credentials->trusted[order[i]];
         struct client_chain chain = {.trust = order[i]};
         int found = trusted->store != NULL ? validate_against(trusted, presented, &chain) : error;
+        if (found == X509_V_OK)
+            found = error_of(dtls_credentials_standing(credentials, proof->revocations, &chain, time(NULL)));
         if (found == X509_V_OK) {
-            *proof = (struct dtls_client_proof){.validated = true, .chain = chain};
+            proof->validated = true;
+            proof->chain = chain;
             X509_STORE_CTX_set_error(presented, X509_V_OK);
             return 1;
         }
@@ -345,6 +354,8 @@ static int validate_against(const struct trusted *trusted, X509_STORE_CTX *prese
     int error = X509_V_ERR_OUT_OF_MEM;
     if (context != NULL && X509_STORE_CTX_init(context, trusted->store, X509_STORE_CTX_get0_cert(presented),
                                                X509_STORE_CTX_get0_untrusted(presented)) == 1) {
+        if (trusted->accept_expired)
+            X509_STORE_CTX_set_verify_cb(context, waive_expiry_of_leaf);
         bool valid = X509_verify_cert(context) == 1;
         error = X509_STORE_CTX_get_error(context);
         if (!valid && error == X509_V_OK)
@@ -356,16 +367,45 @@ static int validate_against(const struct trusted *trusted, X509_STORE_CTX *prese
     return error;
 }
 
+/* DTLS-9, RE-6: and nothing else. Everybody above it in the chain has a depth. */
+static int waive_expiry_of_leaf(int valid, X509_STORE_CTX *context)
+{
+    if (valid != 1 && X509_STORE_CTX_get_error(context) == X509_V_ERR_CERT_HAS_EXPIRED &&
+        X509_STORE_CTX_get_error_depth(context) == 0) {
+        X509_STORE_CTX_set_error(context, X509_V_OK);
+        return 1;
+    }
+    return valid;
+}
+
 static int read_chain(const struct trusted *trusted, X509_STORE_CTX *context, struct client_chain *chain)
 {
     chain->trust_generation = trusted->generation;
     switch (client_chain_read(X509_STORE_CTX_get0_chain(context), chain)) {
     case STATUS_OK:
+        chain->accepted_expired = client_chain_has_expired(chain, false, time(NULL));
         return X509_V_OK;
     case STATUS_TOO_LARGE:
         return X509_V_ERR_CERT_CHAIN_TOO_LONG;
     default:
         return X509_V_ERR_UNSPECIFIED;
+    }
+}
+
+/* By it OpenSSL chooses the alert. */
+static int error_of(enum client_standing standing)
+{
+    switch (standing) {
+    case STANDING_REVOKED:
+        return X509_V_ERR_CERT_REVOKED;
+    case STANDING_UNKNOWN:
+        return X509_V_ERR_UNABLE_TO_GET_CRL;
+    case STANDING_EXPIRED:
+        return X509_V_ERR_CERT_HAS_EXPIRED;
+    case STANDING_UNTRUSTED:
+        return X509_V_ERR_CERT_UNTRUSTED;
+    default:
+        return X509_V_OK;
     }
 }
 
@@ -377,6 +417,19 @@ static bool says_nothing(int verify_error)
            verify_error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE ||
            verify_error == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
            verify_error == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT;
+}
+
+enum client_standing dtls_credentials_standing(const struct dtls_credentials *credentials,
+                                               const struct revocation_lists *revocations,
+                                               const struct client_chain *chain, int64_t now_unix)
+{
+    const struct standing_rules rules = {
+        .accept_expired = {credentials->trusted[0].accept_expired, credentials->trusted[1].accept_expired},
+        .generations = {dtls_credentials_trust_generation(credentials, 0),
+                        dtls_credentials_trust_generation(credentials, 1)},
+        .revocations = revocations,
+    };
+    return client_standing_judge(&rules, chain, now_unix);
 }
 
 const struct chain_digest *dtls_credentials_trust_generation(const struct dtls_credentials *credentials,

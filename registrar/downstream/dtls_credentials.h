@@ -5,6 +5,7 @@
 
 #include "common/bytes.h"
 #include "registrar/protocol/client_identity.h"
+#include "registrar/protocol/client_standing.h"
 #include "registrar/settings.h"
 
 #include <openssl/ssl.h>
@@ -23,8 +24,9 @@ struct dtls_credentials *dtls_credentials_load(const struct dtls_settings *setti
                                                struct buffer *warnings);
 void dtls_credentials_free(struct dtls_credentials *credentials);
 
-/* What a handshake has found out about its client. Zeroed at first. */
+/* What a handshake is told, and has found out about its client. Zeroed at first. */
 struct dtls_client_proof {
+    const struct revocation_lists *revocations; /* borrowed for each call into OpenSSL; NULL: none */
     bool validated;
     struct client_chain chain;
 };
@@ -36,6 +38,11 @@ SSL *dtls_credentials_open(struct dtls_credentials *credentials, struct dtls_cli
 /* The registrar's own, which also sign what it makes for devices (SKG-7). Both borrow. */
 X509 *dtls_credentials_certificate(const struct dtls_credentials *credentials);
 EVP_PKEY *dtls_credentials_key(const struct dtls_credentials *credentials);
+
+/* Whether a client that was let in may still be served. revocations may be NULL. */
+enum client_standing dtls_credentials_standing(const struct dtls_credentials *credentials,
+                                               const struct revocation_lists *revocations,
+                                               const struct client_chain *chain, int64_t now_unix);
 
 /* A digest over the certificates that clients are checked against; another one means that whoever was let in
  * before has to be checked again (SES-3). Borrows; NULL: the store is switched off. */

@@ -51,6 +51,7 @@ struct exchange {
     struct est_outcome outcome;
     struct buffer representation; /* of a result, in the format asked for */
     uint8_t answered;             /* the code that the device got; 0: none yet */
+    bool ends_association;        /* the client has lost its rights */
 };
 
 struct exchanges {
@@ -128,10 +129,25 @@ static enum verdict read_csr(struct exchange *exchange);
 static struct inquiry_subject subject_of(struct exchange *exchange);
 static void on_outcome(void *user);
 
-/* DTLS has proved who the client is; nobody gets here without (RFC 9148 section 3). */
+/* DTLS has proved who the client is; nobody gets here without (RFC 9148 section 3). What it proved may count
+ * no more (DTLS-9). */
 static enum verdict authenticate(struct exchange *exchange)
 {
-    return exchange->client == NULL ? refuse(exchange, CM_UNAUTHORIZED, "") : NEXT;
+    if (exchange->client == NULL)
+        return refuse(exchange, CM_UNAUTHORIZED, "");
+    enum client_standing standing = exchange->request->standing;
+    switch (standing) {
+    case STANDING_GOOD:
+    case STANDING_UNCHECKED:
+        return NEXT;
+    case STANDING_RENEWAL: /* RE-6 */
+        return exchange->operation->id == EST_SREN
+                   ? NEXT
+                   : refuse(exchange, CM_FORBIDDEN, client_standing_text(standing));
+    default:
+        exchange->ends_association = true;
+        return refuse(exchange, CM_UNAUTHORIZED, client_standing_text(standing));
+    }
 }
 
 static enum verdict decode_request(struct exchange *exchange)
@@ -296,6 +312,7 @@ static void answer(struct exchange *exchange)
         .payload = payload,
         .secret_ms = secret_ms(exchange, success),
         .had_effect = exchange->inquiry != NULL && inquiry_report(exchange->inquiry).reached,
+        .ends_association = exchange->ends_association,
     };
     if (outcome->code == CM_CONTENT)
         validate(exchange, &full);

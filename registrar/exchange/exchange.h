@@ -8,6 +8,7 @@
 #include "registrar/keygen/key_package.h"
 #include "registrar/protocol/channel_binding.h"
 #include "registrar/protocol/client_identity.h"
+#include "registrar/protocol/client_standing.h"
 #include "registrar/protocol/content_format.h"
 #include "registrar/protocol/est_operation.h"
 
@@ -31,6 +32,7 @@ struct est_request {
     const struct coap_etag *etags; /* of representations that the device has */
     size_t etag_count;
     struct client_identity *client;
+    enum client_standing standing;  /* of the client, now */
     struct channel_binding binding; /* of the association that brought it */
 };
 
@@ -42,8 +44,9 @@ struct est_answer {
     struct coap_etag etag;
     struct bytes
         payload; /* the whole representation, or a diagnostic of at most 128 octets; borrowed for the call */
-    uint32_t secret_ms; /* a private key is in it: how long any copy may be kept (SKG-9); 0: none is */
-    bool had_effect;    /* the EST server has or may have acted on the request: never run it again */
+    uint32_t secret_ms;    /* a private key is in it: how long any copy may be kept (SKG-9); 0: none is */
+    bool had_effect;       /* the EST server has or may have acted on the request: never run it again */
+    bool ends_association; /* the client has lost its rights: it is heard no longer than the answer takes */
 };
 
 /* Where the answer goes. The two numbers name an association (a generation handle, never a pointer) and a

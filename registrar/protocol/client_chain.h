@@ -15,7 +15,7 @@ enum trust_store {
 };
 
 #define CLIENT_CHAIN_CERTIFICATES_MAX 4 /* the client's and those of its intermediate CAs */
-#define CHAIN_DIGEST_OCTETS           16
+#define CHAIN_DIGEST_OCTETS           12
 
 /* SHA-256, cut: names a certificate, its issuer or the contents of a trust store. */
 struct chain_digest {

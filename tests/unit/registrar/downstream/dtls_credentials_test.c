@@ -9,6 +9,8 @@
 
 #include "dtls_peers.h"
 
+#include "tests/unit/registrar/test_crl.h"
+
 static struct test_world world;
 static struct dtls_credentials *credentials;
 
@@ -284,6 +286,151 @@ static void exempts_ccm_8_alone(void **state)
         assert_int_equal(callback(ssl, NULL, operations[i], 128, 0, cipher, ex), 1);
     }
     SSL_free(ssl);
+}
+
+/* Connects a client to whom both apply, and asserts its alert and the reason; 0: it is accepted. */
+static void assert_judged(const struct dtls_settings *settings, const struct test_client_wish *wish,
+                          int alert, const char *reason)
+{
+    struct dtls_credentials *by = load_credentials(settings);
+    struct revocation_lists *lists = load_revocation_lists(settings);
+    struct test_client client;
+    struct test_server server;
+    struct buffer text;
+    buffer_init(&text, 200);
+    client_create(&client, wish);
+    server_create(&server, by, 1024);
+    server.context.revocations = lists;
+    run(&client, &server, NULL);
+    assert_int_equal(server_state(&server), alert == 0 ? DTLS_ESTABLISHED : DTLS_CLOSED);
+    if (alert != 0) {
+        assert_int_equal(client_alert(&client), alert);
+        assert_true(dtls_association_failed(server.association, &text));
+        assert_string_equal(buffer_string(&text), reason);
+    }
+    buffer_free(&text);
+    free_peers(&client, &server);
+    revocation_lists_release(lists);
+    dtls_credentials_free(by);
+}
+
+#define REVOKED "certificate verify failed: certificate revoked"
+#define EXPIRED "certificate verify failed: certificate has expired"
+#define NO_CRL  "certificate verify failed: unable to get certificate CRL"
+
+/* DTLS-9 */
+static void refuses_revoked_certificates(void **state)
+{
+    (void)state;
+    static const long one[] = {1, 0}, two[] = {2, 0};
+    char file[128];
+    snprintf(file, sizeof file, "%s/crl.pem", world.folder);
+    struct dtls_settings settings = world_settings(&world);
+    settings.crls = (struct settings_strings){{file}, 1};
+    settings.crl_policy = CRL_POLICY_LISTED;
+    struct test_client_wish device = a_device(), domain = {.certificate = &world.domain_device};
+
+    test_write_crls(file, &(struct test_crl_wish){.issuer = &world.domain_ca, .serials = one}, 1);
+    assert_judged(&settings, &domain, SSL_AD_CERTIFICATE_REVOKED, REVOKED);
+    assert_judged(&settings, &device, 0, NULL);
+    test_write_crls(file, &(struct test_crl_wish){.issuer = &world.domain_ca, .serials = two}, 1);
+    assert_judged(&settings, &domain, 0, NULL);
+
+    /* Its intermediate CA, which has serial number 1 too, and then with a list that nobody has. */
+    test_write_crls(file, &(struct test_crl_wish){.issuer = &world.manufacturer_root, .serials = one}, 1);
+    assert_judged(&settings, &device, SSL_AD_CERTIFICATE_REVOKED, REVOKED);
+    test_write_crls(file, &(struct test_crl_wish){.issuer = &world.manufacturer_root}, 1);
+    assert_judged(&settings, &device, 0, NULL);
+    settings.crl_policy = CRL_POLICY_REQUIRE;
+    assert_judged(&settings, &device, SSL_AD_UNKNOWN_CA, NO_CRL);
+    unlink(file);
+}
+
+/* DTLS-9, RE-6: only the leaf's expiry is waived. */
+static void accepts_expired_certificates_by_switch(void **state)
+{
+    (void)state;
+    static const long five[] = {5, 0};
+    char file[128];
+    snprintf(file, sizeof file, "%s/crl.pem", world.folder);
+    struct test_certificate idevid = test_certificate(&(struct test_certificate_wish){
+        .common_name = "old", .issuer = &world.manufacturer_root, .from_s = -100, .to_s = -10, .serial = 5});
+    struct test_certificate ldevid = test_certificate(&(struct test_certificate_wish){
+        .common_name = "old", .issuer = &world.domain_ca, .from_s = -100, .to_s = -10, .serial = 5});
+    struct test_certificate old_sub =
+        test_certificate(&(struct test_certificate_wish){.common_name = "old sub",
+                                                         .issuer = &world.manufacturer_root,
+                                                         .ca = true,
+                                                         .from_s = -100,
+                                                         .to_s = -10});
+    struct test_certificate below =
+        test_certificate(&(struct test_certificate_wish){.common_name = "x", .issuer = &old_sub});
+    struct test_certificate forged = test_certificate(&(struct test_certificate_wish){
+        .common_name = "old", .issuer = &world.other_ca, .from_s = -100, .to_s = -10});
+    struct test_client_wish an_idevid = {.certificate = &idevid}, an_ldevid = {.certificate = &ldevid},
+                            a_child = {.certificate = &below, .intermediate = &old_sub},
+                            a_forger = {.certificate = &forged};
+    struct dtls_settings settings = world_settings(&world);
+    assert_judged(&settings, &an_idevid, SSL_AD_CERTIFICATE_EXPIRED, EXPIRED);
+    assert_judged(&settings, &an_ldevid, SSL_AD_CERTIFICATE_EXPIRED, EXPIRED);
+    settings.accept_expired_idevid = true;
+    assert_judged(&settings, &an_idevid, 0, NULL);
+    assert_judged(&settings, &an_ldevid, SSL_AD_CERTIFICATE_EXPIRED, EXPIRED);
+    assert_judged(&settings, &a_child, SSL_AD_CERTIFICATE_EXPIRED, EXPIRED);
+    assert_judged(&settings, &a_forger, SSL_AD_UNKNOWN_CA,
+                  "certificate verify failed: unable to get local issuer certificate");
+    settings.accept_expired_idevid = false;
+    settings.accept_expired_ldevid = true;
+    assert_judged(&settings, &an_idevid, SSL_AD_CERTIFICATE_EXPIRED, EXPIRED);
+    assert_judged(&settings, &an_ldevid, 0, NULL);
+
+    /* Revoked and expired is refused in any case. */
+    settings.accept_expired_idevid = true;
+    settings.crls = (struct settings_strings){{file}, 1};
+    const struct test_crl_wish wishes[] = {{.issuer = &world.manufacturer_root, .serials = five},
+                                           {.issuer = &world.domain_ca, .serials = five}};
+    test_write_crls(file, wishes, 2);
+    assert_judged(&settings, &an_idevid, SSL_AD_CERTIFICATE_REVOKED, REVOKED);
+    assert_judged(&settings, &an_ldevid, SSL_AD_CERTIFICATE_REVOKED, REVOKED);
+    unlink(file);
+    struct test_certificate *all[] = {&idevid, &ldevid, &old_sub, &below, &forged};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        test_certificate_free(all[i]);
+}
+
+/* DTLS-9, SES-3: an association that is open is judged by what is in use now. */
+static void judges_open_associations_again(void **state)
+{
+    (void)state;
+    static const long one[] = {1, 0};
+    char file[128];
+    snprintf(file, sizeof file, "%s/crl.pem", world.folder);
+    int64_t now = (int64_t)time(NULL);
+    struct test_client client;
+    struct test_server server;
+    struct test_client_wish wish = {.certificate = &world.domain_device};
+    connect_peers(&client, &wish, &server, credentials);
+    assert_int_equal(dtls_association_standing(server.association, now), STANDING_GOOD);
+    assert_int_equal(dtls_association_standing(server.association, now + 364 * 86400), STANDING_GOOD);
+    assert_int_equal(dtls_association_standing(server.association, now + 366 * 86400), STANDING_EXPIRED);
+
+    struct dtls_settings settings = world_settings(&world);
+    settings.crls = (struct settings_strings){{file}, 1};
+    test_write_crls(file, &(struct test_crl_wish){.issuer = &world.domain_ca, .serials = one}, 1);
+    struct revocation_lists *lists = load_revocation_lists(&settings);
+    server.context.revocations = lists;
+    assert_int_equal(dtls_association_standing(server.association, now), STANDING_REVOKED);
+    server.context.revocations = NULL;
+
+    settings.domain_trust.items[0] = world.manufacturer_file;
+    struct dtls_credentials *other = load_credentials(&settings);
+    server.context.credentials = other;
+    assert_int_equal(dtls_association_standing(server.association, now), STANDING_UNTRUSTED);
+    server.context.credentials = credentials;
+    free_peers(&client, &server);
+    dtls_credentials_free(other);
+    revocation_lists_release(lists);
+    unlink(file);
 }
 
 /* DTLS-8 */
@@ -707,6 +854,9 @@ int main(void)
         cmocka_unit_test(extended_key_usage_may_be_absent),
         cmocka_unit_test(refuses_sha_1),
         cmocka_unit_test(exempts_ccm_8_alone),
+        cmocka_unit_test(refuses_revoked_certificates),
+        cmocka_unit_test(accepts_expired_certificates_by_switch),
+        cmocka_unit_test(judges_open_associations_again),
         cmocka_unit_test(remembers_which_store_vouched),
         cmocka_unit_test(tells_trust_stores_apart),
         cmocka_unit_test(a_store_can_be_switched_off),

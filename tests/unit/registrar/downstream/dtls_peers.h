@@ -95,6 +95,17 @@ static inline struct dtls_settings world_settings(struct test_world *world)
     return settings;
 }
 
+static inline struct revocation_lists *load_revocation_lists(const struct dtls_settings *settings)
+{
+    struct buffer lines;
+    buffer_init(&lines, 10000);
+    struct revocation_lists *lists = revocation_lists_load(settings, &lines, &lines);
+    assert_string_equal(buffer_string(&lines), "");
+    assert_non_null(lists);
+    buffer_free(&lines);
+    return lists;
+}
+
 static inline struct dtls_credentials *load_credentials(const struct dtls_settings *settings)
 {
     struct buffer errors, warnings;

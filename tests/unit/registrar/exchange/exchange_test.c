@@ -150,6 +150,7 @@ struct ask {
     struct bytes body;
     struct client_identity *client; /* NULL: the fixture's */
     bool anonymous;
+    enum client_standing standing;
     struct channel_binding binding;
 };
 
@@ -182,6 +183,7 @@ static uint32_t start(struct fixture *fixture, const struct ask *ask)
         .etags = &ask->etag,
         .etag_count = ask->etag.len > 0 ? 1 : 0,
         .client = ask->client != NULL ? ask->client : fixture->client,
+        .standing = ask->standing,
         .binding = ask->binding,
     };
     if (ask->anonymous)
@@ -302,6 +304,37 @@ static void crts_are_fetched_once(void **state)
     assert_int_equal(exchanges_running(fixture->exchanges), 0);
     buffer_free(&crts);
     buffer_free(&root);
+}
+
+/* DTLS-9, RE-6: nothing goes upstream, and an association without rights ends. */
+static void standing_decides_who_is_heard(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        enum client_standing standing;
+        uint8_t code; /* 0: it goes upstream */
+        bool ends;
+    } rows[] = {
+        {STANDING_GOOD, 0, false},
+        {STANDING_UNCHECKED, 0, false},
+        {STANDING_RENEWAL, CM_FORBIDDEN, false},
+        {STANDING_EXPIRED, CM_UNAUTHORIZED, true},
+        {STANDING_UNTRUSTED, CM_UNAUTHORIZED, true},
+        {STANDING_UNKNOWN, CM_UNAUTHORIZED, true},
+        {STANDING_REVOKED, CM_UNAUTHORIZED, true},
+    };
+    size_t count = 0, calls = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        start(fixture, &(struct ask){.id = EST_CRTS, .standing = rows[i].standing});
+        if (rows[i].code == 0) {
+            respond_with_status(fixture, calls++, 404);
+            assert_error(last(fixture, ++count), CM_NOT_FOUND, "");
+        } else {
+            assert_error(last(fixture, ++count), rows[i].code, client_standing_text(rows[i].standing));
+        }
+        assert_int_equal(last(fixture, count)->answer.ends_association, rows[i].ends);
+        assert_calls(fixture, calls);
+    }
 }
 
 /* CF-6 */
@@ -1285,6 +1318,7 @@ int main(void)
     log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, stderr);
     const struct CMUnitTest tests[] = {
         TEST(crts_are_fetched_once),
+        TEST(standing_decides_who_is_heard),
         TEST(an_ambiguous_bag_is_not_acceptable_as_287),
         TEST(fetches_are_shared),
         TEST(missing_attributes_follow_the_policy),
