@@ -7,6 +7,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_COOKIES_REFUSED] = "cookies_refused",
     [COUNTER_HANDSHAKES_STARTED] = "handshakes_started",
     [COUNTER_HANDSHAKES_COMPLETED] = "handshakes_completed",
+    [COUNTER_HANDSHAKES_RESUMED] = "handshakes_resumed",
     [COUNTER_HANDSHAKES_FAILED] = "handshakes_failed",
     [COUNTER_HANDSHAKES_REFUSED] = "handshakes_refused",
     [COUNTER_HANDSHAKES_LIMITED] = "handshakes_limited",

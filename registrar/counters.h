@@ -11,6 +11,7 @@ enum counter {
     COUNTER_COOKIES_REFUSED, /* came back wrong or too late */
     COUNTER_HANDSHAKES_STARTED,
     COUNTER_HANDSHAKES_COMPLETED,
+    COUNTER_HANDSHAKES_RESUMED, /* of the completed ones */
     COUNTER_HANDSHAKES_FAILED,
     COUNTER_HANDSHAKES_REFUSED, /* max_handshakes or max_associations reached */
     COUNTER_HANDSHAKES_LIMITED, /* too many of one address in a minute */

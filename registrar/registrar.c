@@ -6,6 +6,7 @@
 #include "registrar/downstream/discovery_port.h"
 #include "registrar/downstream/dtls_cookie.h"
 #include "registrar/downstream/dtls_credentials.h"
+#include "registrar/downstream/session_tickets.h"
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/keygen/key_directory.h"
 #include "registrar/protocol/revocation_lists.h"
@@ -29,6 +30,7 @@ struct registrar {
     struct event_base *base; /* of the main thread */
     struct metrics *metrics;
     struct dtls_cookie_secret cookie_secret;
+    struct session_ticket_secret ticket_secret;
     struct permit_pool *permits;
     struct pending_enrolments *pending;
     struct response_cache *cache;
@@ -80,7 +82,8 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
 {
     const struct settings *settings = registrar->settings;
 
-    if (dtls_cookie_secret_make(&registrar->cookie_secret) != STATUS_OK) {
+    if (dtls_cookie_secret_make(&registrar->cookie_secret) != STATUS_OK ||
+        session_ticket_secret_make(&registrar->ticket_secret) != STATUS_OK) {
         buffer_append_string(errors, "the system gives no random numbers\n");
         return false;
     }
@@ -137,6 +140,7 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
         .sharing = count > 1 ? UDP_REUSEPORT : UDP_EXCLUSIVE,
         .metrics = registrar->metrics,
         .cookie_secret = &registrar->cookie_secret,
+        .ticket_secret = &registrar->ticket_secret,
         .permits = registrar->permits,
         .pending = registrar->pending,
         .cache = registrar->cache,

@@ -123,6 +123,8 @@ static const struct settings_field fields[] = {
       DOC("associations of the whole process; beyond, the one idle for longest makes room") },
     { U32(dtls.max_handshakes, 1, 100000), PRESET("1000"), SOURCE("DTLS-6, SEC-3"),
       DOC("of those, handshakes not yet finished") },
+    { BOOL(dtls.session_resumption), PRESET("true"), SOURCE("SES-3"),
+      DOC("whether devices may resume a session by ticket, for two hours, which saves them and us the signatures") },
 
     { U32(coap.ack_timeout_ms, 1000, 60000), PRESET("2000"), SOURCE("TX-1"),
       DOC("milliseconds: ACK_TIMEOUT of RFC 7252 section 4.8") },

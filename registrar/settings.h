@@ -77,6 +77,7 @@ struct dtls_settings {
     uint32_t retransmit_timeout_ms; /* first DTLS retransmission, RFC 7925 section 11 (TX-3) */
     uint32_t idle_timeout_s;
     uint32_t max_associations, max_handshakes; /* of the whole process */
+    bool session_resumption;                   /* SES-3 */
 };
 
 struct coap_settings {

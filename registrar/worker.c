@@ -146,6 +146,7 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .revocations = context->revocations,
         .cookie_secret = context->cookie_secret,
         .handshake_rates = context->handshake_rates,
+        .ticket_secret = context->ticket_secret,
         .exchanges = worker->exchanges,
     };
     worker->associations = association_table_create(&table);

@@ -15,6 +15,7 @@ struct permit_pool;
 struct rate_table;
 struct response_cache;
 struct revocation_lists;
+struct session_ticket_secret;
 struct worker;
 
 /* What the workers share. Everything is borrowed and outlives them. */
@@ -24,6 +25,7 @@ struct worker_context {
     enum udp_sharing sharing;
     struct metrics *metrics;
     const struct dtls_cookie_secret *cookie_secret;
+    const struct session_ticket_secret *ticket_secret;
     struct permit_pool *permits;
     struct pending_enrolments *pending;
     struct response_cache *cache;

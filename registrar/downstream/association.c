@@ -128,6 +128,11 @@ enum client_standing association_standing(const struct association *association)
     return dtls_association_standing(association->dtls, (int64_t)time(NULL));
 }
 
+bool association_is_resumed(const struct association *association)
+{
+    return dtls_association_is_resumed(association->dtls);
+}
+
 const struct client_identity *association_client(const struct association *association)
 {
     return dtls_association_client(association->dtls);

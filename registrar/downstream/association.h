@@ -62,6 +62,9 @@ bool association_failed(const struct association *association, struct buffer *re
 /* As dtls_association_standing; once established. */
 enum client_standing association_standing(const struct association *association);
 
+/* Once established: as dtls_association_is_resumed. */
+bool association_is_resumed(const struct association *association);
+
 /* Once established. Borrows. */
 const struct client_identity *association_client(const struct association *association);
 

@@ -122,6 +122,7 @@ struct association_table *association_table_create(const struct association_tabl
         .dtls = {.credentials = context->credentials,
                  .bio_method = dtls_association_bio_method(),
                  .metrics = context->metrics,
+                 .tickets = settings->session_resumption ? context->ticket_secret : NULL,
                  .handshake_mtu = settings->handshake_mtu,
                  .retransmit_timeout_ms = settings->retransmit_timeout_ms},
         .exchanges = context->exchanges,
@@ -569,6 +570,8 @@ static void on_established(void *user)
     end_handshake(member);
     join_proxies_establish(&member->guest);
     metrics_add(table->context.metrics, COUNTER_HANDSHAKES_COMPLETED, 1);
+    if (association_is_resumed(member->association))
+        metrics_add(table->context.metrics, COUNTER_HANDSHAKES_RESUMED, 1);
     move_to_end(member, &table->established);
     if (member->older != NULL)
         remove_member(member->older);

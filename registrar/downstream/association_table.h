@@ -36,6 +36,8 @@ struct association_table_context {
     struct revocation_lists *revocations;           /* held on to; NULL: none */
     const struct dtls_cookie_secret *cookie_secret; /* shared by all workers */
     struct rate_table *handshake_rates;             /* of addresses; shared by all workers */
+    const struct session_ticket_secret
+        *ticket_secret;          /* shared by all workers; NULL: no session is resumed */
     struct exchanges *exchanges; /* may be freed before the table, once nothing is received any more */
 };
 

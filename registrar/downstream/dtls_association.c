@@ -34,10 +34,11 @@ struct dtls_association {
 };
 
 static bool prepare(struct dtls_association *association);
-static unsigned never_expire(SSL *ssl, unsigned timer_us);
+static unsigned choose_timeout(SSL *ssl, unsigned timer_us);
 static void shake_hands(struct dtls_association *association, uint64_t now_ms);
 static bool listen_for_hello(struct dtls_association *association);
 static void answer_repetition(struct dtls_association *association, uint64_t now_ms);
+static void repeat_flight(struct dtls_association *association);
 static void send_flight(struct dtls_association *association);
 static void send_datagram(struct dtls_association *association, struct bytes datagram);
 static void establish(struct dtls_association *association);
@@ -49,6 +50,7 @@ static int bio_create(BIO *bio);
 static long bio_control(BIO *bio, int command, long number, void *pointer);
 static int bio_write(BIO *bio, const char *data, int len);
 static int bio_read(BIO *bio, char *data, int size);
+static bool is_repeating(const struct dtls_association *association);
 static bool admit(struct dtls_association *association, const struct dtls_record *record);
 static bool admit_messages(struct dtls_association *association, struct bytes fragment);
 
@@ -86,8 +88,10 @@ static bool prepare(struct dtls_association *association)
     const struct dtls_association_context *context = association->context;
     BIO *bio = BIO_new(context->bio_method);
     association->proof = calloc(1, sizeof *association->proof);
-    if (association->proof != NULL)
+    if (association->proof != NULL) {
+        association->proof->tickets = context->tickets;
         association->ssl = dtls_credentials_open(context->credentials, association->proof);
+    }
     if (bio == NULL || association->ssl == NULL) {
         BIO_free(bio);
         return false;
@@ -95,16 +99,18 @@ static bool prepare(struct dtls_association *association)
     BIO_set_data(bio, association);
     SSL_set_bio(association->ssl, bio, bio);
     SSL_set_mtu(association->ssl, (long)context->handshake_mtu);
-    DTLS_set_timer_cb(association->ssl, never_expire);
+    DTLS_set_timer_cb(association->ssl, choose_timeout);
     return true;
 }
 
-/* Flights are repeated by dtls_association_tick, as they were; OpenSSL's own timer must not cut in. Over an
- * hour: no handshake lasts as long. */
-static unsigned never_expire(SSL *ssl, unsigned timer_us)
+/* In microseconds. Flights are repeated by dtls_association_tick, as they were; OpenSSL's own timer must not
+ * cut in: over an hour is longer than any handshake lasts. Where a session is resumed OpenSSL repeats the
+ * flight, when dtls_association_tick says: by then its timer has run out. */
+static unsigned choose_timeout(SSL *ssl, unsigned timer_us)
 {
-    (void)ssl, (void)timer_us;
-    return UINT_MAX;
+    (void)timer_us;
+    const struct dtls_association *association = BIO_get_data(SSL_get_rbio(ssl));
+    return SSL_session_reused(ssl) == 1 ? association->flight.timeout_ms * 1000 / 4 * 3 : UINT_MAX;
 }
 
 void dtls_association_free(struct dtls_association *association)
@@ -146,6 +152,7 @@ void dtls_association_receive(struct dtls_association *association, uint64_t now
 static void shake_hands(struct dtls_association *association, uint64_t now_ms)
 {
     answer_repetition(association, now_ms);
+    association->proof->now_ms = now_ms;
     association->proof->revocations = association->context->revocations;
     if (association->listening && !listen_for_hello(association)) {
         fail(association);
@@ -191,6 +198,18 @@ static void answer_repetition(struct dtls_association *association, uint64_t now
     if (!association->listening && dtls_client_hello_read(association->input, &hello) &&
         dtls_flight_repeat(&association->flight, now_ms))
         send_flight(association);
+}
+
+static void repeat_flight(struct dtls_association *association)
+{
+    if (SSL_session_reused(association->ssl) != 1) {
+        send_flight(association);
+        return;
+    }
+    metrics_add(association->context->metrics, COUNTER_FLIGHTS_RETRANSMITTED, 1);
+    ERR_clear_error();
+    if (DTLSv1_handle_timeout(association->ssl) < 0)
+        fail(association);
 }
 
 static void send_flight(struct dtls_association *association)
@@ -314,7 +333,7 @@ void dtls_association_tick(struct dtls_association *association, uint64_t now_ms
     case FLIGHT_NOT_DUE:
         return;
     case FLIGHT_DUE:
-        send_flight(association);
+        repeat_flight(association);
         return;
     case FLIGHT_ABANDONED:
         association->failed = association->timed_out = true;
@@ -344,6 +363,11 @@ bool dtls_association_failed(const struct dtls_association *association, struct 
         buffer_printf(reason, ": the client's certificates take more than %d octets",
                       DTLS_MESSAGE_OCTETS_MAX);
     return true;
+}
+
+bool dtls_association_is_resumed(const struct dtls_association *association)
+{
+    return SSL_session_reused(association->ssl) == 1;
 }
 
 struct client_identity *dtls_association_client(const struct dtls_association *association)
@@ -404,10 +428,17 @@ static int bio_write(BIO *bio, const char *data, int len)
 {
     struct dtls_association *association = BIO_get_data(bio);
     struct bytes datagram = {(const uint8_t *)data, (size_t)len};
-    if (association->state == DTLS_HANDSHAKING)
+    if (association->state == DTLS_HANDSHAKING && !is_repeating(association))
         dtls_flight_add(&association->flight, datagram);
     send_datagram(association, datagram);
     return len;
+}
+
+/* The handshake that resumes a session has one flight of ours, and no more. */
+static bool is_repeating(const struct dtls_association *association)
+{
+    return SSL_session_reused(association->ssl) == 1 && association->flight.complete &&
+           association->flight.datagrams.len > 0;
 }
 
 /* Hands out record by record: DTLSv1_listen would lose what stands behind the first one. */

@@ -40,6 +40,7 @@ struct dtls_association_context {
     const struct revocation_lists *revocations; /* may change between calls; NULL: none */
     BIO_METHOD *bio_method;                     /* of dtls_association_bio_method */
     struct metrics *metrics;
+    const struct session_ticket_secret *tickets; /* NULL: no session is resumed */
     uint32_t handshake_mtu;         /* largest datagram of a handshake flight, octets of UDP payload */
     uint32_t retransmit_timeout_ms; /* doubles up to 60 s (RFC 6347 section 4.2.4.1) */
 };
@@ -68,7 +69,9 @@ enum status dtls_association_send(struct dtls_association *association, struct b
 void dtls_association_close(struct dtls_association *association);
 
 /* Resends the stored datagrams of the last flight when due, octet for octet but for the numbers of their
- * records, which are new (RFC 6347 section 4.2.2); after the last attempt the state is DTLS_CLOSED. */
+ * records, which are new (RFC 6347 section 4.2.2); when a session is resumed, OpenSSL makes them anew, for
+ * one record is encrypted, and one of a number that the client has seen would not make it repeat its own.
+ * After the last attempt the state is DTLS_CLOSED. */
 void dtls_association_tick(struct dtls_association *association, uint64_t now_ms);
 uint64_t
 dtls_association_deadline(const struct dtls_association *association); /* MONOTONIC_NEVER: nothing due */
@@ -77,6 +80,9 @@ enum dtls_state dtls_association_state(const struct dtls_association *associatio
 
 /* Whether it is closed for a failure, and appends the reason, fit for a log. */
 bool dtls_association_failed(const struct dtls_association *association, struct buffer *reason);
+
+/* Once established: whether it took up an earlier session (SES-3). */
+bool dtls_association_is_resumed(const struct dtls_association *association);
 
 /* Once established. Borrows. */
 struct client_identity *dtls_association_client(const struct dtls_association *association);

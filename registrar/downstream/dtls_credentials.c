@@ -1,5 +1,6 @@
 #include "registrar/downstream/dtls_credentials.h"
 
+#include "registrar/downstream/session_resumption.h"
 #include "registrar/protocol/pem_file.h"
 
 #include <openssl/err.h>
@@ -102,6 +103,8 @@ SSL *dtls_credentials_open(struct dtls_credentials *credentials, struct dtls_cli
     if (ssl == NULL)
         return NULL;
     SSL_set_app_data(ssl, proof);
+    if (proof->tickets == NULL)
+        SSL_set_options(ssl, SSL_OP_NO_TICKET);
     SSL_set_accept_state(ssl);
     return ssl;
 }
@@ -132,6 +135,7 @@ static bool configure(struct dtls_credentials *credentials)
     SSL_CTX_set_cert_verify_callback(context, validate_client, credentials);
     SSL_CTX_set_cookie_verify_cb(context, accept_cookie);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    session_resumption_enable(context, credentials);
     /* The chain is what the operator's file holds: do not search for one in each handshake. */
     SSL_CTX_set_mode(context, SSL_MODE_NO_AUTO_CHAIN);
     return SSL_CTX_set_session_id_context(context, session_id_context, sizeof session_id_context - 1) == 1;
@@ -142,7 +146,7 @@ static bool restrict_protocol(SSL_CTX *context)
     char groups[] = "P-256:P-384:X25519",
          signatures[] = "ECDSA+SHA256:ECDSA+SHA384"; /* OpenSSL casts const away */
     SSL_CTX_set_options(context, SSL_OP_NO_QUERY_MTU | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                     SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
+                                     SSL_OP_CIPHER_SERVER_PREFERENCE);
     return SSL_CTX_set_min_proto_version(context, DTLS1_2_VERSION) == 1 &&
            SSL_CTX_set_max_proto_version(context, DTLS1_2_VERSION) == 1 &&
            SSL_CTX_set_cipher_list(context, ciphers) == 1 && SSL_CTX_set1_groups_list(context, groups) == 1 &&
@@ -327,6 +331,7 @@ static int validate_client(X509_STORE_CTX *presented, void *user)
     struct dtls_client_proof *proof = SSL_get_app_data(ssl);
     static const enum trust_store order[] = {TRUST_MANUFACTURER, TRUST_DOMAIN};
     int error = X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY;
+    proof->validated = false; /* whatever a ticket said that OpenSSL found wanting after all */
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
         const struct trusted *trusted = &credentials->trusted[order[i]];
         struct client_chain chain = {.trust = order[i]};

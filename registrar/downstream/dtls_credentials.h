@@ -4,6 +4,7 @@
 #define ESTUARY_REGISTRAR_DOWNSTREAM_DTLS_CREDENTIALS_H
 
 #include "common/bytes.h"
+#include "registrar/downstream/session_tickets.h"
 #include "registrar/protocol/client_identity.h"
 #include "registrar/protocol/client_standing.h"
 #include "registrar/settings.h"
@@ -26,13 +27,15 @@ void dtls_credentials_free(struct dtls_credentials *credentials);
 
 /* What a handshake is told, and has found out about its client. Zeroed at first. */
 struct dtls_client_proof {
-    const struct revocation_lists *revocations; /* borrowed for each call into OpenSSL; NULL: none */
+    const struct revocation_lists *revocations;  /* borrowed for each call into OpenSSL; NULL: none */
+    const struct session_ticket_secret *tickets; /* borrowed; NULL: no session is resumed */
+    uint64_t now_ms;                             /* set it before each call into OpenSSL */
     bool validated;
     struct client_chain chain;
 };
 
-/* Gives an SSL of a server before its handshake, which fills proof. Borrows credentials and proof for the
- * life of the SSL. NULL: no memory. */
+/* Gives an SSL of a server before its handshake, which fills in proof; tickets is in there already. Borrows
+ * credentials and proof for the life of the SSL. NULL: no memory. */
 SSL *dtls_credentials_open(struct dtls_credentials *credentials, struct dtls_client_proof *proof);
 
 /* The registrar's own, which also sign what it makes for devices (SKG-7). Both borrow. */

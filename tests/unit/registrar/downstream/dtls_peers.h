@@ -179,6 +179,7 @@ struct test_client_wish {
     int version;                                /* 0: DTLS 1.2 */
     uint8_t max_fragment_length;                /* code of RFC 6066; 0: not asked for */
     bool psk, no_extended_master_secret;
+    SSL_SESSION *session; /* to resume; NULL: none */
 };
 
 struct test_client {
@@ -283,6 +284,8 @@ static inline void client_create(struct test_client *client, const struct test_c
     BIO_set_data(bio, client);
     SSL_set_bio(client->ssl, bio, bio);
     SSL_set_connect_state(client->ssl);
+    if (wish->session != NULL)
+        assert_int_equal(SSL_set_session(client->ssl, wish->session), 1);
     assert_true(SSL_set_mtu(client->ssl, wish->mtu != 0 ? wish->mtu : 1200) > 0);
     char server_name[256];
     snprintf(server_name, sizeof server_name, "%s", wish->server_name != NULL ? wish->server_name : "");
@@ -292,6 +295,7 @@ static inline void client_create(struct test_client *client, const struct test_c
 
 static inline void client_free(struct test_client *client)
 {
+    SSL_set_shutdown(client->ssl, SSL_SENT_SHUTDOWN); /* else nobody could resume its session */
     SSL_free(client->ssl);
     SSL_CTX_free(client->context);
     BIO_meth_free(client->method);
