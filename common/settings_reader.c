@@ -354,7 +354,7 @@ static bool read_file_name(const struct place *place, const json_t *value)
 
     const char *folder = place->reader->folder;
     char *path = NULL;
-    if (*name == '/')
+    if (*name == '/' || strncmp(name, "pkcs11:", strlen("pkcs11:")) == 0) /* a key's URI (RFC 7512) */
         path = strdup(name);
     else if (asprintf(&path, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, name) < 0)
         path = NULL;

@@ -62,11 +62,11 @@ static void append_versions(struct buffer *text)
 static enum status start_libraries(struct service_call *call)
 {
     const struct est_settings *est = &call->settings->est;
-    if (!est->skg && !est->skc)
+    if (!est->skg && !est->skc && call->settings->upstream.password_file[0] == '\0')
         return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? STATUS_OK : STATUS_NO_MEMORY;
     enum status status = secret_memory_start();
     if (status != STATUS_OK)
-        buffer_printf(&call->errors, "no safe memory for private keys: %s\n", status_text(status));
+        buffer_printf(&call->errors, "no safe memory for private keys and passwords: %s\n", status_text(status));
     return status;
 }
 

@@ -12,6 +12,7 @@
 #include "registrar/protocol/revocation_lists.h"
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/permit_pool.h"
+#include "registrar/upstream/ra_credentials.h"
 #include "registrar/upstream/response_cache.h"
 #include "registrar/worker.h"
 
@@ -23,7 +24,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PENDING_BYTES_MAX (64u * 1024 * 1024) /* of results kept for their devices */
+#define PENDING_BYTES_MAX   (64u * 1024 * 1024) /* of results kept for their devices */
+#define WARNINGS_OCTETS_MAX ((size_t)64 * 1024)
 
 struct registrar {
     const struct settings *settings;
@@ -32,6 +34,7 @@ struct registrar {
     struct dtls_cookie_secret cookie_secret;
     struct session_ticket_secret ticket_secret;
     struct permit_pool *permits;
+    struct ra_credentials *ra_credentials;
     struct pending_enrolments *pending;
     struct response_cache *cache;
     struct rate_table *request_rates, *handshake_rates;
@@ -48,6 +51,7 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors);
 static bool load_revocation_lists(struct registrar *registrar, struct buffer *errors);
 static bool load_key_directory(const struct settings *settings, struct key_directory **directory,
                                struct buffer *errors);
+static bool load_ra_credentials(struct registrar *registrar, struct buffer *errors);
 static bool build_workers(struct registrar *registrar, struct buffer *errors);
 static bool probe_exclusive(const char *setting, const struct settings_endpoints *endpoints,
                             struct buffer *errors);
@@ -100,7 +104,7 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
     registrar->handshake_rates = rate_table_create((struct rate){
         settings->limits.address_handshakes_per_minute, settings->limits.address_handshake_burst});
     if (!load_key_directory(settings, &registrar->key_directory, errors) ||
-        !load_revocation_lists(registrar, errors))
+        !load_revocation_lists(registrar, errors) || !load_ra_credentials(registrar, errors))
         return false;
     return registrar->permits != NULL && registrar->pending != NULL && registrar->cache != NULL &&
            registrar->request_rates != NULL && registrar->handshake_rates != NULL;
@@ -129,6 +133,15 @@ static bool load_key_directory(const struct settings *settings, struct key_direc
     return *directory != NULL;
 }
 
+static bool load_ra_credentials(struct registrar *registrar, struct buffer *errors)
+{
+    struct buffer warnings; /* told once, by whoever read the configuration */
+    buffer_init(&warnings, WARNINGS_OCTETS_MAX);
+    registrar->ra_credentials = ra_credentials_load(&registrar->settings->upstream, errors, &warnings);
+    buffer_free(&warnings);
+    return registrar->ra_credentials != NULL;
+}
+
 /* The first worker resolves a port of 0; the others share its ports. */
 static bool build_workers(struct registrar *registrar, struct buffer *errors)
 {
@@ -142,6 +155,7 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
         .cookie_secret = &registrar->cookie_secret,
         .ticket_secret = &registrar->ticket_secret,
         .permits = registrar->permits,
+        .ra_credentials = registrar->ra_credentials,
         .pending = registrar->pending,
         .cache = registrar->cache,
         .request_rates = registrar->request_rates,
@@ -231,6 +245,7 @@ void registrar_free(struct registrar *registrar)
     rate_table_free(registrar->request_rates);
     rate_table_free(registrar->handshake_rates);
     pending_enrolments_free(registrar->pending);
+    ra_credentials_release(registrar->ra_credentials);
     permit_pool_free(registrar->permits);
     metrics_free(registrar->metrics);
     if (registrar->base != NULL)

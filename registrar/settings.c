@@ -28,6 +28,9 @@ static const char *complaint_about_label(const json_t *value);
 static const char *complaint_about_upstream_path(const json_t *value);
 static const char *complaint_about_default_label(const json_t *value);
 static const char *complaint_about_server(const json_t *value);
+static const char *complaint_about_username(const json_t *value);
+static const char *complaint_about_ciphers(const json_t *value);
+static const char *complaint_about_private_key(const json_t *value);
 
 /* RFC 3986 section 2.3 */
 static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
@@ -53,6 +56,8 @@ static const struct settings_name crl_policy_names[] = {{"soft", CRL_POLICY_SOFT
                                                         {NULL, 0}};
 static const struct settings_name profile_names[] = {
     {"rfc7030", UPSTREAM_RFC7030}, {"libest", UPSTREAM_LIBEST}, {NULL, 0}};
+static const struct settings_name tls_names[] = {
+    {"1.2", UPSTREAM_TLS_1_2}, {"1.3", UPSTREAM_TLS_1_3}, {NULL, 0}};
 static const struct settings_name base64_names[] = {
     {"64-crlf", BASE64_64_CRLF}, {"64-lf", BASE64_64_LF}, {"one-line", BASE64_ONE_LINE}, {NULL, 0}};
 static const struct settings_name csr_identity_names[] = {{"same-serial", CSR_IDENTITY_SAME_SERIAL},
@@ -180,12 +185,28 @@ static const struct settings_field fields[] = {
 
     { STRINGS(upstream.servers, 1, 1, complaint_about_server), REQUIRED, SOURCE("RA-1, RA-3"),
       DOC("base URL of the EST server, `https://host[:port]`; the subjectAltName of its certificate has that host") },
-    { FILES(upstream.trust, 1), REQUIRED, SOURCE("RA-2"),
-      DOC("PEM: CAs of the EST server's TLS certificate; no others are trusted") },
+    { FILES(upstream.trust, 0), REQUIRED, SOURCE("RA-2"),
+      DOC("PEM: the explicit trust anchors, CAs of EST: the EST server's certificate has its host name or id-kp-cmcRA") },
+    { FILES(upstream.implicit_trust, 0), PRESET("[]"), SOURCE("RA-2"),
+      DOC("PEM: CAs that also certify others (`/etc/ssl/certs/ca-certificates.crt`): the certificate must have the host name") },
     { A_FILE(upstream.certificate), REQUIRED, SOURCE("RA-1"),
-      DOC("PEM: the RA certificate that we show the EST server, with clientAuth and id-kp-cmcRA") },
-    { A_FILE(upstream.private_key), REQUIRED, SOURCE("RA-1"),
-      DOC("PEM: the private key of that certificate") },
+      DOC("PEM or PKCS#12: the RA certificate that we show the EST server, with clientAuth and id-kp-cmcRA") },
+    { A_FILE(upstream.private_key), .complaint = complaint_about_private_key, REQUIRED, SOURCE("RA-1"),
+      DOC("PEM: its private key; the same file where that holds both (PKCS#12 or PEM); or `pkcs11:` URI of a token's key") },
+    { A_FILE(upstream.passphrase_file), PRESET("\"\""), SOURCE("RA-1"),
+      DOC("file whose first line is the pass-phrase of the private key, or the PIN of its token; `\"\"` for none") },
+    { A_FILE(upstream.pkcs11_module), PRESET("\"\""), SOURCE("RA-1"),
+      DOC("PKCS#11 library of the token; `\"\"` for the one that p11-kit chooses") },
+    { STRING(upstream.username, complaint_about_username), PRESET("\"\""), SOURCE("RA-8"),
+      DOC("user name for HTTP Basic or Digest, given only when the verified EST server asks with 401") },
+    { A_FILE(upstream.password_file), PRESET("\"\""), SOURCE("RA-8"),
+      DOC("file whose first line is the password for that; `\"\"` for no HTTP authentication") },
+    { ENUM(upstream.tls_min_version, enum upstream_tls, tls_names), PRESET("\"1.2\""), SOURCE("RA-1, RFC 7030 section 3.3"),
+      DOC("lowest version of TLS towards the EST server") },
+    { STRING(upstream.tls_ciphers, complaint_about_ciphers), PRESET("\"\""), SOURCE("RFC 7030 section 3.3"),
+      DOC("cipher suites of TLS 1.2 in OpenSSL's words; `\"\"` for OpenSSL's choice. Never below 112 bits") },
+    { STRING(upstream.tls_ciphersuites, complaint_about_ciphers), PRESET("\"\""), SOURCE("RFC 7030 section 3.3"),
+      DOC("cipher suites of TLS 1.3; `\"\"` for OpenSSL's choice") },
     { STRING(upstream.default_label, complaint_about_default_label), PRESET("\"\""), SOURCE("RA-3"),
       DOC("label in the EST server's path for requests without one; `\"\"` for none") },
     { ENUM(upstream.profile, enum upstream_profile, profile_names), PRESET("\"rfc7030\""), SOURCE("PAY-3, RA-5"),
@@ -255,12 +276,13 @@ static void review_delays(const struct settings_review *review);
 static void review_labels(const struct settings_review *review);
 static void review_upstream(const struct settings_review *review);
 static void review_proof(const struct settings_review *review);
+static void review_credentials(const struct settings_review *review);
 static void review_access(const struct settings_review *review);
 static void review_libest(const struct settings_review *review);
 
 static void (*const reviews[])(const struct settings_review *) = {
-    review_listeners, review_jpy,      review_trust, review_limits, review_delays,
-    review_labels,    review_upstream, review_proof, review_access, review_libest,
+    review_listeners, review_jpy,   review_trust,       review_limits, review_delays, review_labels,
+    review_upstream,  review_proof, review_credentials, review_access, review_libest,
 };
 
 static void preset(struct settings_reader *reader, struct settings *settings);
@@ -420,6 +442,22 @@ static void review_proof(const struct settings_review *review)
             "false: devices cannot learn that est.pop is \"required\" (RFC 7030 section 4.5.2); use true");
 }
 
+static void review_credentials(const struct settings_review *review)
+{
+    const struct upstream_settings *upstream = &review->settings->upstream;
+    if (settings_review_usable(review, "upstream.trust", "upstream.implicit_trust") &&
+        upstream->trust.count == 0 && upstream->implicit_trust.count == 0)
+        settings_reader_complain(
+            review->reader, "upstream.trust",
+            "is empty as is upstream.implicit_trust: no EST server could be trusted; name "
+            "the PEM file of the CA that issued the EST server's certificate");
+    if (settings_review_usable(review, "upstream.username", "upstream.password_file") &&
+        upstream->username[0] != '\0' && upstream->password_file[0] == '\0')
+        settings_reader_complain(
+            review->reader, "upstream.password_file",
+            "is missing, and upstream.username is there; name the file with its password");
+}
+
 static void review_access(const struct settings_review *review)
 {
     if (review->settings->access.csr_identity == CSR_IDENTITY_ANY)
@@ -571,4 +609,31 @@ static const char *complaint_about_server(const json_t *value)
     curl_free(port);
     curl_url_cleanup(parser);
     return good ? NULL : cure;
+}
+
+/* RFC 7617 section 2: a colon would end it. */
+static const char *complaint_about_username(const json_t *value)
+{
+    for (const char *at = json_string_value(value); *at != '\0'; at++)
+        if (*at == ':' || (unsigned char)*at < 0x20 || *at == 0x7f)
+            return "has a colon or a control character, which HTTP has no way to write; use another name";
+    return NULL;
+}
+
+static const char *complaint_about_ciphers(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    if (strchr(text, '@') != NULL || strstr(text, "NULL") != NULL)
+        return "would lower the security of OpenSSL's choice; name cipher suites";
+    return NULL;
+}
+
+/* It would be printed and logged with the URI (RFC 7512 section 7). */
+static const char *complaint_about_private_key(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    if (strncmp(text, "pkcs11:", strlen("pkcs11:")) == 0 && strstr(text, "pin-") != NULL)
+        return "has the PIN or its place in it; write it to a file, and name that as "
+               "upstream.passphrase_file";
+    return NULL;
 }

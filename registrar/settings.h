@@ -47,6 +47,8 @@ enum crl_policy { /* which clients are refused when their issuers' revocation li
 
 enum upstream_profile { UPSTREAM_RFC7030, UPSTREAM_LIBEST };
 
+enum upstream_tls { UPSTREAM_TLS_1_2, UPSTREAM_TLS_1_3 };
+
 struct listen_settings {
     struct settings_endpoints coaps, jpy, discovery;
     struct settings_strings multicast_interfaces;
@@ -119,8 +121,15 @@ struct est_settings {
 struct upstream_settings {
     struct settings_strings servers; /* https URLs; just one for now */
     struct settings_strings trust;
-    char *certificate, *private_key;
-    char *default_label; /* "" none (RA-3) */
+    struct settings_strings implicit_trust; /* CAs of any server; empty: only EST's are trusted (RA-2) */
+    char *learnt_trust;                     /* where roots are kept that /cacerts announced; "" nowhere */
+    char *certificate, *private_key;        /* PEM, or both one PKCS#12 file; the key may be a pkcs11: URI */
+    char *passphrase_file;                  /* of that key, or the PIN of its token; "" none */
+    char *pkcs11_module;                    /* "" the system's */
+    char *username, *password_file;         /* for HTTP authentication (RA-8); password_file "": none */
+    enum upstream_tls tls_min_version;
+    char *tls_ciphers, *tls_ciphersuites; /* of TLS 1.2, of TLS 1.3; "" OpenSSL's choice */
+    char *default_label;                  /* "" none (RA-3) */
     enum upstream_profile profile;
     uint32_t max_connections; /* of the whole process; one of them is kept for GETs */
     bool reuse_connections;

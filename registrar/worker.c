@@ -101,6 +101,7 @@ static bool build_upstream(struct worker *worker, struct buffer *errors)
         .mailbox = worker->mailbox,
         .permits = context->permits,
         .metrics = context->metrics,
+        .credentials = context->ra_credentials,
     };
 
     worker->est_client = est_client_create(&context->settings->upstream, &services, errors);

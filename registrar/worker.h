@@ -13,6 +13,7 @@ struct key_directory;
 struct pending_enrolments;
 struct permit_pool;
 struct rate_table;
+struct ra_credentials;
 struct response_cache;
 struct revocation_lists;
 struct session_ticket_secret;
@@ -27,6 +28,7 @@ struct worker_context {
     const struct dtls_cookie_secret *cookie_secret;
     const struct session_ticket_secret *ticket_secret;
     struct permit_pool *permits;
+    struct ra_credentials *ra_credentials;
     struct pending_enrolments *pending;
     struct response_cache *cache;
     struct rate_table *request_rates, *handshake_rates;

@@ -1,5 +1,7 @@
 #include "registrar/protocol/pem_file.h"
 
+#include "registrar/protocol/credential_file.h"
+
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -13,19 +15,18 @@
 #define CERTIFICATES_MAX 1000 /* of one file; a trust store of the whole web has some 150 */
 #define EXPIRY_DAYS      30
 
-static BIO *open_file(const struct pem_file *file, struct buffer *errors);
-static STACK_OF(X509) * read_certificates(BIO *in);
+static STACK_OF(X509) * read_certificates(struct bytes content);
 static bool ended_well(void);
 static int refuse_passphrase(char *passphrase, int size, int writing, void *user);
 static void print_date(const ASN1_TIME *time, char *text, size_t size);
 
 STACK_OF(X509) * pem_file_certificates(const struct pem_file *file, struct buffer *errors)
 {
-    BIO *in = open_file(file, errors);
-    if (in == NULL)
+    struct buffer content;
+    if (credential_file_read(file, &content, errors) != STATUS_OK)
         return NULL;
-    STACK_OF(X509) *certificates = read_certificates(in);
-    BIO_free(in);
+    STACK_OF(X509) *certificates = read_certificates(buffer_view(&content));
+    buffer_wipe(&content);
     if (certificates == NULL) {
         pem_file_say(file, errors,
                      "holds a damaged certificate, or too many: replace it by a whole PEM file");
@@ -40,11 +41,13 @@ STACK_OF(X509) * pem_file_certificates(const struct pem_file *file, struct buffe
 
 EVP_PKEY *pem_file_private_key(const struct pem_file *file, struct buffer *errors)
 {
-    BIO *in = open_file(file, errors);
-    if (in == NULL)
+    struct buffer content;
+    if (credential_file_read(file, &content, errors) != STATUS_OK)
         return NULL;
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(in, NULL, refuse_passphrase, NULL);
+    BIO *in = BIO_new_mem_buf(content.at, (int)content.len);
+    EVP_PKEY *key = in != NULL ? PEM_read_bio_PrivateKey(in, NULL, refuse_passphrase, NULL) : NULL;
     BIO_free(in);
+    buffer_wipe(&content);
     ERR_clear_error();
     if (key == NULL)
         pem_file_say(file, errors,
@@ -89,27 +92,18 @@ bool pem_certificate_names_purpose(const X509 *certificate, int nid)
     return named;
 }
 
-static BIO *open_file(const struct pem_file *file, struct buffer *errors)
-{
-    errno = 0;
-    BIO *in = BIO_new_file(file->name, "re");
-    if (in == NULL)
-        pem_file_say(file, errors, "cannot be read: %s; name a file that the user of est-registrar may read",
-                     strerror(errno));
-    ERR_clear_error();
-    return in;
-}
-
 /* NULL: the file is damaged. */
-static STACK_OF(X509) * read_certificates(BIO *in)
+static STACK_OF(X509) * read_certificates(struct bytes content)
 {
+    BIO *in = content.len > 0 ? BIO_new_mem_buf(content.at, (int)content.len) : BIO_new(BIO_s_mem());
     STACK_OF(X509) *certificates = sk_X509_new_null();
     X509 *certificate = NULL;
-    while (certificates != NULL && sk_X509_num(certificates) < CERTIFICATES_MAX &&
+    while (in != NULL && certificates != NULL && sk_X509_num(certificates) < CERTIFICATES_MAX &&
            (certificate = PEM_read_bio_X509(in, NULL, refuse_passphrase, NULL)) != NULL)
         if (sk_X509_push(certificates, certificate) == 0)
             X509_free(certificate);
-    bool well = certificate == NULL && ended_well();
+    bool well = in != NULL && certificate == NULL && ended_well();
+    BIO_free(in);
     ERR_clear_error();
     if (well)
         return certificates;

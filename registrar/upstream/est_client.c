@@ -20,7 +20,6 @@ struct est_client {
     const struct upstream_settings *settings;
     struct metrics *metrics;
     struct permit_holder *permits;
-    struct ra_credentials credentials;
     struct https_context context;
     struct buffer url; /* of the EST server, "https://host:port" */
     struct est_call *calls;
@@ -41,7 +40,8 @@ struct est_call {
     struct buffer url, body;
 };
 
-static enum status set_up(struct est_client *client, struct event_base *base, struct buffer *errors);
+static enum status set_up(struct est_client *client, const struct est_client_services *services,
+                          struct buffer *errors);
 static enum status try_connection(struct est_client *client, struct buffer *errors);
 static void ignore_sigpipe(void);
 static enum status set_url(const struct upstream_settings *settings, struct buffer *url,
@@ -79,29 +79,29 @@ struct est_client *est_client_create(const struct upstream_settings *settings,
     client->metrics = services->metrics;
     buffer_init(&client->url, URL_OCTETS_MAX);
     client->permits = permit_holder_create(services->permits, services->mailbox, &events, client);
-    if (client->permits == NULL || set_up(client, services->base, errors) != STATUS_OK) {
+    if (client->permits == NULL || set_up(client, services, errors) != STATUS_OK) {
         est_client_free(client);
         return NULL;
     }
     return client;
 }
 
-static enum status set_up(struct est_client *client, struct event_base *base, struct buffer *errors)
+static enum status set_up(struct est_client *client, const struct est_client_services *services,
+                          struct buffer *errors)
 {
     const struct upstream_settings *settings = client->settings;
     enum status url = set_url(settings, &client->url, errors);
-    enum status credentials = ra_credentials_load(settings, &client->credentials, errors);
-    if (url != STATUS_OK || credentials != STATUS_OK)
-        return url != STATUS_OK ? url : credentials;
+    if (url != STATUS_OK)
+        return url;
 
     ignore_sigpipe();
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return STATUS_CRYPTO;
     client->kept = calloc(settings->max_connections, sizeof *client->kept);
     client->context = (struct https_context){
-        .base = base,
+        .base = services->base,
         .settings = settings,
-        .credentials = &client->credentials,
+        .credentials = ra_credentials_hold(services->credentials),
         .dns = curl_share_init(), /* one thread only: needs no lock */
     };
     if (client->kept == NULL || client->context.dns == NULL ||
@@ -197,7 +197,7 @@ void est_client_free(struct est_client *client)
     free(client->kept);
     permit_holder_free(client->permits);
     curl_share_cleanup(client->context.dns);
-    ra_credentials_free(&client->credentials);
+    ra_credentials_release(client->context.credentials);
     buffer_free(&client->url);
     free(client);
 }
@@ -205,17 +205,25 @@ void est_client_free(struct est_client *client)
 enum status est_client_check(const struct upstream_settings *settings, struct buffer *errors,
                              struct buffer *warnings)
 {
-    struct ra_credentials credentials;
     struct buffer url;
     buffer_init(&url, URL_OCTETS_MAX);
     enum status status = set_url(settings, &url, errors);
-    enum status loaded = ra_credentials_load(settings, &credentials, errors);
-    if (loaded == STATUS_OK) {
-        ra_credentials_warn(settings, &credentials, warnings);
-        ra_credentials_free(&credentials);
-    }
+    struct ra_credentials *credentials = ra_credentials_load(settings, errors, warnings);
+    if (credentials == NULL && status == STATUS_OK)
+        status = STATUS_UNSUPPORTED;
+    ra_credentials_release(credentials);
     buffer_free(&url);
-    return status != STATUS_OK ? status : loaded;
+    return status;
+}
+
+/* Kept connections were made with the old ones. */
+void est_client_use_credentials(struct est_client *client, struct ra_credentials *credentials)
+{
+    ra_credentials_hold(credentials);
+    ra_credentials_release(client->context.credentials);
+    client->context.credentials = credentials;
+    while (client->kept_count > 0)
+        on_lost(client, client->kept[0]);
 }
 
 enum status est_client_ask(struct est_client *client, const struct est_call_settings *settings)

@@ -11,6 +11,7 @@ struct event_base;
 struct mailbox;
 struct metrics;
 struct permit_pool;
+struct ra_credentials;
 struct est_client;
 struct est_call;
 
@@ -36,11 +37,11 @@ struct est_client_services {
     struct mailbox *mailbox; /* of base */
     struct permit_pool *permits;
     struct metrics *metrics;
+    struct ra_credentials *credentials; /* the client takes a reference of its own */
 };
 
-/* Borrows settings, copies services. Loads the RA credentials and trust anchors: on failure NULL, and errors
- * names file and cure. SIGPIPE is ignored from here on, if it was not handled: TLS on a broken connection
- * would raise it. */
+/* Borrows settings, copies services. On failure NULL, and errors names what is wrong and the cure. SIGPIPE is
+ * ignored from here on, if it was not handled: TLS on a broken connection would raise it. */
 struct est_client *est_client_create(const struct upstream_settings *settings,
                                      const struct est_client_services *services, struct buffer *errors);
 
@@ -57,8 +58,11 @@ enum status est_client_ask(struct est_client *client, const struct est_call_sett
 void est_call_go(struct est_call *call);
 void est_call_withhold(struct est_call *call, const char *reason); /* reason is static */
 
-/* Loads what est_client_create would, and appends what will hurt later to warnings (RA-1): a certificate
- * without id-kp-cmcRA or clientAuth, one that is about to expire. A key that does not match is an error. */
+/* Whatever begins from now on uses these; what is under way goes on with those it has. Takes a reference of
+ * its own. On the client's loop. */
+void est_client_use_credentials(struct est_client *client, struct ra_credentials *credentials);
+
+/* Checks and loads what a client needs, and appends what will hurt later to warnings (RA-1). */
 enum status est_client_check(const struct upstream_settings *settings, struct buffer *errors,
                              struct buffer *warnings);
 

@@ -4,7 +4,6 @@
 
 #include <event2/event.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +13,11 @@
 #define ATTEMPTS_MAX      2 /* RA-4: a broken kept connection is replaced once */
 #define KEPT_S            4 /* libest.md: connections that stay idle wedge the EST server */
 #define UPLOAD_OCTETS     (16 * 1024L)
+#define HOST_OCTETS_MAX   256
 
 struct https_connection {
     const struct https_context *context;
+    struct ra_credentials *credentials;
     struct curl_loop *loop;
     CURL *easy;
     https_connection_lost *lost;
@@ -27,12 +28,15 @@ struct https_connection {
     struct https_request request;
     bool running;
     struct curl_slist *headers; /* of the request */
-    unsigned attempts;          /* how often the request was about to leave */
+    bool announced;             /* the request was about to leave */
+    unsigned attempts;          /* how often, since the last 401 */
     size_t body_read;           /* octets of the body that libcurl has taken, and may have sent */
+    unsigned challenges;        /* 401s that came, each complete */
     size_t header_lines, header_octets;
-    bool headers_complete; /* of the final response */
-    struct buffer body;    /* of the response */
-    const char *complaint; /* why we ended it ourselves; NULL: we did not */
+    bool headers_complete;      /* of the final response */
+    char host[HOST_OCTETS_MAX]; /* that the certificate must be for */
+    struct buffer body;         /* of the response */
+    const char *complaint;      /* why we ended it ourselves; NULL: we did not */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -48,7 +52,7 @@ static const struct {
     {CURLOPT_HTTP09_ALLOWED, 0},
     {CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2}, /* or later; RFC 7030 section 3.3.1, RA-1 */
     {CURLOPT_SSL_VERIFYPEER, 1},
-    {CURLOPT_SSL_VERIFYHOST, 2},
+    {CURLOPT_SSL_VERIFYHOST, 0},      /* verify_server does, and takes id-kp-cmcRA as well (RA-2) */
     {CURLOPT_SSL_SESSIONID_CACHE, 0}, /* servers that verify clients often fail to resume */
     {CURLOPT_FOLLOWLOCATION, 0},
     {CURLOPT_PATH_AS_IS, 1},
@@ -65,23 +69,23 @@ static const struct {
     {CURLOPT_NOPROXY, "*"},
     {CURLOPT_CAINFO, NULL}, /* only the configured trust anchors, none of the system's */
     {CURLOPT_CAPATH, NULL},
-    {CURLOPT_SSLCERTTYPE, "PEM"},
-    {CURLOPT_SSLKEYTYPE, "PEM"},
     {CURLOPT_USERAGENT, "estuary/" ESTUARY_VERSION},
 };
 
+static bool set_options(struct https_connection *connection);
 static bool set_constants(CURL *easy);
 static bool set_context(struct https_connection *connection);
-static bool set_blob(CURL *easy, CURLoption option, const struct buffer *pem);
+static bool set_authentication(struct https_connection *connection);
 static bool set_callbacks(struct https_connection *connection);
 static bool set_request(struct https_connection *connection);
 static bool add_headers(struct https_connection *connection);
 static bool add_header(struct curl_slist **headers, const char *name, const char *value);
 static void forget_request(struct https_connection *connection);
 static CURLcode prepare_tls(CURL *easy, void *context, void *user);
-static int verify_certificate(int good, X509_STORE_CTX *store);
-static bool has_server_name(X509 *certificate);
+static bool find_host(struct https_connection *connection);
+static int verify_server(X509_STORE_CTX *presented, void *user);
 static int before_request(void *user, char *peer, char *local, int peer_port, int local_port);
+static bool may_authenticate(const struct https_connection *connection);
 static bool nothing_was_sent(const struct https_connection *connection);
 static size_t read_body(char *to, size_t size, size_t count, void *user);
 static int rewind_body(void *user, curl_off_t offset, int origin);
@@ -103,18 +107,24 @@ struct https_connection *https_connection_create(const struct https_context *con
     if (connection == NULL)
         return NULL;
     connection->context = context;
+    connection->credentials = ra_credentials_hold(context->credentials);
     connection->lost = lost;
     connection->user = user;
     connection->socket = CURL_SOCKET_BAD;
     buffer_init(&connection->body, context->settings->max_response_bytes);
     connection->loop = curl_loop_create(context->base, on_done, connection);
     connection->easy = curl_easy_init();
-    if (connection->loop == NULL || connection->easy == NULL || !set_constants(connection->easy) ||
-        !set_context(connection) || !set_callbacks(connection)) {
+    if (connection->loop == NULL || connection->easy == NULL || !set_options(connection)) {
         https_connection_free(connection);
         return NULL;
     }
     return connection;
+}
+
+static bool set_options(struct https_connection *connection)
+{
+    return set_constants(connection->easy) && set_context(connection) && set_authentication(connection) &&
+           set_callbacks(connection);
 }
 
 static bool set_constants(CURL *easy)
@@ -138,15 +148,23 @@ static bool set_context(struct https_connection *connection)
     failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)settings->connect_timeout_ms);
     failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)settings->timeout_ms);
     failed |= curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, settings->reuse_connections ? 0L : 1L);
-    return !failed && set_blob(easy, CURLOPT_CAINFO_BLOB, &context->credentials->trust) &&
-           set_blob(easy, CURLOPT_SSLCERT_BLOB, &context->credentials->certificate) &&
-           set_blob(easy, CURLOPT_SSLKEY_BLOB, &context->credentials->private_key);
+    return !failed;
 }
 
-static bool set_blob(CURL *easy, CURLoption option, const struct buffer *pem)
+/* RA-8: with both allowed libcurl sends neither before a 401 asks, and then the better of those asked for.
+ * The connection is verified by then, and no redirect is followed by libcurl: only the EST server hears it.
+ */
+static bool set_authentication(struct https_connection *connection)
 {
-    struct curl_blob blob = {.data = pem->at, .len = pem->len, .flags = CURL_BLOB_NOCOPY};
-    return curl_easy_setopt(easy, option, &blob) == CURLE_OK;
+    const char *password = ra_credentials_password(connection->credentials);
+    int failed = 0;
+    if (password == NULL)
+        return true;
+    failed |= curl_easy_setopt(connection->easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC | CURLAUTH_DIGEST);
+    failed |= curl_easy_setopt(connection->easy, CURLOPT_USERNAME,
+                               ra_credentials_username(connection->credentials));
+    failed |= curl_easy_setopt(connection->easy, CURLOPT_PASSWORD, password);
+    return !failed;
 }
 
 static bool set_callbacks(struct https_connection *connection)
@@ -181,6 +199,7 @@ void https_connection_free(struct https_connection *connection)
     curl_loop_free(connection->loop);
     curl_slist_free_all(connection->headers);
     buffer_wipe(&connection->body);
+    ra_credentials_release(connection->credentials);
     free(connection);
 }
 
@@ -192,7 +211,9 @@ enum status https_connection_ask(struct https_connection *connection, const stru
     forget_request(connection);
     connection->request = *request;
     connection->body.locked = request->is_secret;
-    if (!set_request(connection) || !curl_loop_start(connection->loop, connection->easy))
+    curl_easy_reset(connection->easy); /* it would send a password unasked that was asked for once */
+    if (!set_options(connection) || !set_request(connection) ||
+        !curl_loop_start(connection->loop, connection->easy))
         return STATUS_NO_MEMORY;
     connection->running = true;
     return STATUS_OK;
@@ -251,7 +272,9 @@ static void forget_request(struct https_connection *connection)
     curl_slist_free_all(connection->headers);
     connection->headers = NULL;
     connection->attempts = 0;
+    connection->announced = false;
     connection->body_read = 0;
+    connection->challenges = 0;
     connection->header_lines = 0;
     connection->header_octets = 0;
     connection->headers_complete = false;
@@ -261,42 +284,44 @@ static void forget_request(struct https_connection *connection)
     buffer_wipe(&connection->body);
 }
 
-/* libcurl checks that the certificate is for the host of the URL. What was decrypted is wiped once it is
- * read: it may be a private key (SKG-9). */
+/* What was decrypted is wiped once it is read: it may be a private key (SKG-9). */
 static CURLcode prepare_tls(CURL *easy, void *context, void *user)
 {
+    struct https_connection *connection = user;
     (void)easy;
     SSL_CTX_set_options((SSL_CTX *)context, SSL_OP_CLEANSE_PLAINTEXT);
-    SSL_CTX_set_app_data((SSL_CTX *)context, user);
-    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, verify_certificate);
-    return CURLE_OK;
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_cert_verify_callback(context, verify_server, connection);
+    if (ra_credentials_use(connection->credentials, context) && find_host(connection))
+        return CURLE_OK;
+    connection->complaint = "the RA's credentials or the EST server's host name cannot be used";
+    return CURLE_SSL_CERTPROBLEM;
 }
 
-/* Without a subjectAltName for a server, libcurl would compare the host with the common name, as RFC 9525
- * section 2 forbids: the CA that vouches for the EST server also gives devices certificates, in whose
- * subjects RE-8 lets them call themselves what they like, the EST server's host included (RA-2). */
-static int verify_certificate(int good, X509_STORE_CTX *store)
+/* Of the URL that is asked for, without the brackets of an IPv6 address. */
+static bool find_host(struct https_connection *connection)
 {
-    if (!good || X509_STORE_CTX_get_error_depth(store) > 0 ||
-        has_server_name(X509_STORE_CTX_get_current_cert(store)))
-        return good;
-    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-    struct https_connection *connection = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-    connection->complaint = "the EST server's certificate has no subjectAltName with its host name";
-    X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
-    return 0;
-}
-
-static bool has_server_name(X509 *certificate)
-{
-    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
-    bool found = false;
-    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
-        int type = sk_GENERAL_NAME_value(names, i)->type;
-        found |= type == GEN_DNS || type == GEN_IPADD;
-    }
-    GENERAL_NAMES_free(names);
+    CURLU *url = curl_url();
+    char *host = NULL;
+    bool found = url != NULL && curl_url_set(url, CURLUPART_URL, connection->request.url, 0) == CURLUE_OK &&
+                 curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+    size_t len = found ? strlen(host) : 0, skip = found && host[0] == '[' ? 1 : 0;
+    found = found && len > 2 * skip && len < sizeof connection->host;
+    if (found)
+        snprintf(connection->host, sizeof connection->host, "%.*s", (int)(len - 2 * skip), host + skip);
+    curl_free(host);
+    curl_url_cleanup(url);
     return found;
+}
+
+static int verify_server(X509_STORE_CTX *presented, void *user)
+{
+    struct https_connection *connection = user;
+    const char *why;
+    if (server_trust_judge(ra_credentials_trust(connection->credentials), presented, connection->host, &why))
+        return 1;
+    connection->complaint = why;
+    return 0;
 }
 
 /* The connection is up and verified, and the request would leave next. libcurl comes here again when a kept
@@ -307,17 +332,32 @@ static int before_request(void *user, char *peer, char *local, int peer_port, in
     struct https_connection *connection = user;
     (void)peer, (void)local, (void)peer_port, (void)local_port;
 
+    if (may_authenticate(connection)) {
+        connection->attempts = 0;
+        connection->body_read = 0;
+        connection->headers_complete = false;
+    }
     if (connection->attempts > 0 && (connection->attempts >= ATTEMPTS_MAX ||
                                      (connection->request.is_post && !nothing_was_sent(connection)))) {
         connection->complaint = "the connection was lost before the answer came";
         return CURL_PREREQFUNC_ABORT;
     }
-    if (connection->attempts++ == 0)
+    connection->attempts++;
+    if (!connection->announced)
         connection->request.sending(connection->request.user);
+    connection->announced = true;
     return CURL_PREREQFUNC_OK;
 }
 
+/* RA-8: a whole 401 says that the EST server has not acted; after a second one there is no third request. */
+static bool may_authenticate(const struct https_connection *connection)
+{
+    return connection->headers_complete && connection->challenges == 1 && http_status(connection) == 401 &&
+           ra_credentials_password(connection->credentials) != NULL;
+}
+
 /* The EST server cannot act on a POST of whose body it has nothing. */
+static bool may_authenticate(const struct https_connection *connection);
 static bool nothing_was_sent(const struct https_connection *connection)
 {
     return connection->attempts == 0 || (connection->request.is_post && connection->body_read == 0);
@@ -337,6 +377,8 @@ static size_t read_body(char *to, size_t size, size_t count, void *user)
 static int rewind_body(void *user, curl_off_t offset, int origin)
 {
     struct https_connection *connection = user;
+    if (may_authenticate(connection))
+        connection->body_read = 0;
     if (connection->body_read == 0 && offset == 0 && origin == SEEK_SET)
         return CURL_SEEKFUNC_OK;
     connection->complaint = "the connection was lost before the answer came";
@@ -356,8 +398,10 @@ static size_t take_header(char *line, size_t size, size_t count, void *user)
         return CURL_WRITEFUNC_ERROR;
     }
     bool is_end = bytes_equal(bytes, BYTES_LITERAL("\r\n")) || bytes_equal(bytes, BYTES_LITERAL("\n"));
-    if (is_end && http_status(connection) >= 200)
+    if (is_end && http_status(connection) >= 200) {
         connection->headers_complete = true;
+        connection->challenges += http_status(connection) == 401;
+    }
     return bytes.len;
 }
 

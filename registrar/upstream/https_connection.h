@@ -1,5 +1,6 @@
-/* One HTTPS connection to the EST server: carries one request at a time, never the same POST twice, and may
- * be kept open between two requests. Everything that is said to libcurl is said here. */
+/* One HTTPS connection to the EST server: carries one request at a time, never the same POST twice (but where
+ * a whole 401 asked for a password), and may be kept open between two requests. Everything that is said to
+ * libcurl is said here. */
 #ifndef ESTUARY_REGISTRAR_UPSTREAM_HTTPS_CONNECTION_H
 #define ESTUARY_REGISTRAR_UPSTREAM_HTTPS_CONNECTION_H
 
@@ -18,8 +19,8 @@ struct https_connection;
 struct https_context {
     struct event_base *base;
     const struct upstream_settings *settings;
-    const struct ra_credentials *credentials;
-    CURLSH *dns; /* looked up once for all of them */
+    struct ra_credentials *credentials; /* each connection takes a reference of its own */
+    CURLSH *dns;                        /* looked up once for all of them */
 };
 
 /* Everything is borrowed until answered is called. */

@@ -1,226 +1,190 @@
 #include "registrar/upstream/ra_credentials.h"
 
+#include "registrar/protocol/credential_file.h"
 #include "registrar/protocol/pem_file.h"
+#include "registrar/upstream/ra_identity.h"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-#include <errno.h>
-#include <stdio.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define FILE_OCTETS_MAX (1024 * 1024)
+struct ra_credentials {
+    atomic_uint references;
+    struct ra_identity identity;
+    struct server_trust *trust;
+    int tls_min_version; /* TLS1_2_VERSION, … */
+    char *ciphers;       /* of TLS 1.2; "": OpenSSL's choice */
+    char *ciphersuites;  /* of TLS 1.3; likewise */
+    char *username;
+    struct buffer password; /* locked; empty: no HTTP authentication */
+    char *password_text;    /* in that buffer; NULL: none */
+};
 
-static enum status check_identity(const struct upstream_settings *settings,
-                                  const struct ra_credentials *credentials, struct buffer *errors);
-static X509 *read_certificate(struct bytes pem);
-static EVP_PKEY *read_key(struct bytes pem);
-static int refuse_passphrase(char *passphrase, int size, int writing, void *user);
-static enum status load_trust(const struct upstream_settings *settings, struct ra_credentials *credentials,
-                              struct buffer *errors);
-static size_t add_trust(struct bytes pem, struct buffer *trust);
-static enum status read_file(const char *setting, const char *file, struct buffer *content,
-                             struct buffer *errors);
-static void warn_of_key_usage(const struct upstream_settings *settings, X509 *certificate,
-                              struct buffer *warnings);
+static bool load(struct ra_credentials *credentials, const struct upstream_settings *settings,
+                 struct buffer *errors, struct buffer *warnings);
+static bool load_password(struct ra_credentials *credentials, const struct upstream_settings *settings,
+                          struct buffer *errors, struct buffer *warnings);
+static bool try_context(const struct ra_credentials *credentials, struct buffer *errors);
+static const char *or_empty(const char *text);
+static void warn_of_purposes(const struct pem_file *file, X509 *certificate, struct buffer *warnings);
 
-enum status ra_credentials_load(const struct upstream_settings *settings, struct ra_credentials *credentials,
-                                struct buffer *errors)
+struct ra_credentials *ra_credentials_load(const struct upstream_settings *settings, struct buffer *errors,
+                                           struct buffer *warnings)
 {
-    buffer_init(&credentials->certificate, FILE_OCTETS_MAX);
-    buffer_init(&credentials->private_key, FILE_OCTETS_MAX);
-    buffer_init(&credentials->trust, (size_t)FILE_OCTETS_MAX * 4);
-
-    enum status certificate =
-        read_file("upstream.certificate", settings->certificate, &credentials->certificate, errors);
-    enum status key =
-        read_file("upstream.private_key", settings->private_key, &credentials->private_key, errors);
-    enum status trust = load_trust(settings, credentials, errors);
-    enum status status = certificate != STATUS_OK ? certificate : key;
-    if (status == STATUS_OK)
-        status = check_identity(settings, credentials, errors);
-    if (status == STATUS_OK)
-        status = trust;
+    struct ra_credentials *credentials = calloc(1, sizeof *credentials);
+    if (credentials == NULL)
+        return NULL;
+    atomic_init(&credentials->references, 1);
+    if (load(credentials, settings, errors, warnings) && try_context(credentials, errors)) {
+        ERR_clear_error();
+        return credentials;
+    }
     ERR_clear_error();
-    if (status != STATUS_OK)
-        ra_credentials_free(credentials);
-    return status;
+    ra_credentials_release(credentials);
+    return NULL;
 }
 
-void ra_credentials_free(struct ra_credentials *credentials)
+static bool load(struct ra_credentials *credentials, const struct upstream_settings *settings,
+                 struct buffer *errors, struct buffer *warnings)
 {
-    buffer_wipe(&credentials->certificate);
-    buffer_wipe(&credentials->private_key);
-    buffer_wipe(&credentials->trust);
+    const struct ra_identity_source source = {
+        .certificate = settings->certificate,
+        .certificate_setting = "upstream.certificate",
+        .private_key = settings->private_key,
+        .private_key_setting = "upstream.private_key",
+        .passphrase_file = or_empty(settings->passphrase_file),
+        .pkcs11_module = or_empty(settings->pkcs11_module),
+    };
+    const struct pem_file file = {source.certificate_setting, source.certificate};
+    enum status identity = ra_identity_load(&source, &credentials->identity, errors, warnings);
+    if (identity == STATUS_OK) {
+        warn_of_purposes(&file, credentials->identity.certificate, warnings);
+        pem_file_warn_of_validity(&file, credentials->identity.certificate, warnings);
+    }
+    credentials->trust = server_trust_load(settings, errors, warnings);
+    credentials->tls_min_version =
+        settings->tls_min_version == UPSTREAM_TLS_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION;
+    credentials->ciphers = strdup(or_empty(settings->tls_ciphers));
+    credentials->ciphersuites = strdup(or_empty(settings->tls_ciphersuites));
+    bool password = load_password(credentials, settings, errors, warnings);
+    return identity == STATUS_OK && credentials->trust != NULL && password && credentials->ciphers != NULL &&
+           credentials->ciphersuites != NULL;
 }
 
-static enum status check_identity(const struct upstream_settings *settings,
-                                  const struct ra_credentials *credentials, struct buffer *errors)
+static bool load_password(struct ra_credentials *credentials, const struct upstream_settings *settings,
+                          struct buffer *errors, struct buffer *warnings)
 {
-    enum status status = STATUS_OK;
-    X509 *certificate = read_certificate(buffer_view(&credentials->certificate));
-    EVP_PKEY *key = read_key(buffer_view(&credentials->private_key));
-
-    if (certificate == NULL) {
-        status = STATUS_MALFORMED;
-        buffer_printf(errors,
-                      "upstream.certificate: \"%s\" does not begin with a PEM certificate: put the RA's "
-                      "certificate first, its intermediates after it\n",
-                      settings->certificate);
-    }
-    if (key == NULL) {
-        status = STATUS_MALFORMED;
-        buffer_printf(errors,
-                      "upstream.private_key: \"%s\" holds no usable PEM private key; one with a passphrase "
-                      "must be decrypted first (openssl pkey -in OLD -out NEW)\n",
-                      settings->private_key);
-    }
-    if (status == STATUS_OK && X509_check_private_key(certificate, key) != 1) {
-        status = STATUS_MISMATCH;
-        buffer_printf(errors,
-                      "upstream.private_key: \"%s\" is not the key of upstream.certificate \"%s\": name the "
-                      "two files that belong together\n",
-                      settings->private_key, settings->certificate);
-    }
-    X509_free(certificate);
-    EVP_PKEY_free(key);
-    return status;
+    const struct pem_file file = {"upstream.password_file", or_empty(settings->password_file)};
+    credentials->username = strdup(or_empty(settings->username));
+    buffer_init_locked(&credentials->password, CREDENTIAL_LINE_OCTETS_MAX);
+    if (file.name[0] == '\0')
+        return credentials->username != NULL;
+    credential_file_warn_of_mode(&file, warnings);
+    if (credential_file_read_line(&file, &credentials->password, errors) != STATUS_OK)
+        return false;
+    buffer_append_byte(&credentials->password, '\0');
+    credentials->password_text = (char *)credentials->password.at;
+    return credentials->username != NULL && credentials->password.status == STATUS_OK;
 }
 
-static X509 *read_certificate(struct bytes pem)
+/* Better found out now than with the first connection. */
+static bool try_context(const struct ra_credentials *credentials, struct buffer *errors)
 {
-    BIO *bio = BIO_new_mem_buf(pem.at, (int)pem.len);
-    X509 *certificate = bio != NULL ? PEM_read_bio_X509(bio, NULL, refuse_passphrase, NULL) : NULL;
-    BIO_free(bio);
-    return certificate;
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    bool good = context != NULL && ra_credentials_use(credentials, context);
+    if (!good) {
+        const char *reason = ERR_reason_error_string(ERR_peek_error());
+        buffer_printf(
+            errors,
+            "upstream.certificate: cannot be used with upstream.tls_ciphers and upstream.tls_ciphersuites: "
+            "%s; check them, and that the key has 112 bits of security at least (RSA 2048, P-256)\n",
+            reason != NULL ? reason : "no reason given");
+    }
+    SSL_CTX_free(context);
+    return good;
 }
 
-static EVP_PKEY *read_key(struct bytes pem)
+static const char *or_empty(const char *text)
 {
-    BIO *bio = BIO_new_mem_buf(pem.at, (int)pem.len);
-    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, refuse_passphrase, NULL) : NULL;
-    BIO_free(bio);
-    return key;
-}
-
-/* Otherwise OpenSSL would ask at the terminal, and wait. */
-static int refuse_passphrase(char *passphrase, int size, int writing, void *user)
-{
-    (void)passphrase, (void)size, (void)writing, (void)user;
-    return -1;
-}
-
-static enum status load_trust(const struct upstream_settings *settings, struct ra_credentials *credentials,
-                              struct buffer *errors)
-{
-    enum status status = STATUS_OK;
-    if (settings->trust.count == 0) {
-        buffer_append_string(errors, "upstream.trust: names no file: name the PEM file of the CA that issued "
-                                     "the EST server's certificate\n");
-        return STATUS_NOT_FOUND;
-    }
-    for (size_t i = 0; i < settings->trust.count; i++) {
-        const char *file = settings->trust.items[i];
-        char setting[48];
-        struct buffer content;
-        snprintf(setting, sizeof setting, "upstream.trust[%zu]", i);
-        buffer_init(&content, FILE_OCTETS_MAX);
-        enum status read = read_file(setting, file, &content, errors);
-        if (read == STATUS_OK && add_trust(buffer_view(&content), &credentials->trust) == 0) {
-            read = STATUS_MALFORMED;
-            buffer_printf(errors, "%s: \"%s\" holds no PEM certificate: name a file with at least one\n",
-                          setting, file);
-        }
-        buffer_free(&content);
-        status = read != STATUS_OK ? read : status;
-    }
-    return status != STATUS_OK ? status : credentials->trust.status;
-}
-
-/* Copies the certificates, and only those. Returns how many there are. */
-static size_t add_trust(struct bytes pem, struct buffer *trust)
-{
-    size_t count = 0;
-    BIO *in = BIO_new_mem_buf(pem.at, (int)pem.len), *out = BIO_new(BIO_s_mem());
-    X509 *certificate;
-    while (in != NULL && out != NULL &&
-           (certificate = PEM_read_bio_X509(in, NULL, refuse_passphrase, NULL)) != NULL) {
-        count += PEM_write_bio_X509(out, certificate) == 1;
-        X509_free(certificate);
-    }
-    char *text = NULL;
-    long len = out != NULL ? BIO_get_mem_data(out, &text) : 0;
-    if (len > 0)
-        buffer_append(trust, (struct bytes){(const uint8_t *)text, (size_t)len});
-    BIO_free(in);
-    BIO_free(out);
-    return count;
-}
-
-static enum status read_file(const char *setting, const char *file, struct buffer *content,
-                             struct buffer *errors)
-{
-    FILE *stream = fopen(file, "re");
-    uint8_t chunk[4096];
-    size_t len;
-    if (stream == NULL) {
-        buffer_printf(errors,
-                      "%s: \"%s\" cannot be read: %s; name a file that the user of est-registrar may read\n",
-                      setting, file, strerror(errno));
-        return STATUS_SYSTEM;
-    }
-    setvbuf(stream, NULL, _IONBF, 0); /* no copy of a key in a buffer of stdio */
-    while (content->status == STATUS_OK && (len = fread(chunk, 1, sizeof chunk, stream)) > 0)
-        buffer_append(content, (struct bytes){chunk, len});
-    bool failed = ferror(stream) != 0;
-    int why = errno;
-    fclose(stream);
-    OPENSSL_cleanse(chunk, sizeof chunk);
-    if (!failed && content->status == STATUS_OK)
-        return STATUS_OK;
-    buffer_printf(errors, "%s: \"%s\" cannot be read: %s\n", setting, file,
-                  failed ? strerror(why) : "it is larger than 1 MiB");
-    return failed ? STATUS_SYSTEM : content->status;
-}
-
-void ra_credentials_warn(const struct upstream_settings *settings, const struct ra_credentials *credentials,
-                         struct buffer *warnings)
-{
-    X509 *certificate = read_certificate(buffer_view(&credentials->certificate));
-    if (certificate != NULL) {
-        warn_of_key_usage(settings, certificate, warnings);
-        pem_file_warn_of_validity(&(struct pem_file){"upstream.certificate", settings->certificate},
-                                  certificate, warnings);
-    }
-    X509_free(certificate);
-
-    struct bytes trust = buffer_view(&credentials->trust);
-    BIO *bio = BIO_new_mem_buf(trust.at, (int)trust.len);
-    while (bio != NULL && (certificate = PEM_read_bio_X509(bio, NULL, refuse_passphrase, NULL)) != NULL) {
-        char subject[256];
-        X509_NAME_oneline(X509_get_subject_name(certificate), subject, sizeof subject);
-        pem_file_warn_of_validity(&(struct pem_file){"upstream.trust", subject}, certificate, warnings);
-        X509_free(certificate);
-    }
-    BIO_free(bio);
-    ERR_clear_error();
+    return text != NULL ? text : "";
 }
 
 /* RFC 7030 section 3.6.1 and RFC 6402 section 2.10; libest demands clientAuth as well. */
-static void warn_of_key_usage(const struct upstream_settings *settings, X509 *certificate,
-                              struct buffer *warnings)
+static void warn_of_purposes(const struct pem_file *file, X509 *certificate, struct buffer *warnings)
 {
-    const struct pem_file file = {"upstream.certificate", settings->certificate};
     if (!pem_certificate_names_purpose(certificate, NID_cmcRA))
         pem_file_say(
-            &file, warnings,
+            file, warnings,
             "lacks the extended key usage id-kp-cmcRA (1.3.6.1.5.5.7.3.28): the EST server will not "
             "treat the registrar as an RA and will refuse requests that carry a proof of possession; "
             "have the EST CA issue one with it");
     bool limited = (X509_get_extension_flags(certificate) & EXFLAG_XKUSAGE) != 0;
     if (limited && !pem_certificate_names_purpose(certificate, NID_client_auth))
-        pem_file_say(&file, warnings,
+        pem_file_say(file, warnings,
                      "lacks the extended key usage clientAuth: TLS handshakes with the EST server will fail; "
                      "have the EST CA issue one with it");
+}
+
+struct ra_credentials *ra_credentials_hold(struct ra_credentials *credentials)
+{
+    atomic_fetch_add_explicit(&credentials->references, 1, memory_order_relaxed);
+    return credentials;
+}
+
+void ra_credentials_release(struct ra_credentials *credentials)
+{
+    if (credentials == NULL ||
+        atomic_fetch_sub_explicit(&credentials->references, 1, memory_order_acq_rel) > 1)
+        return;
+    ra_identity_free(&credentials->identity);
+    server_trust_free(credentials->trust);
+    buffer_wipe(&credentials->password);
+    free(credentials->ciphers);
+    free(credentials->ciphersuites);
+    free(credentials->username);
+    free(credentials);
+}
+
+/* The level is said here, so that nothing that the DTLS side or the system's openssl.cnf needs lowers it; and
+ * no suite without encryption or without a certificate, whatever the list says (RFC 7030 section 3.2.3). */
+bool ra_credentials_use(const struct ra_credentials *credentials, SSL_CTX *context)
+{
+    const struct ra_identity *identity = &credentials->identity;
+    if (SSL_CTX_set_min_proto_version(context, credentials->tls_min_version) != 1 ||
+        (credentials->ciphers[0] != '\0' && SSL_CTX_set_cipher_list(context, credentials->ciphers) != 1) ||
+        (credentials->ciphersuites[0] != '\0' &&
+         SSL_CTX_set_ciphersuites(context, credentials->ciphersuites) != 1))
+        return false;
+    SSL_CTX_set_security_level(context, SERVER_TRUST_LEVEL);
+    return SSL_CTX_use_certificate(context, identity->certificate) == 1 &&
+           (identity->intermediates == NULL || SSL_CTX_set1_chain(context, identity->intermediates) == 1) &&
+           SSL_CTX_use_PrivateKey(context, identity->key) == 1;
+}
+
+const struct server_trust *ra_credentials_trust(const struct ra_credentials *credentials)
+{
+    return credentials->trust;
+}
+
+X509 *ra_credentials_certificate(const struct ra_credentials *credentials)
+{
+    return credentials->identity.certificate;
+}
+
+EVP_PKEY *ra_credentials_key(const struct ra_credentials *credentials)
+{
+    return credentials->identity.key;
+}
+
+const char *ra_credentials_username(const struct ra_credentials *credentials)
+{
+    return credentials->username;
+}
+
+const char *ra_credentials_password(const struct ra_credentials *credentials)
+{
+    return credentials->password_text;
 }

@@ -288,6 +288,19 @@ static void refuses_what_breaks_another_key(void **state)
         {",\"handshake_mtu\":255", "", "", "dtls.handshake_mtu: 255 is out of range; use 256 to 1200"},
         /* RA-5: one of them is kept for GETs */
         {"", ",\"max_connections\":1", "", "upstream.max_connections: 1 is out of range; use 2 to 1024"},
+        /* RA-8 */
+        {"", ",\"username\":\"ra\"", "",
+         "upstream.password_file: is missing, and upstream.username is there; name the file with its "
+         "password"},
+        {"", ",\"username\":\"r:a\",\"password_file\":\"p\"", "",
+         "upstream.username: \"r:a\" has a colon or a control character, which HTTP has no way to write; use "
+         "another name"},
+        /* RA-2 */
+        {"", ",\"tls_ciphers\":\"DEFAULT:@SECLEVEL=0\"", "",
+         "upstream.tls_ciphers: \"…@SECLEVEL=0\" would lower the security of OpenSSL's choice; name cipher "
+         "suites"},
+        {"", ",\"tls_min_version\":\"1.1\"", "",
+         "upstream.tls_min_version: \"1.1\" is not known here; use \"1.2\" or \"1.3\""},
         {"", "", ",\"listen\":{\"coaps\":[]}",
          "listen.coaps: a list is too short; use a list of 1 to 8 addresses with port"},
         {"", "", ",\"listen\":{\"multicast_interfaces\":[\"a/b\"]}",
@@ -299,6 +312,36 @@ static void refuses_what_breaks_another_key(void **state)
         assert_false(read_with(fixture, cases[i].dtls, cases[i].upstream, cases[i].sections));
         assert_said(fixture, &fixture->errors, cases[i].line);
     }
+}
+
+/* RA-1: the URI of a key is no file name, and holds no PIN that would be printed. */
+static void takes_the_uri_of_a_key(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char with[] =
+        "{\"dtls\":{" DTLS "},\"upstream\":{" SERVER
+        ",\"trust\":[\"tls-ca.pem\"],\"certificate\":\"ra.pem\",\"private_key\":\"pkcs11:token=est;%s\"}}";
+    char text[2048];
+    snprintf(text, sizeof(text), with, "object=ra");
+    assert_true(read_text(fixture, text));
+    assert_string_equal(fixture->settings->upstream.private_key, "pkcs11:token=est;object=ra");
+    snprintf(text, sizeof(text), with, "object=ra?pin-value=1234");
+    assert_false(read_text(fixture, text));
+    assert_non_null(strstr(buffer_string(&fixture->errors), "upstream.passphrase_file"));
+}
+
+/* RA-2 */
+static void wants_an_est_server_that_can_be_trusted(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char with[] = "{\"dtls\":{" DTLS "},\"upstream\":{" SERVER
+                               ",\"trust\":[],\"certificate\":\"ra.pem\",\"private_key\":\"ra.key\"%s}}";
+    char text[2048];
+    snprintf(text, sizeof(text), with, "");
+    assert_false(read_text(fixture, text));
+    assert_non_null(strstr(buffer_string(&fixture->errors), "upstream.trust: is empty as is"));
+    snprintf(text, sizeof(text), with, ",\"implicit_trust\":[\"/etc/ssl/certs/ca-certificates.crt\"]");
+    assert_true(read_text(fixture, text));
 }
 
 /* DTLS-8, RE-3 */
@@ -465,6 +508,8 @@ int main(void)
         TEST(refuses_labels_that_could_be_mistaken),
         TEST(takes_a_plain_upstream_path_for_a_label),
         TEST(refuses_what_breaks_another_key),
+        TEST(takes_the_uri_of_a_key),
+        TEST(wants_an_est_server_that_can_be_trusted),
         TEST(wants_a_trust_store_that_devices_can_pass),
         TEST(warns_of_what_is_allowed_but_harmful),
         TEST(suits_libest_by_its_profile),

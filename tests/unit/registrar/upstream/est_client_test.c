@@ -98,8 +98,11 @@ static void start_client(struct upstream_fixture *fixture, struct test_client *t
     test->metrics = counters_create();
     test->permits = permit_pool_create(settings->max_connections, settings->queue, test->metrics);
     test->mailbox = mailbox_create(fixture->base);
-    const struct est_client_services services = {fixture->base, test->mailbox, test->permits, test->metrics};
+    struct ra_credentials *credentials = upstream_fixture_credentials(settings);
+    const struct est_client_services services = {fixture->base, test->mailbox, test->permits, test->metrics,
+                                                 credentials};
     test->client = est_client_create(settings, &services, &errors);
+    ra_credentials_release(credentials); /* the client has its own reference */
     if (test->client == NULL)
         fail_msg("%s", buffer_string(&errors));
     buffer_free(&errors);
@@ -252,7 +255,8 @@ static void bad_settings_are_named(void **state)
     struct metrics *metrics = counters_create();
     struct permit_pool *permits = permit_pool_create(2, 2, metrics);
     struct mailbox *mailbox = mailbox_create(fixture->base);
-    const struct est_client_services services = {fixture->base, mailbox, permits, metrics};
+    struct ra_credentials *credentials = upstream_fixture_credentials(&fixture->settings);
+    const struct est_client_services services = {fixture->base, mailbox, permits, metrics, credentials};
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
         struct buffer errors, warnings;
         buffer_init(&errors, 4096);
@@ -268,6 +272,7 @@ static void bad_settings_are_named(void **state)
         buffer_free(&errors);
         buffer_free(&warnings);
     }
+    ra_credentials_release(credentials);
     mailbox_free(mailbox);
     permit_pool_free(permits);
     metrics_free(metrics);
@@ -505,8 +510,11 @@ static void *run_worker(void *user)
     buffer_init(&errors, 4096);
     struct event_base *base = event_base_new();
     struct mailbox *mailbox = mailbox_create(base);
-    const struct est_client_services services = {base, mailbox, worker->permits, worker->metrics};
+    struct ra_credentials *credentials = upstream_fixture_credentials(worker->settings);
+    const struct est_client_services services = {base, mailbox, worker->permits, worker->metrics,
+                                                 credentials};
     struct est_client *client = est_client_create(worker->settings, &services, &errors);
+    ra_credentials_release(credentials);
     if (client == NULL)
         abort();
     for (int i = 0; i < 5; i++) {

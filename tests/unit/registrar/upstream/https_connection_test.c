@@ -26,9 +26,10 @@
 
 /* A connection and all that it borrows. */
 struct test_connection {
-    struct ra_credentials credentials;
+    struct ra_credentials *credentials;
     struct https_context context;
     struct https_connection *connection;
+    char url[128]; /* of the last request */
     bool lost;
 };
 
@@ -43,13 +44,11 @@ static void on_lost(void *user, struct https_connection *connection)
 
 static void open_connection(struct upstream_fixture *fixture, struct test_connection *test)
 {
-    struct buffer errors;
-    buffer_init(&errors, 4096);
     memset(test, 0, sizeof *test);
-    assert_int_equal(ra_credentials_load(&fixture->settings, &test->credentials, &errors), STATUS_OK);
+    test->credentials = upstream_fixture_credentials(&fixture->settings);
     test->context = (struct https_context){.base = fixture->base,
                                            .settings = &fixture->settings,
-                                           .credentials = &test->credentials,
+                                           .credentials = test->credentials,
                                            .dns = curl_share_init()};
     curl_share_setopt(test->context.dns, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
     test->connection = https_connection_create(&test->context, on_lost, test);
@@ -60,18 +59,17 @@ static void close_connection(struct test_connection *test)
 {
     https_connection_free(test->connection);
     curl_share_cleanup(test->context.dns);
-    ra_credentials_free(&test->credentials);
+    ra_credentials_release(test->credentials);
 }
 
 static void start_request(struct upstream_fixture *fixture, struct test_connection *test, const char *csr,
                           struct outcome *outcome)
 {
-    char url[128];
-    snprintf(url, sizeof url, "%s/.well-known/est/%s", fixture->url,
+    snprintf(test->url, sizeof test->url, "%s/.well-known/est/%s", fixture->url,
              csr != NULL ? "simpleenroll" : "cacerts");
     outcome_init(outcome, fixture->base);
     const struct https_request request = {
-        .url = url,
+        .url = test->url,
         .accept = "application/pkcs7-mime",
         .is_post = csr != NULL,
         .body = bytes_from_string(csr),
@@ -314,6 +312,254 @@ static void expired_server_is_refused(void **state)
     assert_untrusted(fixture, serve_as(fixture, &expired));
     assert_int_equal(atomic_load(&requests_seen), 0);
     identity_free(&expired);
+}
+
+static void assert_trusted(struct upstream_fixture *fixture, struct scripted_server *server)
+{
+    struct outcome outcome;
+    ask_once(fixture, &outcome);
+    scripted_server_stop(server);
+    assert_int_equal(outcome.result, EST_ANSWERED);
+    assert_int_equal(atomic_load(&requests_seen), 1);
+    outcome_free(&outcome);
+}
+
+/* RA-2, RFC 7030 section 3.6.1: id-kp-cmcRA stands for the name, but not for serverAuth. */
+static void server_with_cmc_ra_needs_no_name(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct identity_settings settings = {.name = "some RA",
+                                         .san = "DNS:est.example.com",
+                                         .purposes = "serverAuth,1.3.6.1.5.5.7.3.28",
+                                         .until_s = DAY,
+                                         .issuer = &fixture->ca};
+    struct identity server = identity_make(&settings);
+    assert_trusted(fixture, serve_as(fixture, &server));
+    identity_free(&server);
+
+    settings.purposes = "clientAuth,1.3.6.1.5.5.7.3.28";
+    server = identity_make(&settings);
+    assert_untrusted(fixture, serve_as(fixture, &server));
+    identity_free(&server);
+    settings.purposes = "serverAuth,1.3.6.1.5.5.7.3.28";
+    settings.issuer = &fixture->other_ca;
+    server = identity_make(&settings);
+    assert_untrusted(fixture, serve_as(fixture, &server));
+    identity_free(&server);
+}
+
+/* RA-2, RFC 7030 section 3.6.2: an implicit anchor vouches for names only. */
+static void implicit_trust_is_for_names(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct identity_settings settings = {.name = "web server",
+                                         .san = "DNS:localhost",
+                                         .purposes = "serverAuth",
+                                         .until_s = DAY,
+                                         .issuer = &fixture->other_ca};
+    struct identity server = identity_make(&settings);
+    char other[128];
+    snprintf(other, sizeof other, "%s/other-ca.pem", fixture->dir);
+    fixture->settings.implicit_trust.items[0] = other;
+    fixture->settings.implicit_trust.count = 1;
+    for (size_t trust = 0; trust <= 1; trust++) { /* explicit trust beside it, or none */
+        fixture->settings.trust.count = trust;
+        assert_trusted(fixture, serve_as(fixture, &server));
+    }
+    identity_free(&server);
+
+    settings.san = "DNS:est.example.com";
+    settings.purposes = "serverAuth,1.3.6.1.5.5.7.3.28";
+    server = identity_make(&settings);
+    assert_untrusted(fixture, serve_as(fixture, &server));
+    assert_int_equal(atomic_load(&requests_seen), 0);
+    identity_free(&server);
+}
+
+/* RA-2: an address is not a name. */
+static void server_is_known_by_its_address(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct identity_settings settings = {
+        .name = "server", .san = "DNS:127.0.0.1", .until_s = DAY, .issuer = &fixture->ca};
+    struct identity server = identity_make(&settings);
+    struct scripted_server *serving = serve_as(fixture, &server);
+    upstream_fixture_point_at(fixture, "127.0.0.1", scripted_server_port(serving));
+    assert_untrusted(fixture, serving);
+    identity_free(&server);
+    settings.san = "IP:127.0.0.1";
+    server = identity_make(&settings);
+    serving = serve_as(fixture, &server);
+    upstream_fixture_point_at(fixture, "127.0.0.1", scripted_server_port(serving));
+    assert_trusted(fixture, serving);
+    identity_free(&server);
+}
+
+static void lowest_tls_version_is_configured(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    fixture->settings.tls_min_version = UPSTREAM_TLS_1_3;
+    struct scripted_server *server =
+        scripted_server_start(&(struct server_settings){.identity = &fixture->server,
+                                                        .client_ca = &fixture->ca,
+                                                        .tls_version_max = TLS1_2_VERSION,
+                                                        .answer = count_request});
+    upstream_fixture_point_at(fixture, "localhost", scripted_server_port(server));
+    atomic_store(&requests_seen, 0);
+    assert_untrusted(fixture, server);
+    assert_int_equal(atomic_load(&requests_seen), 0);
+}
+
+/* What the scripted server demands, and how often it was given. */
+static struct {
+    const char *challenge; /* the value of WWW-Authenticate */
+    bool closes, never_content;
+    atomic_uint without, with;
+} guard;
+
+/* 401 unless there is an Authorization, which must follow an unauthenticated request. */
+static enum server_verdict ask_for_password(const struct server_request *request)
+{
+    char answer[256];
+    if (strstr(request->head, "\r\nAuthorization: ") == NULL)
+        atomic_fetch_add(&guard.without, 1);
+    else
+        atomic_fetch_add(&guard.with, 1);
+    if (strstr(request->head, "\r\nAuthorization: ") != NULL && !guard.never_content)
+        return answer_well(request);
+    snprintf(answer, sizeof answer,
+             "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: %s\r\n%sContent-Length: 5\r\n\r\nnope\n",
+             guard.challenge, guard.closes ? "Connection: close\r\n" : "");
+    server_send(request, answer);
+    return guard.closes ? SERVER_DROP : SERVER_KEEP;
+}
+
+static struct scripted_server *serve_guarded(struct upstream_fixture *fixture, const char *challenge)
+{
+    static char user[] = "registrar", file[128];
+    snprintf(file, sizeof file, "%s/password", fixture->dir);
+    FILE *out = fopen(file, "w");
+    assert_non_null(out);
+    fputs("hunter2\n", out);
+    fclose(out);
+    fixture->settings.username = user;
+    fixture->settings.password_file = file;
+    guard.challenge = challenge;
+    guard.closes = guard.never_content = false;
+    atomic_store(&guard.with, 0);
+    atomic_store(&guard.without, 0);
+    return upstream_fixture_serve(fixture, ask_for_password);
+}
+
+#define BASIC  "Basic realm=\"est\""
+#define DIGEST "Digest realm=\"est\", qop=\"auth\", nonce=\"abc\", algorithm=SHA-256"
+
+/* RA-8: the same POST again after a whole 401, on the same connection or on another; announced once. Nothing
+ * is remembered for the next request. */
+static void password_is_given_when_asked_for(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    const char *const challenges[] = {BASIC, DIGEST},
+                      *words[] = {"Basic cmVnaXN0cmFyOmh1bnRlcjI=\r\n", "Digest "};
+    for (size_t i = 0; i < 4; i++) {
+        struct scripted_server *server = serve_guarded(fixture, challenges[i % 2]);
+        struct server_counts counts;
+        struct test_connection test;
+        guard.closes = i >= 2;
+        open_connection(fixture, &test);
+        for (unsigned round = 1; round <= 2; round++) {
+            struct outcome outcome;
+            ask(fixture, &test, CSR, &outcome);
+            scripted_server_count(server, &counts);
+            assert_int_equal(outcome.result, EST_ANSWERED);
+            assert_int_equal(outcome.http_status, 200);
+            assert_int_equal(outcome.sending, 1);
+            assert_true(bytes_equal(buffer_view(&outcome.body), BYTES_LITERAL("TUlJ\n")));
+            assert_string_equal(counts.body, CSR);
+            assert_has(counts.head, words[i % 2]);
+            assert_int_equal(atomic_load(&guard.without), round);
+            assert_int_equal(atomic_load(&guard.with), round);
+            outcome_free(&outcome);
+        }
+        close_connection(&test);
+        scripted_server_stop(server);
+    }
+}
+
+/* RA-8: one attempt, even where the EST server says that its nonce was stale. */
+static void wrong_password_is_tried_once(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    const char *const challenges[] = {BASIC, DIGEST, DIGEST ", stale=true"};
+    for (size_t i = 0; i < 3; i++) {
+        struct scripted_server *server = serve_guarded(fixture, challenges[i]);
+        struct outcome outcome;
+        guard.never_content = true;
+        ask_once(fixture, &outcome);
+        assert_int_equal(outcome.result, EST_ANSWERED);
+        assert_int_equal(outcome.http_status, 401);
+        assert_int_equal(atomic_load(&guard.without), 1);
+        assert_int_equal(atomic_load(&guard.with), 1);
+        outcome_free(&outcome);
+        scripted_server_stop(server);
+    }
+}
+
+static void other_schemes_and_no_password_are_401(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    for (int has_password = 0; has_password <= 1; has_password++) {
+        struct scripted_server *server =
+            serve_guarded(fixture, has_password ? "Bearer realm=\"est\"" : BASIC);
+        struct outcome outcome;
+        static char none[] = "";
+        if (!has_password)
+            fixture->settings.password_file = none;
+        ask_once(fixture, &outcome);
+        assert_int_equal(outcome.result, EST_ANSWERED);
+        assert_int_equal(outcome.http_status, 401);
+        assert_int_equal(atomic_load(&guard.without), 1);
+        assert_int_equal(atomic_load(&guard.with), 0);
+        outcome_free(&outcome);
+        scripted_server_stop(server);
+    }
+}
+
+/* RA-8: an unverified server never sees a password, nor a request. */
+static void password_is_for_verified_servers(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct identity impostor = identity_make(&(struct identity_settings){
+        .name = "localhost", .san = "DNS:localhost", .until_s = DAY, .issuer = &fixture->other_ca});
+    scripted_server_stop(serve_guarded(fixture, BASIC));
+    struct scripted_server *server = scripted_server_start(&(struct server_settings){
+        .identity = &impostor, .client_ca = &fixture->ca, .answer = ask_for_password});
+    upstream_fixture_point_at(fixture, "localhost", scripted_server_port(server));
+    assert_untrusted(fixture, server);
+    assert_int_equal(atomic_load(&guard.without) + atomic_load(&guard.with), 0);
+    identity_free(&impostor);
+}
+
+/* RA-4: after the 401 the POST is sent once only, as ever. */
+static enum server_verdict ask_then_die(const struct server_request *request)
+{
+    if (strstr(request->head, "\r\nAuthorization: ") == NULL)
+        return ask_for_password(request);
+    atomic_fetch_add(&guard.with, 1);
+    return SERVER_DROP;
+}
+
+static void authenticated_post_is_sent_once(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    scripted_server_stop(serve_guarded(fixture, BASIC));
+    struct scripted_server *server = upstream_fixture_serve(fixture, ask_then_die);
+    struct outcome outcome;
+    ask_once(fixture, &outcome);
+    assert_int_equal(outcome.result, EST_BROKEN);
+    assert_int_equal(atomic_load(&guard.with), 1);
+    outcome_free(&outcome);
+    scripted_server_stop(server);
 }
 
 /* RA-1. */
@@ -659,24 +905,13 @@ static enum server_verdict redirect(const struct server_request *request)
     return SERVER_KEEP;
 }
 
-static enum server_verdict ask_for_password(const struct server_request *request)
-{
-    server_send(request, "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"est\"\r\n"
-                         "Content-Length: 0\r\n\r\n");
-    return SERVER_KEEP;
-}
-
-static void redirect_and_401_are_only_reported(void **state)
+static void redirect_is_only_reported(void **state)
 {
     struct upstream_fixture *fixture = *state;
     struct outcome outcome;
     ask_server(fixture, redirect, &outcome); /* which also counts the POSTs */
     assert_int_equal(outcome.result, EST_ANSWERED);
     assert_int_equal(outcome.http_status, 307);
-    outcome_free(&outcome);
-    ask_server(fixture, ask_for_password, &outcome);
-    assert_int_equal(outcome.result, EST_ANSWERED);
-    assert_int_equal(outcome.http_status, 401);
     outcome_free(&outcome);
 }
 
@@ -1045,6 +1280,15 @@ int main(void)
         TEST(server_of_another_name_is_refused),
         TEST(server_named_by_its_subject_alone_is_refused),
         TEST(expired_server_is_refused),
+        TEST(server_with_cmc_ra_needs_no_name),
+        TEST(implicit_trust_is_for_names),
+        TEST(server_is_known_by_its_address),
+        TEST(lowest_tls_version_is_configured),
+        TEST(password_is_given_when_asked_for),
+        TEST(wrong_password_is_tried_once),
+        TEST(other_schemes_and_no_password_are_401),
+        TEST(password_is_for_verified_servers),
+        TEST(authenticated_post_is_sent_once),
         TEST(server_with_tls_1_1_is_refused),
         TEST(server_with_tls_1_2_is_accepted),
         TEST(system_trust_store_is_not_asked),
@@ -1055,7 +1299,7 @@ int main(void)
         TEST(broken_answers_are_broken),
         TEST(status_is_an_answer_whatever_happens_to_its_body),
         TEST(header_fields_are_those_of_the_final_response),
-        TEST(redirect_and_401_are_only_reported),
+        TEST(redirect_is_only_reported),
         TEST(connection_is_used_again),
         TEST(connection_is_not_used_again_when_forbidden),
         TEST(connection_that_the_server_closes_is_not_used_again),

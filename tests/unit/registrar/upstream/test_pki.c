@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -72,4 +73,5 @@ void identity_write(const struct identity *identity, const char *dir, const char
     assert_non_null(file);
     assert_int_equal(PEM_write_PKCS8PrivateKey(file, identity->key, NULL, NULL, 0, NULL, NULL), 1);
     fclose(file);
+    assert_int_equal(chmod(path, 0600), 0);
 }

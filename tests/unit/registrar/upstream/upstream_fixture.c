@@ -95,6 +95,17 @@ struct scripted_server *upstream_fixture_serve(struct upstream_fixture *fixture,
     return server;
 }
 
+struct ra_credentials *upstream_fixture_credentials(const struct upstream_settings *settings)
+{
+    struct buffer lines;
+    buffer_init(&lines, 8192);
+    struct ra_credentials *credentials = ra_credentials_load(settings, &lines, &lines);
+    if (credentials == NULL)
+        fail_msg("%s", buffer_string(&lines));
+    buffer_free(&lines);
+    return credentials;
+}
+
 void upstream_fixture_point_at(struct upstream_fixture *fixture, const char *host, uint16_t port)
 {
     snprintf(fixture->url, sizeof fixture->url, "https://%s:%u", host, port);

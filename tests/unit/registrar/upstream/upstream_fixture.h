@@ -4,6 +4,7 @@
 
 #include "registrar/settings.h"
 #include "registrar/upstream/est_response.h"
+#include "registrar/upstream/ra_credentials.h"
 #include "scripted_server.h"
 #include "test_pki.h"
 
@@ -26,6 +27,9 @@ int upstream_fixture_tear_down(void **state);
 /* A server with the fixture's identity; the settings name it as https://localhost:PORT. */
 struct scripted_server *upstream_fixture_serve(struct upstream_fixture *fixture,
                                                enum server_verdict (*answer)(const struct server_request *));
+
+/* Gives what the settings name, and fails the test when it cannot be loaded. */
+struct ra_credentials *upstream_fixture_credentials(const struct upstream_settings *settings);
 
 /* The settings name https://HOST:PORT. */
 void upstream_fixture_point_at(struct upstream_fixture *fixture, const char *host, uint16_t port);
