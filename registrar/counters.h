@@ -45,8 +45,13 @@ enum counter {
     COUNTER_IN_DOUBT,          /* transactions whose outcome is unknown */
     COUNTER_UPSTREAM_REQUESTS,
     COUNTER_UPSTREAM_FAILURES,
-    COUNTER_UPSTREAM_QUEUED,  /* now */
-    COUNTER_UPSTREAM_REFUSED, /* queue full */
+    COUNTER_UPSTREAM_QUEUED,    /* now */
+    COUNTER_UPSTREAM_REFUSED,   /* queue full */
+    COUNTER_UPSTREAM_FAILOVERS, /* requests that went on to another EST server */
+    COUNTER_UPSTREAM_REDIRECTS, /* followed */
+    COUNTER_UPSTREAM_PROBES,
+    COUNTER_UPSTREAM_CIRCUITS_OPENED,
+    COUNTER_UPSTREAM_CIRCUITS_CLOSED,
     COUNTER_CACHE_HITS,
     COUNTER_CACHE_FETCHES,
     COUNTER_CACHE_STALE, /* served beyond its freshness: the EST server is down */

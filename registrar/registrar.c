@@ -14,6 +14,7 @@
 #include "registrar/upstream/permit_pool.h"
 #include "registrar/upstream/ra_credentials.h"
 #include "registrar/upstream/response_cache.h"
+#include "registrar/upstream/server_group.h"
 #include "registrar/worker.h"
 
 #include <errno.h>
@@ -35,6 +36,7 @@ struct registrar {
     struct session_ticket_secret ticket_secret;
     struct permit_pool *permits;
     struct ra_credentials *ra_credentials;
+    struct server_group *servers;
     struct pending_enrolments *pending;
     struct response_cache *cache;
     struct rate_table *request_rates, *handshake_rates;
@@ -62,7 +64,7 @@ static void on_hangup(int signal, short what, void *user);
 static void on_report(int signal, short what, void *user);
 static void announce(const struct registrar *registrar);
 static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses);
-static void report_counters(const struct metrics *metrics);
+static void report(const struct registrar *registrar);
 
 struct registrar *registrar_create(const struct settings *settings, struct buffer *errors)
 {
@@ -103,7 +105,8 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
         (struct rate){settings->limits.device_requests_per_minute, settings->limits.device_request_burst});
     registrar->handshake_rates = rate_table_create((struct rate){
         settings->limits.address_handshakes_per_minute, settings->limits.address_handshake_burst});
-    if (!load_key_directory(settings, &registrar->key_directory, errors) ||
+    registrar->servers = server_group_load(&settings->upstream, errors);
+    if (registrar->servers == NULL || !load_key_directory(settings, &registrar->key_directory, errors) ||
         !load_revocation_lists(registrar, errors) || !load_ra_credentials(registrar, errors))
         return false;
     return registrar->permits != NULL && registrar->pending != NULL && registrar->cache != NULL &&
@@ -156,6 +159,7 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
         .ticket_secret = &registrar->ticket_secret,
         .permits = registrar->permits,
         .ra_credentials = registrar->ra_credentials,
+        .servers = registrar->servers,
         .pending = registrar->pending,
         .cache = registrar->cache,
         .request_rates = registrar->request_rates,
@@ -247,6 +251,7 @@ void registrar_free(struct registrar *registrar)
     pending_enrolments_free(registrar->pending);
     ra_credentials_release(registrar->ra_credentials);
     permit_pool_free(registrar->permits);
+    server_group_release(registrar->servers);
     metrics_free(registrar->metrics);
     if (registrar->base != NULL)
         event_base_free(registrar->base);
@@ -267,7 +272,7 @@ enum status registrar_run(struct registrar *registrar)
         worker_drain(registrar->workers[i], registrar->settings->drain_ms);
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_join(registrar->workers[i]);
-    report_counters(registrar->metrics);
+    report(registrar);
     log_info("registrar", "stopped");
     return status;
 }
@@ -318,13 +323,21 @@ static void on_report(int signal, short what, void *user)
     const struct registrar *registrar = user;
     (void)signal;
     (void)what;
-    report_counters(registrar->metrics);
+    report(registrar);
 }
 
-static void report_counters(const struct metrics *metrics)
+static void report(const struct registrar *registrar)
 {
+    const struct metrics *metrics = registrar->metrics;
     struct buffer line;
 
+    for (size_t i = 0; i < server_group_count(registrar->servers); i++) {
+        struct server_view view;
+        server_group_view(registrar->servers, i, &view);
+        log_info("registrar",
+                 "EST server %s: %s requests=%" PRIu64 " failures=%" PRIu64 " circuits_opened=%" PRIu64,
+                 view.url, view.well ? "well" : "failing", view.requests, view.failures, view.openings);
+    }
     buffer_init(&line, 4096);
     for (unsigned i = 0; i < metrics->count; i++)
         buffer_printf(&line, " %s=%" PRIu64, metrics->names[i], metrics_get(metrics, i));

@@ -4,8 +4,7 @@
 #include "common/join_names.h"
 #include "common/settings_rows.h"
 #include "registrar/protocol/est_operation.h"
-
-#include <curl/curl.h>
+#include "registrar/protocol/https_origin.h"
 
 #include <sched.h>
 #include <stdlib.h>
@@ -58,6 +57,8 @@ static const struct settings_name profile_names[] = {
     {"rfc7030", UPSTREAM_RFC7030}, {"libest", UPSTREAM_LIBEST}, {NULL, 0}};
 static const struct settings_name tls_names[] = {
     {"1.2", UPSTREAM_TLS_1_2}, {"1.3", UPSTREAM_TLS_1_3}, {NULL, 0}};
+static const struct settings_name selection_names[] = {
+    {"ordered", UPSTREAM_ORDERED}, {"round-robin", UPSTREAM_ROUND_ROBIN}, {NULL, 0}};
 static const struct settings_name base64_names[] = {
     {"64-crlf", BASE64_64_CRLF}, {"64-lf", BASE64_64_LF}, {"one-line", BASE64_ONE_LINE}, {NULL, 0}};
 static const struct settings_name csr_identity_names[] = {{"same-serial", CSR_IDENTITY_SAME_SERIAL},
@@ -183,8 +184,20 @@ static const struct settings_field fields[] = {
     { U32(est.retry_after_max_s, 1, 604800), PRESET("86400"), SOURCE("RSP-2"),
       DOC("seconds: the longest that we pass on") },
 
-    { STRINGS(upstream.servers, 1, 1, complaint_about_server), REQUIRED, SOURCE("RA-1, RA-3"),
-      DOC("base URL of the EST server, `https://host[:port]`; the subjectAltName of its certificate has that host") },
+    { STRINGS(upstream.servers, 1, UPSTREAM_SERVERS_MAX, complaint_about_server), REQUIRED, SOURCE("RA-1, RA-3"),
+      DOC("base URLs of the EST servers, `https://host[:port]`; the subjectAltName of its certificate has that host") },
+    { ENUM(upstream.selection, enum upstream_selection, selection_names), PRESET("\"ordered\""), SOURCE("RA-4"),
+      DOC("of several EST servers, the first one that is well, or one after the other") },
+    { U32(upstream.max_failures, 1, 1000), PRESET("5"), SOURCE("RA-5"),
+      DOC("requests in a row that fail at an EST server until it is not asked any more and only probed") },
+    { U32(upstream.backoff_ms, 100, 3600000), PRESET("1000"), SOURCE("RA-5"),
+      DOC("milliseconds until the first probe, at most; doubles with each one that fails") },
+    { U32(upstream.backoff_max_ms, 100, 3600000), PRESET("60000"), SOURCE("RA-5"),
+      DOC("milliseconds between two such probes, at most") },
+    { U32(upstream.probe_interval_ms, 0, 86400000), PRESET("60000"), SOURCE("RA-5"),
+      DOC("milliseconds without a word of one of several EST servers until it is probed; 0 for never") },
+    { STRINGS(upstream.redirect_origins, 0, UPSTREAM_REDIRECT_ORIGINS_MAX, complaint_about_server), PRESET("[]"), SOURCE("RA-9"),
+      DOC("where else than to `upstream.servers` an EST server may redirect us, `https://host[:port]`; passwords are not sent there") },
     { FILES(upstream.trust, 0), REQUIRED, SOURCE("RA-2"),
       DOC("PEM: the explicit trust anchors, CAs of EST: the EST server's certificate has its host name or id-kp-cmcRA") },
     { FILES(upstream.implicit_trust, 0), PRESET("[]"), SOURCE("RA-2"),
@@ -395,6 +408,7 @@ static void review_limits(const struct settings_review *review)
     require_less(review, "coap.max_request_bytes", "coap.max_buffered_bytes", true);
     require_less(review, "est.retry_after_s", "est.retry_after_max_s", true);
     require_less(review, "upstream.connect_timeout_ms", "upstream.timeout_ms", true);
+    require_less(review, "upstream.backoff_ms", "upstream.backoff_max_ms", true);
 }
 
 static void review_delays(const struct settings_review *review)
@@ -587,28 +601,11 @@ static const char *complaint_about_default_label(const json_t *value)
     return json_string_length(value) == 0 ? NULL : complaint_about_label(value);
 }
 
-/* https://host[:port] and nothing else: client input is appended to it (RA-3). */
+/* Nothing but an origin: client input is appended to it (RA-3). */
 static const char *complaint_about_server(const json_t *value)
 {
-    static const char scheme[] = "https://";
-    static const char cure[] = "is not an https URL; use https://host[:port]";
-    const char *url = json_string_value(value);
-    if (strncmp(url, scheme, strlen(scheme)) != 0)
-        return cure;
-    const char *host = url + strlen(scheme);
-    if (strpbrk(host, "/?#@\\ \t") != NULL)
-        return "has more than host and port; use https://host[:port]";
-    if (*host == '\0' || host[strlen(host) - 1] == ':' || (*host != '[' && strchr(host, '%') != NULL))
-        return cure;
-
-    char *port = NULL;
-    CURLU *parser = curl_url();
-    bool good = parser != NULL && curl_url_set(parser, CURLUPART_URL, url, 0) == CURLUE_OK &&
-                curl_url_get(parser, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-                strtoul(port, NULL, 10) > 0;
-    curl_free(port);
-    curl_url_cleanup(parser);
-    return good ? NULL : cure;
+    struct https_origin origin;
+    return https_origin_read(json_string_value(value), &origin);
 }
 
 /* RFC 7617 section 2: a colon would end it. */

@@ -48,6 +48,10 @@ enum crl_policy { /* which clients are refused when their issuers' revocation li
 enum upstream_profile { UPSTREAM_RFC7030, UPSTREAM_LIBEST };
 
 enum upstream_tls { UPSTREAM_TLS_1_2, UPSTREAM_TLS_1_3 };
+enum upstream_selection { UPSTREAM_ORDERED, UPSTREAM_ROUND_ROBIN };
+
+#define UPSTREAM_SERVERS_MAX          16
+#define UPSTREAM_REDIRECT_ORIGINS_MAX 16
 
 struct listen_settings {
     struct settings_endpoints coaps, jpy, discovery;
@@ -119,7 +123,12 @@ struct est_settings {
 };
 
 struct upstream_settings {
-    struct settings_strings servers; /* https URLs; just one for now */
+    struct settings_strings servers; /* https URLs */
+    enum upstream_selection selection;
+    uint32_t max_failures;                    /* in a row, until a server is not asked any more */
+    uint32_t backoff_ms, backoff_max_ms;      /* until it is probed */
+    uint32_t probe_interval_ms;               /* of a server that is not heard of; 0 never */
+    struct settings_strings redirect_origins; /* https URLs (RA-9) */
     struct settings_strings trust;
     struct settings_strings implicit_trust; /* CAs of any server; empty: only EST's are trusted (RA-2) */
     char *learnt_trust;                     /* where roots are kept that /cacerts announced; "" nowhere */

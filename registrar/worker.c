@@ -100,6 +100,7 @@ static bool build_upstream(struct worker *worker, struct buffer *errors)
         .base = worker->base,
         .mailbox = worker->mailbox,
         .permits = context->permits,
+        .servers = context->servers,
         .metrics = context->metrics,
         .credentials = context->ra_credentials,
     };

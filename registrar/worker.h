@@ -17,6 +17,7 @@ struct ra_credentials;
 struct response_cache;
 struct revocation_lists;
 struct session_ticket_secret;
+struct server_group;
 struct worker;
 
 /* What the workers share. Everything is borrowed and outlives them. */
@@ -29,6 +30,7 @@ struct worker_context {
     const struct session_ticket_secret *ticket_secret;
     struct permit_pool *permits;
     struct ra_credentials *ra_credentials;
+    struct server_group *servers;
     struct pending_enrolments *pending;
     struct response_cache *cache;
     struct rate_table *request_rates, *handshake_rates;

@@ -31,6 +31,7 @@ struct inquiry {
     bool orphaned;      /* its exchange is gone, and only a letter is still on its way */
     bool owes_delivery; /* the pending table wants to hear when the device has the outcome */
     struct pending_key key;
+    uint64_t server;             /* the EST server that has taken the enrolment on (202); 0: none has */
     struct key_order *order;     /* a key is being made */
     struct local_key *local_key; /* it is made, and its certificate asked for */
     struct cache_waiter waiter;
@@ -168,6 +169,7 @@ static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct by
         read_serial(inquiry);
         return INQUIRY_ANSWERED;
     case PENDING_ASK:
+        inquiry->server = found.server;
         if (found.repeats_in_doubt)
             tell_of_doubt(inquiry, "it is asked again, which may become a second issue");
         return post(inquiry, body);
@@ -236,6 +238,7 @@ static enum status ask(struct inquiry *inquiry, const struct est_operation *oper
         .label = inquiry->subject.label,
         .path = est_label_upstream_path(&inquiry->services->settings->est, inquiry->subject.label),
         .body = body,
+        .server = inquiry->server,
         .sending = on_sending,
         .done = done,
         .user = inquiry,
@@ -279,6 +282,8 @@ static void judge(struct inquiry *inquiry, const struct est_response *response)
     };
     inquiry->report.source = sources[response->result];
     inquiry->report.http_status = response->http_status;
+    if (response->result == EST_ANSWERED && response->http_status == 202)
+        inquiry->server = response->server;
     est_outcome_judge(&asked, response, time(NULL), inquiry->subject.outcome);
     if (local && inquiry->subject.outcome->kind == OUTCOME_RESULT)
         local_key_complete(inquiry->local_key, inquiry->subject.operation, inquiry->subject.outcome);
@@ -298,7 +303,7 @@ static void settle(struct inquiry *inquiry)
             tell_of_doubt(inquiry, "a repetition would not be recognised: no room for the certificate");
         break;
     case OUTCOME_WAIT:
-        pending_enrolments_wait(pending, &inquiry->key, now_ms, outcome->max_age_s);
+        pending_enrolments_wait(pending, &inquiry->key, now_ms, outcome->max_age_s, inquiry->server);
         break;
     case OUTCOME_IN_DOUBT:
         tell_of_doubt(inquiry, buffer_string(&outcome->content));

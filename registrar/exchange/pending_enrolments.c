@@ -29,6 +29,7 @@ struct entry {
     bool delivered;      /* READY, at delivered_ms for the last time */
     uint64_t delivered_ms;
     bool doubtful;        /* an earlier request may have had a certificate issued */
+    uint64_t server;      /* the EST server that has taken it on (202); 0: none has */
     struct buffer result; /* READY; REFUSED: the diagnostic */
     uint8_t refusal;      /* REFUSED: the code; else 0 */
     bool is_secret;       /* the result has a private key in it: the entry is listed among the secrets */
@@ -77,6 +78,7 @@ static enum status keep_result(struct pending_enrolments *pending, struct entry 
                                struct bytes result, bool is_secret);
 static enum status store(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
                          struct bytes octets);
+static void wait_on(struct entry *entry, uint64_t now_ms);
 static void withdraw(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
 static void doubt(struct entry *entry, uint64_t now_ms);
 static uint64_t grace_ms(const struct pending_enrolments *pending);
@@ -212,6 +214,7 @@ static enum pending_verdict give(struct pending_enrolments *pending, const struc
 static enum pending_verdict begin(struct entry *entry, uint64_t now_ms, struct pending_outcome *outcome)
 {
     outcome->repeats_in_doubt = entry->doubtful;
+    outcome->server = entry->server;
     entry->state = PENDING_QUEUED;
     entry->asked_ms = now_ms;
     return PENDING_ASK;
@@ -456,12 +459,13 @@ static enum status store(struct pending_enrolments *pending, struct entry *entry
 }
 
 void pending_enrolments_wait(struct pending_enrolments *pending, const struct pending_key *key,
-                             uint64_t now_ms, uint32_t retry_after_s)
+                             uint64_t now_ms, uint32_t retry_after_s, uint64_t server)
 {
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find_running(pending, key);
     if (entry != NULL) {
         entry->state = PENDING_WAITING;
+        entry->server = server != 0 ? server : entry->server;
         entry->due_ms = now_ms + (uint64_t)retry_after_s * 1000;
         entry->expires_ms = entry->due_ms + PENDING_KEPT_MS;
     }
@@ -488,9 +492,18 @@ void pending_enrolments_withdrawn(struct pending_enrolments *pending, const stru
 {
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find_running(pending, key);
-    if (entry != NULL)
+    if (entry != NULL && entry->server != 0 && !entry->doubtful)
+        wait_on(entry, now_ms);
+    else if (entry != NULL)
         withdraw(pending, entry, now_ms);
     pthread_mutex_unlock(&pending->mutex);
+}
+
+/* The day that it has left does not begin anew: then another EST server may be asked. */
+static void wait_on(struct entry *entry, uint64_t now_ms)
+{
+    entry->state = PENDING_WAITING;
+    entry->due_ms = now_ms;
 }
 
 static void withdraw(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)

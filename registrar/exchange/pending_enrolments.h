@@ -50,6 +50,7 @@ struct pending_outcome {
     uint32_t retry_after_s; /* with PENDING_LATER and PENDING_FULL */
     uint8_t refusal;        /* with PENDING_ANSWER: 0, or the CoAP code of a refusal */
     bool repeats_in_doubt;  /* with PENDING_ASK: the caller audits that it may be a second issue */
+    uint64_t server;        /* with PENDING_ASK: the EST server that knows the enrolment; 0: none does */
 };
 
 /* max_bytes bounds the results together. Gives; NULL: no memory. Borrows settings and metrics. */
@@ -80,9 +81,10 @@ enum status pending_enrolments_ready(struct pending_enrolments *pending, const s
 enum status pending_enrolments_ready_secret(struct pending_enrolments *pending, const struct pending_key *key,
                                             uint64_t now_ms, struct bytes result);
 
-/* The EST server is to be asked again, but not before retry_after_s. */
+/* The EST server is to be asked again, but not before retry_after_s. server: the one that has taken the
+ * enrolment on and decides later (202), and must be asked again; 0: none has, now. */
 void pending_enrolments_wait(struct pending_enrolments *pending, const struct pending_key *key,
-                             uint64_t now_ms, uint32_t retry_after_s);
+                             uint64_t now_ms, uint32_t retry_after_s, uint64_t server);
 
 /* The EST server issued nothing, and answers code with diagnostic, which is copied. It is kept until it is
  * delivered, or for grace_s: lest a device that was told to come back asks, is told so again, and never hears
@@ -90,7 +92,8 @@ void pending_enrolments_wait(struct pending_enrolments *pending, const struct pe
 void pending_enrolments_refused(struct pending_enrolments *pending, const struct pending_key *key,
                                 uint64_t now_ms, uint8_t code, struct bytes diagnostic);
 
-/* The EST server was not asked: a repetition may ask at once. (What was in doubt before stays so.) */
+/* The EST server was not asked: a repetition may ask at once. (What was in doubt before stays so, and what an
+ * EST server had taken on before waits for that one as long as before.) */
 void pending_enrolments_withdrawn(struct pending_enrolments *pending, const struct pending_key *key,
                                   uint64_t now_ms);
 

@@ -2,10 +2,13 @@
 
 #include "common/coap_message.h"
 #include "common/log.h"
+#include "common/monotonic.h"
 #include "registrar/counters.h"
 #include "registrar/upstream/https_connection.h"
 #include "registrar/upstream/permit_pool.h"
 #include "registrar/upstream/ra_credentials.h"
+#include "registrar/upstream/redirect.h"
+#include "registrar/upstream/server_group.h"
 
 #include <event2/event.h>
 
@@ -14,16 +17,24 @@
 #include <string.h>
 
 #define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
-#define URL_OCTETS_MAX                      4096
+#define PATH_OCTETS_MAX                     1024
+#define PROBE_CONNECT_TIMEOUTS              2 /* for all of a probe */
+
+/* Open and idle. */
+struct kept_connection {
+    struct https_connection *connection;
+    uint64_t origin; /* https_origin_id of where it leads */
+};
 
 struct est_client {
     const struct upstream_settings *settings;
     struct metrics *metrics;
     struct permit_holder *permits;
+    struct server_group *servers;
     struct https_context context;
-    struct buffer url; /* of the EST server, "https://host:port" */
     struct est_call *calls;
-    struct https_connection **kept; /* open and idle; the last one was used last. Room for max_connections */
+    struct event *probe_timer;
+    struct kept_connection *kept; /* the last one was used last. Room for max_connections */
     size_t kept_count;
 };
 
@@ -32,41 +43,61 @@ struct est_call {
     struct est_call *next, *previous;
     struct est_client *client;
     struct est_call_settings settings;
+    bool is_post, is_probe;
+    bool claims_probe; /* has not said yet how it ended */
     struct permit_request permit;
     struct event *timer;
     const char *refusal; /* why it is answered without asking */
     enum est_result refusal_result;
+    struct buffer path; /* at every EST server */
+    struct buffer body;
+    uint64_t deadline_ms; /* since it has a permit */
+
+    struct server_group *servers; /* held */
+    size_t server;
+    uint32_t tried;     /* bit by bit; it is one of them */
+    bool sent_once;     /* a GET that may have been processed */
+    struct buffer url;  /* that is asked */
+    uint64_t origin;    /* https_origin_id of it */
+    unsigned redirects; /* followed, at this server */
     struct https_connection *connection;
-    struct buffer url, body;
 };
 
 static enum status set_up(struct est_client *client, const struct est_client_services *services,
                           struct buffer *errors);
 static enum status try_connection(struct est_client *client, struct buffer *errors);
 static void ignore_sigpipe(void);
-static enum status set_url(const struct upstream_settings *settings, struct buffer *url,
-                           struct buffer *errors);
-static enum status parse_url(const char *text, struct buffer *url);
-static bool has_part(CURLU *parsed, CURLUPart part);
 static enum status call_create(struct est_client *client, const struct est_call_settings *settings,
                                struct est_call **made);
 static void call_free(struct est_call *call);
-static void build_url(struct est_call *call, struct bytes label);
-static void append_segment(struct buffer *url, struct bytes segment);
+static void build_path(struct est_call *call, struct bytes label);
+static void append_segment(struct buffer *path, struct bytes segment);
+static void bind_call(struct est_call *call);
+static void start(struct est_call *call);
+static bool can_be_asked(const struct est_call *call);
 static void wait_for_permit(struct est_call *call);
 static void refuse(struct est_call *call, enum est_result result, const char *reason);
+static void refuse_for_want_of_server(struct est_call *call);
 static void on_timer(evutil_socket_t fd, short what, void *user);
 static void on_granted(void *user, struct permit_request *permit);
 static void begin(struct est_call *call);
-static struct https_connection *take_connection(struct est_client *client);
+static bool choose_server(struct est_call *call);
+static void send_request(struct est_call *call);
+static struct https_connection *take_connection(struct est_client *client, uint64_t origin);
+static void close_kept(struct est_client *client, size_t first, size_t count);
 static const char *accept_of(const struct est_operation *operation);
 static void on_sending(void *user);
 static void on_answered(void *user, const struct est_response *response);
+static bool is_redirected(struct est_call *call, const struct est_response *response);
+static void report(struct est_call *call, const struct est_response *response);
+static bool goes_on(struct est_call *call, const struct est_response *response);
+static void finish(struct est_call *call, const struct est_response *response);
 static void settle_connection(struct est_call *call);
 static void on_recall(void *user, size_t count);
 static void on_lost(void *user, struct https_connection *connection);
-static void count_and_log(const struct est_call *call, const struct est_response *response);
-static const char *result_text(enum est_result result);
+static void schedule_probe(struct est_client *client);
+static void on_probe_due(evutil_socket_t fd, short what, void *user);
+static void end_probe(struct est_call *call);
 
 struct est_client *est_client_create(const struct upstream_settings *settings,
                                      const struct est_client_services *services, struct buffer *errors)
@@ -77,7 +108,7 @@ struct est_client *est_client_create(const struct upstream_settings *settings,
         return NULL;
     client->settings = settings;
     client->metrics = services->metrics;
-    buffer_init(&client->url, URL_OCTETS_MAX);
+    client->servers = server_group_hold(services->servers);
     client->permits = permit_holder_create(services->permits, services->mailbox, &events, client);
     if (client->permits == NULL || set_up(client, services, errors) != STATUS_OK) {
         est_client_free(client);
@@ -90,9 +121,6 @@ static enum status set_up(struct est_client *client, const struct est_client_ser
                           struct buffer *errors)
 {
     const struct upstream_settings *settings = client->settings;
-    enum status url = set_url(settings, &client->url, errors);
-    if (url != STATUS_OK)
-        return url;
 
     ignore_sigpipe();
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -104,9 +132,11 @@ static enum status set_up(struct est_client *client, const struct est_client_ser
         .credentials = ra_credentials_hold(services->credentials),
         .dns = curl_share_init(), /* one thread only: needs no lock */
     };
-    if (client->kept == NULL || client->context.dns == NULL ||
+    client->probe_timer = evtimer_new(services->base, on_probe_due, client);
+    if (client->kept == NULL || client->probe_timer == NULL || client->context.dns == NULL ||
         curl_share_setopt(client->context.dns, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS) != CURLSHE_OK)
         return STATUS_NO_MEMORY;
+    schedule_probe(client);
     return try_connection(client, errors);
 }
 
@@ -134,56 +164,6 @@ static void ignore_sigpipe(void)
     }
 }
 
-/* RFC 7030 section 3.2.2: the base of all requests, fixed by configuration (RA-3). */
-static enum status set_url(const struct upstream_settings *settings, struct buffer *url,
-                           struct buffer *errors)
-{
-    if (settings->servers.count == 0) {
-        buffer_append_string(errors, "upstream.servers: names no EST server: write one https URL\n");
-        return STATUS_NOT_FOUND;
-    }
-    enum status status = parse_url(settings->servers.items[0], url);
-    if (status == STATUS_MALFORMED)
-        buffer_printf(
-            errors,
-            "upstream.servers[0]: \"%s\" is not an https URL of host, port and perhaps a path: write "
-            "https://HOST:PORT\n",
-            settings->servers.items[0]);
-    return status;
-}
-
-static enum status parse_url(const char *text, struct buffer *url)
-{
-    CURLU *parsed = curl_url();
-    char *whole = NULL;
-    enum status status = STATUS_NO_MEMORY;
-    if (parsed == NULL)
-        return status;
-
-    status = STATUS_MALFORMED;
-    if (strncasecmp(text, "https://", 8) == 0 && curl_url_set(parsed, CURLUPART_URL, text, 0) == CURLUE_OK &&
-        !has_part(parsed, CURLUPART_USER) && !has_part(parsed, CURLUPART_PASSWORD) &&
-        !has_part(parsed, CURLUPART_QUERY) && !has_part(parsed, CURLUPART_FRAGMENT) &&
-        curl_url_get(parsed, CURLUPART_URL, &whole, 0) == CURLUE_OK) {
-        struct bytes base = bytes_from_string(whole);
-        while (base.len > 0 && base.at[base.len - 1] == '/')
-            base.len--;
-        buffer_append(url, base);
-        status = url->status;
-    }
-    curl_free(whole);
-    curl_url_cleanup(parsed);
-    return status;
-}
-
-static bool has_part(CURLU *parsed, CURLUPart part)
-{
-    char *text = NULL;
-    bool has = curl_url_get(parsed, part, &text, 0) == CURLUE_OK;
-    curl_free(text);
-    return has;
-}
-
 void est_client_free(struct est_client *client)
 {
     if (client == NULL)
@@ -192,27 +172,27 @@ void est_client_free(struct est_client *client)
         next = call->next;
         call_free(call);
     }
-    for (size_t i = 0; i < client->kept_count; i++)
-        https_connection_free(client->kept[i]);
+    close_kept(client, 0, client->kept_count);
     free(client->kept);
+    if (client->probe_timer != NULL)
+        event_free(client->probe_timer);
     permit_holder_free(client->permits);
     curl_share_cleanup(client->context.dns);
     ra_credentials_release(client->context.credentials);
-    buffer_free(&client->url);
+    server_group_release(client->servers);
     free(client);
 }
 
 enum status est_client_check(const struct upstream_settings *settings, struct buffer *errors,
                              struct buffer *warnings)
 {
-    struct buffer url;
-    buffer_init(&url, URL_OCTETS_MAX);
-    enum status status = set_url(settings, &url, errors);
+    struct server_group *servers = server_group_load(settings, errors);
     struct ra_credentials *credentials = ra_credentials_load(settings, errors, warnings);
-    if (credentials == NULL && status == STATUS_OK)
-        status = STATUS_UNSUPPORTED;
+    enum status status = servers == NULL       ? STATUS_MALFORMED
+                         : credentials == NULL ? STATUS_UNSUPPORTED
+                                               : STATUS_OK;
     ra_credentials_release(credentials);
-    buffer_free(&url);
+    server_group_release(servers);
     return status;
 }
 
@@ -223,7 +203,15 @@ void est_client_use_credentials(struct est_client *client, struct ra_credentials
     ra_credentials_release(client->context.credentials);
     client->context.credentials = credentials;
     while (client->kept_count > 0)
-        on_lost(client, client->kept[0]);
+        on_lost(client, client->kept[0].connection);
+}
+
+void est_client_use_servers(struct est_client *client, struct server_group *servers)
+{
+    server_group_hold(servers);
+    server_group_release(client->servers);
+    client->servers = servers;
+    schedule_probe(client);
 }
 
 enum status est_client_ask(struct est_client *client, const struct est_call_settings *settings)
@@ -233,17 +221,7 @@ enum status est_client_ask(struct est_client *client, const struct est_call_sett
     if (status != STATUS_OK)
         return status;
 
-    switch (permit_ask(client->permits, &call->permit)) {
-    case STATUS_OK:
-        begin(call);
-        break;
-    case STATUS_BUSY:
-        wait_for_permit(call);
-        break;
-    default:
-        metrics_add(client->metrics, COUNTER_UPSTREAM_REFUSED, 1);
-        refuse(call, EST_QUEUE_FULL, "upstream.queue requests wait already");
-    }
+    start(call);
     return STATUS_OK;
 }
 
@@ -261,51 +239,53 @@ static enum status call_create(struct est_client *client, const struct est_call_
 
     call->client = client;
     call->settings = *settings;
+    call->is_post = !is_get;
     call->permit.is_get = is_get;
+    call->servers = server_group_hold(client->servers);
     call->timer = evtimer_new(client->context.base, on_timer, call);
     call->next = client->calls;
     if (call->next != NULL)
         call->next->previous = call;
     client->calls = call;
-    build_url(call, label);
+    build_path(call, label);
+    buffer_init(&call->url, HTTPS_URL_OCTETS_MAX);
     buffer_init(&call->body, settings->body.len);
     buffer_append(&call->body, settings->body);
-    if (call->timer == NULL || buffer_string(&call->url)[0] == '\0' || call->body.status != STATUS_OK) {
+    if (call->timer == NULL || call->path.status != STATUS_OK || call->body.status != STATUS_OK) {
         call_free(call);
         return STATUS_NO_MEMORY;
     }
+    bind_call(call);
     *made = call;
     return STATUS_OK;
 }
 
-/* RFC 7030 section 3.2.2: base, perhaps a label, operation; or the path that stands for the label. */
-static void build_url(struct est_call *call, struct bytes label)
+/* RFC 7030 section 3.2.2: perhaps a label, then the operation; or the path that stands for the label. */
+static void build_path(struct est_call *call, struct bytes label)
 {
-    buffer_init(&call->url, URL_OCTETS_MAX);
-    buffer_append(&call->url, buffer_view(&call->client->url));
+    buffer_init(&call->path, PATH_OCTETS_MAX);
     if (call->settings.path != NULL && call->settings.path[0] != '\0') {
-        buffer_append_string(&call->url, call->settings.path);
+        buffer_append_string(&call->path, call->settings.path);
     } else {
-        buffer_append_string(&call->url, "/.well-known/est");
+        buffer_append_string(&call->path, "/.well-known/est");
         if (label.len > 0) {
-            buffer_append_string(&call->url, "/");
-            append_segment(&call->url, label);
+            buffer_append_string(&call->path, "/");
+            append_segment(&call->path, label);
         }
     }
-    buffer_append_string(&call->url, "/");
-    buffer_append_string(&call->url, call->settings.operation->long_name);
+    buffer_append_string(&call->path, "/");
+    buffer_append_string(&call->path, call->settings.operation->long_name);
 }
 
-/* RFC 3986 section 2.3: everything else is percent-encoded (URI-4). */
-static void append_segment(struct buffer *url, struct bytes segment)
+static void append_segment(struct buffer *path, struct bytes segment)
 {
     static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     for (size_t i = 0; i < segment.len; i++) {
         uint8_t octet = segment.at[i];
         if (octet != '\0' && strchr(unreserved, octet) != NULL)
-            buffer_append_byte(url, octet);
+            buffer_append_byte(path, octet);
         else
-            buffer_printf(url, "%%%02X", octet);
+            buffer_printf(path, "%%%02X", octet);
     }
 }
 
@@ -314,6 +294,8 @@ static void call_free(struct est_call *call)
 {
     https_connection_free(call->connection);
     permit_end(&call->permit);
+    if (call->claims_probe)
+        server_group_return_probe(call->servers, call->server, monotonic_ms());
     if (call->previous != NULL)
         call->previous->next = call->next;
     else
@@ -322,9 +304,56 @@ static void call_free(struct est_call *call)
         call->next->previous = call->previous;
     if (call->timer != NULL)
         event_free(call->timer);
+    buffer_free(&call->path);
     buffer_free(&call->url);
     buffer_wipe(&call->body);
+    server_group_release(call->servers);
     free(call);
+}
+
+/* An enrolment that waits is known to one EST server only. */
+static void bind_call(struct est_call *call)
+{
+    size_t server;
+    if (call->settings.server == 0 || server_group_find(call->servers, call->settings.server, &server))
+        return;
+    log_warning(
+        "upstream",
+        "%s: the EST server where it waits is not in upstream.servers any more: another is asked, and the "
+        "first may have issued a certificate for nobody",
+        call->settings.operation->long_name);
+    call->settings.server = 0;
+}
+
+/* Nobody waits for a connection to a server that is not to be asked. */
+static void start(struct est_call *call)
+{
+    if (!call->is_probe && !can_be_asked(call)) {
+        refuse_for_want_of_server(call);
+        return;
+    }
+    switch (permit_ask(call->client->permits, &call->permit)) {
+    case STATUS_OK:
+        begin(call);
+        break;
+    case STATUS_BUSY:
+        wait_for_permit(call);
+        break;
+    default:
+        metrics_add(call->client->metrics, COUNTER_UPSTREAM_REFUSED, 1);
+        refuse(call, EST_QUEUE_FULL, "upstream.queue requests wait already");
+    }
+}
+
+static bool can_be_asked(const struct est_call *call)
+{
+    bool is_bound = call->settings.server != 0;
+    for (size_t i = 0; i < server_group_count(call->servers); i++) {
+        bool is_meant = !is_bound || server_group_id(call->servers, i) == call->settings.server;
+        if (is_meant && server_group_is_well(call->servers, i))
+            return true;
+    }
+    return false;
 }
 
 static void wait_for_permit(struct est_call *call)
@@ -344,11 +373,23 @@ static void refuse(struct est_call *call, enum est_result result, const char *re
     event_active(call->timer, EV_TIMEOUT, 0);
 }
 
+static void refuse_for_want_of_server(struct est_call *call)
+{
+    refuse(call, server_group_refusal(call->servers),
+           call->settings.server != 0 ? "the EST server that knows the request fails, and waits for a probe"
+                                      : "every EST server fails, and waits for a probe");
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *user)
 {
     struct est_call *call = user;
+    const struct est_response refusal = {.result = call->refusal_result, .reason = call->refusal};
+    const struct server_report told = {call->settings.operation->long_name, refusal.result, 0,
+                                       refusal.reason};
     (void)fd, (void)what;
-    on_answered(call, &(struct est_response){.result = call->refusal_result, .reason = call->refusal});
+    if (!call->is_probe && refusal.result != EST_WITHHELD) /* which is no fault of an EST server's */
+        server_group_report_refusal(call->servers, &told, monotonic_ms());
+    finish(call, &refusal);
 }
 
 static void on_granted(void *user, struct permit_request *permit)
@@ -361,7 +402,9 @@ static void on_granted(void *user, struct permit_request *permit)
 
 static void begin(struct est_call *call)
 {
-    if (call->settings.turn != NULL)
+    if (!call->is_probe && !can_be_asked(call))
+        refuse_for_want_of_server(call);
+    else if (call->settings.turn != NULL)
         call->settings.turn(call->settings.user, call);
     else
         est_call_go(call);
@@ -374,27 +417,87 @@ void est_call_withhold(struct est_call *call, const char *reason)
 
 void est_call_go(struct est_call *call)
 {
+    const struct upstream_settings *settings = call->client->settings;
+    uint64_t probe_ms = (uint64_t)settings->connect_timeout_ms * PROBE_CONNECT_TIMEOUTS;
+    bool is_short = call->is_probe && probe_ms < settings->timeout_ms;
+    call->deadline_ms = monotonic_ms() + (is_short ? probe_ms : settings->timeout_ms);
+    if (!choose_server(call)) {
+        refuse_for_want_of_server(call);
+        return;
+    }
+    call->connection = take_connection(call->client, call->origin);
+    send_request(call);
+}
+
+/* The next EST server that has not been tried, and its URL. A probe knows whom it is for. */
+static bool choose_server(struct est_call *call)
+{
+    bool found = call->is_probe;
+    if (!found && call->settings.server == 0)
+        found = server_group_pick(call->servers, call->tried, &call->server);
+    else if (!found)
+        found = server_group_find(call->servers, call->settings.server, &call->server) &&
+                (call->tried >> call->server & 1) == 0 && server_group_is_well(call->servers, call->server);
+    if (!found)
+        return false;
+    call->tried |= UINT32_C(1) << call->server;
+    call->redirects = 0;
+    call->origin = server_group_id(call->servers, call->server);
+    buffer_reset(&call->url);
+    buffer_printf(&call->url, "%s%s", server_group_url(call->servers, call->server),
+                  buffer_string(&call->path));
+    return true;
+}
+
+static void send_request(struct est_call *call)
+{
+    uint64_t now_ms = monotonic_ms();
+    size_t server;
     const struct https_request request = {
         .url = buffer_string(&call->url),
         .accept = accept_of(call->settings.operation),
-        .is_post = !call->permit.is_get,
+        .is_post = call->is_post,
         .is_secret = est_operation_makes_key(call->settings.operation),
         .body = buffer_view(&call->body),
+        .without_password = !server_group_find(call->servers, call->origin, &server),
+        .timeout_ms = now_ms < call->deadline_ms ? (uint32_t)(call->deadline_ms - now_ms) : 1,
         .sending = on_sending,
         .answered = on_answered,
         .user = call,
     };
-    call->connection = take_connection(call->client);
-    if (call->connection == NULL || https_connection_ask(call->connection, &request) != STATUS_OK)
+    if (call->connection == NULL)
+        call->connection = https_connection_create(&call->client->context, on_lost, call->client);
+    if (call->connection == NULL || call->url.status != STATUS_OK ||
+        https_connection_ask(call->connection, &request) != STATUS_OK)
         refuse(call, EST_NOT_SENT, "out of memory");
 }
 
-/* The one that was used last is the likeliest to be alive. */
-static struct https_connection *take_connection(struct est_client *client)
+/* The one to that origin that was used last is the likeliest to be alive. If there is none, the permit is
+ * that of another kept connection, which goes. NULL: one is to be made. */
+static struct https_connection *take_connection(struct est_client *client, uint64_t origin)
 {
+    for (size_t i = client->kept_count; i > 0; i--) {
+        if (client->kept[i - 1].origin != origin)
+            continue;
+        struct https_connection *connection = client->kept[i - 1].connection;
+        client->kept[i - 1].connection = NULL;
+        close_kept(client, i - 1, 1);
+        return connection;
+    }
     if (client->kept_count > 0)
-        return client->kept[--client->kept_count];
-    return https_connection_create(&client->context, on_lost, client);
+        close_kept(client, 0, 1);
+    return NULL;
+}
+
+static void close_kept(struct est_client *client, size_t first, size_t count)
+{
+    if (count == 0)
+        return;
+    for (size_t i = first; i < first + count; i++)
+        https_connection_free(client->kept[i].connection);
+    client->kept_count -= count;
+    memmove(client->kept + first, client->kept + first + count,
+            (client->kept_count - first) * sizeof *client->kept);
 }
 
 /* RA-6; RFC 7030 sections 4.1.3, 4.2.3, 4.4.2 and 4.5.2. */
@@ -421,8 +524,101 @@ static void on_sending(void *user)
 static void on_answered(void *user, const struct est_response *response)
 {
     struct est_call *call = user;
-    count_and_log(call, response);
-    call->settings.done(call->settings.user, response);
+    if (is_redirected(call, response)) {
+        send_request(call);
+        return;
+    }
+    report(call, response);
+    if (goes_on(call, response)) {
+        metrics_add(call->client->metrics, COUNTER_UPSTREAM_FAILOVERS, 1);
+        send_request(call);
+        return;
+    }
+    finish(call, response);
+}
+
+/* RA-9. The next hop takes the permit over: with its connection if that is to the same origin and still open.
+ */
+static bool is_redirected(struct est_call *call, const struct est_response *response)
+{
+    const struct redirected asked = {buffer_string(&call->url), call->is_post, call->redirects};
+    struct https_origin origin;
+    struct buffer url;
+    const char *complaint = "";
+    buffer_init(&url, HTTPS_URL_OCTETS_MAX);
+    enum redirect_verdict verdict = redirect_judge(&asked, response, call->servers, &url, &complaint);
+    if (verdict == REDIRECT_REFUSED)
+        server_group_report_refusal(call->servers,
+                                    &(struct server_report){call->settings.operation->long_name, EST_ANSWERED,
+                                                            response->http_status, complaint},
+                                    monotonic_ms());
+    if (verdict != REDIRECT_FOLLOW || https_url_origin(buffer_string(&url), &origin) != STATUS_OK) {
+        buffer_free(&url);
+        return false;
+    }
+    metrics_add(call->client->metrics, COUNTER_UPSTREAM_REDIRECTS, 1);
+    call->redirects++;
+    if (https_origin_id(&origin) != call->origin || !https_connection_is_reusable(call->connection)) {
+        https_connection_free(call->connection);
+        call->connection = NULL;
+    }
+    call->origin = https_origin_id(&origin);
+    buffer_free(&call->url);
+    call->url = url;
+    return true;
+}
+
+/* What the EST server's behaviour teaches. */
+static void report(struct est_call *call, const struct est_response *response)
+{
+    const struct server_report told = {
+        .operation = call->settings.operation->long_name,
+        .result = response->result,
+        .http_status = response->http_status,
+        .reason = response->result == EST_ANSWERED ? NULL : response->reason,
+    };
+    struct est_client *client = call->client;
+    enum server_news news;
+    call->claims_probe = false;
+    if (call->is_probe)
+        news = server_group_report_probe(call->servers, call->server, &told, monotonic_ms());
+    else
+        news = server_group_report(call->servers, call->server, &told, monotonic_ms());
+    if (response->result == EST_ANSWERED)
+        log_debug("upstream", "%s: HTTP status %u", told.operation, told.http_status);
+    if (news == SERVER_FAILS)
+        metrics_add(client->metrics, COUNTER_UPSTREAM_CIRCUITS_OPENED, 1);
+    if (news == SERVER_IS_WELL)
+        metrics_add(client->metrics, COUNTER_UPSTREAM_CIRCUITS_CLOSED, 1);
+    if (news != SERVER_NO_NEWS || call->is_probe)
+        schedule_probe(client);
+}
+
+/* RA-4: to the next EST server, if this one cannot have acted; a GET does no harm, once. */
+static bool goes_on(struct est_call *call, const struct est_response *response)
+{
+    bool unsent = response->result == EST_NOT_SENT || response->result == EST_UNTRUSTED;
+    bool harmless = !call->is_post && !call->sent_once && response->result != EST_ANSWERED;
+    if (call->is_probe || (!unsent && !harmless) || monotonic_ms() >= call->deadline_ms ||
+        !choose_server(call))
+        return false;
+    call->sent_once |= !unsent;
+    https_connection_free(call->connection);
+    call->connection = NULL;
+    return true;
+}
+
+static void finish(struct est_call *call, const struct est_response *response)
+{
+    if (call->is_probe) {
+        end_probe(call);
+        return;
+    }
+    struct est_response told = *response;
+    told.server = call->tried != 0 ? server_group_id(call->servers, call->server) : 0;
+    if (response->result != EST_ANSWERED && response->result != EST_WITHHELD)
+        metrics_add(call->client->metrics, COUNTER_UPSTREAM_FAILURES, 1);
+    call->settings.done(call->settings.user, &told);
     settle_connection(call);
     call_free(call);
 }
@@ -435,7 +631,7 @@ static void settle_connection(struct est_call *call)
     if (connection == NULL || !https_connection_is_reusable(connection) ||
         https_connection_keep(connection) != STATUS_OK || !permit_park(&call->permit))
         return;
-    client->kept[client->kept_count++] = connection;
+    client->kept[client->kept_count++] = (struct kept_connection){connection, call->origin};
     call->connection = NULL;
 }
 
@@ -443,60 +639,63 @@ static void settle_connection(struct est_call *call)
 static void on_recall(void *user, size_t count)
 {
     struct est_client *client = user;
-    size_t closing = count < client->kept_count ? count : client->kept_count;
-    for (size_t i = 0; i < closing; i++)
-        https_connection_free(client->kept[i]);
-    client->kept_count -= closing;
-    memmove(client->kept, client->kept + closing, client->kept_count * sizeof *client->kept);
+    close_kept(client, 0, count < client->kept_count ? count : client->kept_count);
 }
 
 static void on_lost(void *user, struct https_connection *connection)
 {
     struct est_client *client = user;
     size_t i = 0;
-    while (i < client->kept_count && client->kept[i] != connection)
+    while (i < client->kept_count && client->kept[i].connection != connection)
         i++;
     if (i == client->kept_count)
         return;
-    client->kept_count--;
-    memmove(client->kept + i, client->kept + i + 1, (client->kept_count - i) * sizeof *client->kept);
-
     bool has_permit = permit_unpark(client->permits);
-    https_connection_free(connection);
+    close_kept(client, i, 1);
     if (has_permit)
         permit_release(client->permits);
 }
 
-static void count_and_log(const struct est_call *call, const struct est_response *response)
+/* Probes are GETs of cacerts that no device waits for. Each worker's timer is set for the next; whoever comes
+ * first makes it. */
+static void schedule_probe(struct est_client *client)
 {
-    const char *name = call->settings.operation->long_name;
-    if (response->result == EST_WITHHELD) /* no fault of the EST server's, and known to whoever withheld it */
-        return;
-    if (response->result == EST_ANSWERED) {
-        log_debug("upstream", "%s: HTTP status %u", name, response->http_status);
-        return;
-    }
-    metrics_add(call->client->metrics, COUNTER_UPSTREAM_FAILURES, 1);
-    log_warning("upstream", "%s: %s: %s", name, result_text(response->result), response->reason);
+    uint64_t now_ms = monotonic_ms(), due_ms = server_group_probe_due_ms(client->servers, now_ms);
+    uint64_t wait_ms = due_ms - now_ms;
+    struct timeval wait = {(time_t)(wait_ms / 1000), (suseconds_t)(wait_ms % 1000 * 1000)};
+    if (due_ms == MONOTONIC_NEVER)
+        evtimer_del(client->probe_timer);
+    else
+        evtimer_add(client->probe_timer, &wait);
 }
 
-static const char *result_text(enum est_result result)
+static void on_probe_due(evutil_socket_t fd, short what, void *user)
 {
-    switch (result) {
-    case EST_NOT_SENT:
-        return "the EST server was not reached";
-    case EST_TIMEOUT:
-        return "the EST server did not answer in time";
-    case EST_BROKEN:
-        return "the EST server did not answer properly";
-    case EST_UNTRUSTED:
-        return "no TLS connection with the EST server";
-    case EST_QUEUE_FULL:
-        return "too many requests";
-    case EST_WITHHELD:
-        return "the request was not sent";
-    case EST_ANSWERED:
-        break;
+    struct est_client *client = user;
+    const struct est_call_settings settings = {.operation = est_operation(EST_CRTS)};
+    struct est_call *call;
+    size_t server;
+    (void)fd, (void)what;
+    if (!server_group_claim_probe(client->servers, monotonic_ms(), &server)) {
+        schedule_probe(client);
+        return;
     }
-    return "answered";
+    if (call_create(client, &settings, &call) != STATUS_OK) {
+        server_group_return_probe(client->servers, server, monotonic_ms());
+        schedule_probe(client);
+        return;
+    }
+    call->is_probe = call->claims_probe = true;
+    call->server = server;
+    call->permit.is_get = false; /* the one that is kept for GETs is the devices' */
+    metrics_add(client->metrics, COUNTER_UPSTREAM_PROBES, 1);
+    start(call);
+}
+
+static void end_probe(struct est_call *call)
+{
+    struct est_client *client = call->client;
+    settle_connection(call);
+    call_free(call);
+    schedule_probe(client);
 }

@@ -24,7 +24,8 @@ enum est_result {
 struct est_response {
     enum est_result result;
     unsigned http_status; /* 0: none came */
-    struct bytes content_type, retry_after, date, cache_control, age, expires, body;
+    struct bytes content_type, retry_after, date, cache_control, age, expires, location, body;
+    uint64_t server;    /* whose answer it is (server_group_id); 0: nobody was asked */
     const char *reason; /* why it is not EST_ANSWERED, for the log; borrowed; never NULL */
 };
 

@@ -78,6 +78,7 @@ static bool set_context(struct https_connection *connection);
 static bool set_authentication(struct https_connection *connection);
 static bool set_callbacks(struct https_connection *connection);
 static bool set_request(struct https_connection *connection);
+static long timeout_ms(const struct https_connection *connection);
 static bool add_headers(struct https_connection *connection);
 static bool add_header(struct curl_slist **headers, const char *name, const char *value);
 static void forget_request(struct https_connection *connection);
@@ -146,7 +147,6 @@ static bool set_context(struct https_connection *connection)
 
     failed |= curl_easy_setopt(easy, CURLOPT_SHARE, context->dns);
     failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)settings->connect_timeout_ms);
-    failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)settings->timeout_ms);
     failed |= curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, settings->reuse_connections ? 0L : 1L);
     return !failed;
 }
@@ -158,7 +158,7 @@ static bool set_authentication(struct https_connection *connection)
 {
     const char *password = ra_credentials_password(connection->credentials);
     int failed = 0;
-    if (password == NULL)
+    if (password == NULL || connection->request.without_password)
         return true;
     failed |= curl_easy_setopt(connection->easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC | CURLAUTH_DIGEST);
     failed |= curl_easy_setopt(connection->easy, CURLOPT_USERNAME,
@@ -228,6 +228,7 @@ static bool set_request(struct https_connection *connection)
     if (!add_headers(connection))
         return false;
     failed |= curl_easy_setopt(easy, CURLOPT_URL, request->url);
+    failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms(connection));
     failed |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, connection->headers);
     if (request->is_post) {
         failed |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
@@ -236,6 +237,12 @@ static bool set_request(struct https_connection *connection)
         failed |= curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     }
     return !failed;
+}
+
+static long timeout_ms(const struct https_connection *connection)
+{
+    uint32_t asked = connection->request.timeout_ms;
+    return (long)(asked != 0 ? asked : connection->context->settings->timeout_ms);
 }
 
 /* RFC 7030 section 4.2.1, RA-6, PAY-2, PAY-6. */
@@ -353,7 +360,7 @@ static int before_request(void *user, char *peer, char *local, int peer_port, in
 static bool may_authenticate(const struct https_connection *connection)
 {
     return connection->headers_complete && connection->challenges == 1 && http_status(connection) == 401 &&
-           ra_credentials_password(connection->credentials) != NULL;
+           ra_credentials_password(connection->credentials) != NULL && !connection->request.without_password;
 }
 
 /* The EST server cannot act on a POST of whose body it has nothing. */
@@ -437,6 +444,7 @@ static void on_done(void *user, CURLcode code)
         .cache_control = header(connection, "Cache-Control"),
         .age = header(connection, "Age"),
         .expires = header(connection, "Expires"),
+        .location = header(connection, "Location"),
         .body = buffer_view(&connection->body),
         .reason = explain(connection, code),
     };

@@ -31,6 +31,9 @@ struct https_request {
     bool is_secret;    /* the answer carries a private key: the connection is then not used again, for
                            libcurl's buffers are only wiped with it (SKG-9) */
     struct bytes body; /* of a POST, not empty */
+    bool
+        without_password; /* the URL leads to no EST server of ours, but where one of them redirects (RA-9) */
+    uint32_t timeout_ms;  /* for all of it; 0: upstream.timeout_ms */
     void (*sending)(void *user); /* once, right before the first octet of the request can leave */
     void (*answered)(void *user, /* once, on the loop; the response is borrowed for the call, in which the
                                      connection may be freed or kept */

@@ -69,13 +69,41 @@ def test_a_kept_connection_that_dies(start_registrar, connect, est_server, pki):
     assert len(est_server.stats()["issued"]) == 2
 
 
-def test_redirects_are_not_followed(start_registrar, connect, est_server, pki):
-    """A8: no redirect is followed, the RA's credentials go nowhere else."""
-    words = ["redirect-307-same", "redirect-302", "redirect-other"]
-    peer = connect(start_registrar({"est": {"labels": words}}))
-    for word in words:
-        assert enrol(peer, make_csr(pki), label_name=word)[0].status == "5.02"
-    assert len(upstream_posts(est_server)) == 3
+FOLLOWED = {"redirect-307": 1, "redirect-308": 1, "redirect-307-same": 1}
+NOT_FOLLOWED = {"redirect-301": 1, "redirect-302": 1, "redirect-303": 1, "redirect-307-other": 1, "redirect-307-loop": 6}
+
+
+def test_redirects(start_registrar, connect, est_server, pki):
+    """RA-9: to the same origin, with the body by 307 and 308 only, five times at most; else 5.02, in doubt with 303 alone."""
+    registrar = start_registrar({"est": {"labels": [*FOLLOWED, *NOT_FOLLOWED]}})
+    peer = connect(registrar)
+    for word, hops in {**FOLLOWED, **NOT_FOLLOWED}.items():
+        est_server.reset()
+        csr = make_csr(pki)
+        answer, body = enrol(peer, csr, label_name=word)
+        assert answer.status == ("2.04" if word in FOLLOWED else "5.02"), word
+        assert len(upstream_posts(est_server)) == hops + (word in FOLLOWED), word
+        assert len(est_server.stats()["issued"]) == (word in FOLLOWED), word
+        assert all(r["body_length"] for r in upstream_posts(est_server))
+        if word in FOLLOWED:
+            assert is_for(certificates(body)[0], csr)
+    assert registrar.counters()["in_doubt"] == 1
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_redirects_to_another_origin(start_registrar, connect, est_server, pki, listed):
+    """RA-9: only to where upstream.redirect_origins says; for GETs, whose answer 302 may give, as well."""
+    other = [f"https://127.0.0.1:{est_server.port}"] if listed else []
+    registrar = start_registrar({"est": {"labels": ["redirect-307-other", "redirect-302-other"]},
+                                 "upstream": {"redirect_origins": other}})
+    peer = connect(registrar)
+    csr = make_csr(pki)
+    answer, body = enrol(peer, csr, label_name="redirect-307-other")
+    assert answer.status == ("2.04" if listed else "5.02")
+    assert get(peer, "crts", "redirect-302-other")[0].status == ("2.05" if listed else "5.02")
+    assert not listed or is_for(certificates(body)[0], csr)
+    assert len(est_server.stats()["log"]) == (4 if listed else 2)
+    assert registrar.counters()["upstream_redirects"] == (2 if listed else 0)
 
 
 def test_a_refused_connection(start_registrar, connect, pki):

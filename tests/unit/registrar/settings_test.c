@@ -142,8 +142,26 @@ static void takes_only_a_base_url_as_server(void **state)
               "{\"dtls\":{" DTLS "},\"upstream\":{" UPSTREAM ",\"servers\":[\"https://ra:hunter2@est\"]}}");
     assert_said(fixture, &fixture->errors,
                 "upstream.servers[0]: \"…@est\" has more than host and port; use https://host[:port]");
-    assert_false(read_text(fixture, "{\"dtls\":{" DTLS "},\"upstream\":{" UPSTREAM
-                                    ",\"servers\":[\"https://a\",\"https://b\"]}}"));
+}
+
+static void takes_several_servers(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_read(fixture, read_text(fixture, "{\"dtls\":{" DTLS "},\"upstream\":{" UPSTREAM
+                                            ",\"servers\":[\"https://a\",\"https://b\"],\"selection\":"
+                                            "\"round-robin\",\"redirect_origins\":[\"https://c:1\"]}}"));
+    assert_int_equal(fixture->settings->upstream.servers.count, 2);
+    assert_int_equal(fixture->settings->upstream.selection, UPSTREAM_ROUND_ROBIN);
+    assert_string_equal(fixture->settings->upstream.redirect_origins.items[0], "https://c:1");
+    assert_false(read_with(fixture, "", ",\"redirect_origins\":[\"https://c/path\"]", ""));
+    assert_said(fixture, &fixture->errors,
+                "upstream.redirect_origins[0]: \"https://c/path\" has more than host and port; use "
+                "https://host[:port]");
+    assert_false(read_with(fixture, "", ",\"backoff_ms\":2000,\"backoff_max_ms\":1000", ""));
+    assert_said(
+        fixture, &fixture->errors,
+        "upstream.backoff_ms: 2000 is not at most upstream.backoff_max_ms, which is 1000; lower the one or "
+        "raise the other");
 }
 
 /* URI-2, URI-3 */
@@ -504,6 +522,7 @@ int main(void)
         TEST(has_the_defaults_of_the_design),
         TEST(names_everything_that_must_be_given),
         TEST(takes_only_a_base_url_as_server),
+        TEST(takes_several_servers),
         TEST(takes_only_a_short_absolute_path_as_root),
         TEST(refuses_labels_that_could_be_mistaken),
         TEST(takes_a_plain_upstream_path_for_a_label),

@@ -879,6 +879,30 @@ static void an_elapsed_retry_after_asks_again(void **state)
     assert_enrolled(fixture, last(fixture, 3));
 }
 
+/* Only the EST server that has answered 202 knows the enrolment; one that is overloaded does not. */
+static void what_waits_asks_the_same_server(void **state)
+{
+    struct fixture *fixture = *state;
+    struct est_response wait = {
+        .result = EST_ANSWERED, .http_status = 503, .retry_after = BYTES_LITERAL("1"), .server = 4};
+    enrol(fixture);
+    assert_int_equal(fixture->est_client.calls[0].settings.server, 0);
+    respond(fixture, 0, &wait);
+    run_loop(fixture, 2, 1020);
+    enrol(fixture);
+    assert_int_equal(fixture->est_client.calls[1].settings.server, 0);
+    wait.http_status = 202;
+    respond(fixture, 1, &wait);
+    run_loop(fixture, 3, 1020);
+    enrol(fixture);
+    assert_int_equal(fixture->est_client.calls[2].settings.server, 4);
+    respond_with_silence(fixture, 2, EST_NOT_SENT);
+    enrol(fixture);
+    assert_int_equal(fixture->est_client.calls[3].settings.server, 4);
+    respond_with_certificate(fixture, 3);
+    assert_enrolled(fixture, last(fixture, 4));
+}
+
 /* A known outcome frees the key: the repetition asks again, and nothing is in doubt. */
 static void a_refusal_can_be_repeated(void **state)
 {
@@ -1342,6 +1366,7 @@ int main(void)
         TEST(not_all_requests_are_let_in),
         TEST(retry_after_is_kept),
         TEST(an_elapsed_retry_after_asks_again),
+        TEST(what_waits_asks_the_same_server),
         TEST(a_refusal_can_be_repeated),
         TEST(a_doubt_is_counted_and_retried),
         TEST(a_doubt_is_held),

@@ -116,7 +116,20 @@ static void delivered(struct fixture *fixture, uint8_t number, uint64_t now_ms)
 static void wait_for(struct fixture *fixture, uint8_t number, uint64_t now_ms, uint32_t retry_after_s)
 {
     struct pending_key key = make_pending_key(number);
-    pending_enrolments_wait(fixture->pending, &key, now_ms, retry_after_s);
+    pending_enrolments_wait(fixture->pending, &key, now_ms, retry_after_s, 0);
+}
+
+static void wait_at(struct fixture *fixture, uint8_t number, uint64_t now_ms, uint64_t server)
+{
+    struct pending_key key = make_pending_key(number);
+    pending_enrolments_wait(fixture->pending, &key, now_ms, 10, server);
+}
+
+static void assert_asked_at(struct fixture *fixture, uint8_t number, uint64_t now_ms, uint64_t server)
+{
+    struct pending_outcome outcome;
+    assert_int_equal(ask(fixture, number, now_ms, &outcome), PENDING_ASK);
+    assert_int_equal(outcome.server, server);
 }
 
 static void refused(struct fixture *fixture, uint8_t number, uint64_t now_ms)
@@ -553,6 +566,58 @@ static void one_of_many_threads_asks(void **state)
     assert_int_equal(asked, 1);
 }
 
+/* The EST server that has answered 202 knows the enrolment, no other does. */
+static void what_waits_goes_back_to_its_server(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t now_ms = START_MS;
+    assert_asked_at(fixture, 1, now_ms, 0);
+    sent(fixture, 1);
+    wait_at(fixture, 1, now_ms, 77);
+    assert_asked_at(fixture, 1, now_ms += 10000, 77);
+    sent(fixture, 1);
+    wait_at(fixture, 1, now_ms, 0); /* 503: it still knows */
+    assert_asked_at(fixture, 1, now_ms += 10000, 77);
+    withdrawn(fixture, 1, now_ms); /* not reached: may be asked at once, and only there */
+    assert_asked_at(fixture, 1, now_ms, 77);
+    in_doubt(fixture, 1, now_ms);
+    assert_asked_at(fixture, 1, now_ms, 77);
+    refused(fixture, 1, now_ms);
+    assert_asked_at(fixture, 1, now_ms, 77); /* it was in doubt */
+    ready(fixture, 1, now_ms);
+    assert_answered(fixture, 1, now_ms);
+}
+
+static void a_server_that_is_gone_is_waited_for_a_day(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t now_ms = START_MS, end_ms = START_MS + 10000 + PENDING_KEPT_MS;
+    assert_asked_at(fixture, 1, now_ms, 0);
+    sent(fixture, 1);
+    wait_at(fixture, 1, now_ms, 77);
+    for (now_ms += 10000; now_ms < end_ms; now_ms += 3600000) {
+        assert_asked_at(fixture, 1, now_ms, 77);
+        withdrawn(fixture, 1, now_ms);
+    }
+    assert_asked_at(fixture, 1, end_ms, 0);
+    withdrawn(fixture, 1, end_ms);
+    assert_asked_at(fixture, 1, end_ms, 0);
+}
+
+static void a_refusal_ends_the_wait(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_asked_at(fixture, 1, START_MS, 0);
+    sent(fixture, 1);
+    wait_at(fixture, 1, START_MS, 77);
+    assert_asked_at(fixture, 1, START_MS + 10000, 77);
+    sent(fixture, 1);
+    refused(fixture, 1, START_MS + 10000);
+    assert_refused(fixture, 1, START_MS + 10000);
+    delivered(fixture, 1, START_MS + 10000);
+    assert_asked_at(fixture, 1, START_MS + 10001, 0);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 static void ready_secret(struct fixture *fixture, uint8_t number, uint64_t now_ms)
@@ -619,6 +684,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_part_of_the_key_counts),
         cmocka_unit_test(the_wait_is_as_long_again),
+        TEST(what_waits_goes_back_to_its_server),
+        TEST(a_server_that_is_gone_is_waited_for_a_day),
+        TEST(a_refusal_ends_the_wait),
         TEST(a_result_is_given_to_whoever_repeats),
         TEST(a_delivered_result_is_kept_for_the_time_of_grace),
         TEST(no_result_is_older_than_a_day),

@@ -6,6 +6,7 @@
 #include "common/monotonic.h"
 #include "registrar/counters.h"
 #include "registrar/upstream/permit_pool.h"
+#include "registrar/upstream/server_group.h"
 #include "upstream_fixture.h"
 
 #include <event2/event.h>
@@ -86,6 +87,7 @@ struct test_client {
     struct metrics *metrics;
     struct permit_pool *permits;
     struct mailbox *mailbox;
+    struct server_group *servers;
     struct est_client *client;
 };
 
@@ -99,8 +101,11 @@ static void start_client(struct upstream_fixture *fixture, struct test_client *t
     test->permits = permit_pool_create(settings->max_connections, settings->queue, test->metrics);
     test->mailbox = mailbox_create(fixture->base);
     struct ra_credentials *credentials = upstream_fixture_credentials(settings);
-    const struct est_client_services services = {fixture->base, test->mailbox, test->permits, test->metrics,
-                                                 credentials};
+    test->servers = server_group_load(settings, &errors);
+    if (test->servers == NULL)
+        fail_msg("%s", buffer_string(&errors));
+    const struct est_client_services services = {fixture->base, test->mailbox, test->permits,
+                                                 test->servers, test->metrics, credentials};
     test->client = est_client_create(settings, &services, &errors);
     ra_credentials_release(credentials); /* the client has its own reference */
     if (test->client == NULL)
@@ -111,6 +116,7 @@ static void start_client(struct upstream_fixture *fixture, struct test_client *t
 static void end_client(struct test_client *test)
 {
     est_client_free(test->client);
+    server_group_release(test->servers);
     mailbox_free(test->mailbox);
     permit_pool_free(test->permits);
     metrics_free(test->metrics);
@@ -137,6 +143,22 @@ static void ask(struct upstream_fixture *fixture, struct test_client *test, enum
 }
 
 #define NO_LABEL ((struct bytes){NULL, 0})
+
+static void ask_at(struct upstream_fixture *fixture, struct test_client *test,
+                   enum est_operation_id operation, uint64_t server, struct outcome *outcome)
+{
+    outcome_init(outcome, fixture->base);
+    const struct est_call_settings call = {
+        .operation = est_operation(operation),
+        .body = operation == EST_SEN ? CSR : NO_LABEL,
+        .server = server,
+        .sending = outcome_sending,
+        .done = outcome_answered,
+        .user = outcome,
+    };
+    assert_int_equal(est_client_ask(test->client, &call), STATUS_OK);
+    outcome_await(outcome);
+}
 
 static enum server_verdict answer_well(const struct server_request *request)
 {
@@ -190,13 +212,9 @@ static void requests_go_to_the_long_paths(void **state)
     test_path = "";
     assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("p1"),
                         "GET /.well-known/est/p1/cacerts HTTP/1.1\r\n");
-
-    snprintf(fixture->url + strlen(fixture->url), 16, "/behind/");
-    assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("p1"),
-                        "GET /behind/.well-known/est/p1/cacerts HTTP/1.1\r\n");
     test_path = "/profiles/p1";
     assert_request_line(fixture, server, EST_CRTS, BYTES_LITERAL("p1"),
-                        "GET /behind/profiles/p1/cacerts HTTP/1.1\r\n");
+                        "GET /profiles/p1/cacerts HTTP/1.1\r\n");
     test_path = NULL;
     scripted_server_stop(server);
 }
@@ -252,11 +270,6 @@ static void bad_settings_are_named(void **state)
                                        "https://local host",
                                        ""};
     struct upstream_fixture *fixture = *state;
-    struct metrics *metrics = counters_create();
-    struct permit_pool *permits = permit_pool_create(2, 2, metrics);
-    struct mailbox *mailbox = mailbox_create(fixture->base);
-    struct ra_credentials *credentials = upstream_fixture_credentials(&fixture->settings);
-    const struct est_client_services services = {fixture->base, mailbox, permits, metrics, credentials};
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
         struct buffer errors, warnings;
         buffer_init(&errors, 4096);
@@ -266,16 +279,9 @@ static void bad_settings_are_named(void **state)
         fixture->settings.servers.count = 1;
         assert_int_equal(est_client_check(&fixture->settings, &errors, &warnings), STATUS_MALFORMED);
         assert_non_null(strstr(buffer_string(&errors), "upstream.servers[0]: \""));
-        buffer_reset(&errors);
-        assert_null(est_client_create(&fixture->settings, &services, &errors));
-        assert_non_null(strstr(buffer_string(&errors), "upstream.servers[0]: \""));
         buffer_free(&errors);
         buffer_free(&warnings);
     }
-    ra_credentials_release(credentials);
-    mailbox_free(mailbox);
-    permit_pool_free(permits);
-    metrics_free(metrics);
 }
 
 /* RA-4: how often connections are made. */
@@ -498,6 +504,7 @@ static void requests_do_not_suffer_from_each_other(void **state)
 struct worker {
     const struct upstream_settings *settings;
     struct permit_pool *permits;
+    struct server_group *servers;
     struct metrics *metrics;
     struct crowd crowd;
     bool pauses; /* lets its connections lie idle, half of the time */
@@ -511,8 +518,8 @@ static void *run_worker(void *user)
     struct event_base *base = event_base_new();
     struct mailbox *mailbox = mailbox_create(base);
     struct ra_credentials *credentials = upstream_fixture_credentials(worker->settings);
-    const struct est_client_services services = {base, mailbox, worker->permits, worker->metrics,
-                                                 credentials};
+    const struct est_client_services services = {
+        base, mailbox, worker->permits, worker->servers, worker->metrics, credentials};
     struct est_client *client = est_client_create(worker->settings, &services, &errors);
     ra_credentials_release(credentials);
     if (client == NULL)
@@ -539,11 +546,16 @@ static void workers_share_one_bound_on_connections(void **state)
     struct metrics *metrics = counters_create();
     struct permit_pool *permits = permit_pool_create(fixture->settings.max_connections, 100, metrics);
     struct worker workers[2] = {{.pauses = true}, {.pauses = false}};
+    struct buffer errors;
     pthread_t threads[2];
 
     (void)connections_peak();
+    buffer_init(&errors, 1024);
+    struct server_group *servers = server_group_load(&fixture->settings, &errors);
+    assert_non_null(servers);
     for (size_t i = 0; i < 2; i++) {
         workers[i].settings = &fixture->settings;
+        workers[i].servers = servers;
         workers[i].permits = permits;
         workers[i].metrics = metrics;
         assert_int_equal(pthread_create(&threads[i], NULL, run_worker, &workers[i]), 0);
@@ -557,6 +569,7 @@ static void workers_share_one_bound_on_connections(void **state)
     assert_int_equal(connections_peak(), fixture->settings.max_connections);
     assert_int_equal(counts.gets + counts.posts, 400);
     assert_int_equal(metrics_get(metrics, COUNTER_UPSTREAM_QUEUED), 0);
+    server_group_release(servers);
     permit_pool_free(permits);
     metrics_free(metrics);
     scripted_server_stop(server);
@@ -654,17 +667,311 @@ static void a_call_waits_for_leave_to_go(void **state)
     scripted_server_stop(server);
 }
 
+/* Two EST servers; the first one is at a port where nobody listens, or as a test says. */
+struct two_servers {
+    int refusing; /* bound to the first one's port */
+    struct scripted_server *first, *second;
+    char urls[2][64];
+};
+
+static void start_two(struct upstream_fixture *fixture, struct two_servers *two,
+                      enum server_verdict (*first)(const struct server_request *))
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    two->first = first != NULL ? upstream_fixture_serve(fixture, first) : NULL;
+    two->refusing = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(two->refusing, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(getsockname(two->refusing, (struct sockaddr *)&address, &len), 0);
+    if (first == NULL)
+        upstream_fixture_point_at(fixture, "localhost", ntohs(address.sin_port));
+    snprintf(two->urls[0], sizeof two->urls[0], "%s", fixture->url);
+    two->second = upstream_fixture_serve(fixture, answer_well);
+    snprintf(two->urls[1], sizeof two->urls[1], "%s", fixture->url);
+    fixture->settings.servers.items[0] = two->urls[0];
+    fixture->settings.servers.items[1] = two->urls[1];
+    fixture->settings.servers.count = 2;
+}
+
+static void end_two(struct two_servers *two)
+{
+    close(two->refusing);
+    if (two->first != NULL)
+        scripted_server_stop(two->first);
+    scripted_server_stop(two->second);
+}
+
+static void assert_counts(struct scripted_server *server, unsigned gets, unsigned posts)
+{
+    struct server_counts counts;
+    scripted_server_count(server, &counts);
+    assert_int_equal(counts.gets, gets);
+    assert_int_equal(counts.posts, posts);
+}
+
+/* RA-4: nothing of it has left for the first one. */
+static void what_was_not_sent_goes_to_the_next_server(void **state)
+{
+    static const enum est_operation_id operations[] = {EST_SEN, EST_CRTS};
+    struct upstream_fixture *fixture = *state;
+    struct two_servers two;
+    struct test_client test;
+    start_two(fixture, &two, NULL);
+    start_client(fixture, &test);
+    for (size_t i = 0; i < 2; i++) {
+        struct outcome outcome;
+        ask_at(fixture, &test, operations[i], 0, &outcome);
+        assert_int_equal(outcome.result, EST_ANSWERED);
+        assert_true(outcome.server == server_group_id(test.servers, 1));
+        assert_int_equal(outcome.sending, 1);
+        outcome_free(&outcome);
+    }
+    assert_counts(two.second, 1, 1);
+    assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_FAILOVERS), 2);
+    assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_FAILURES), 0);
+    end_client(&test);
+    end_two(&two);
+}
+
+static enum server_verdict reset(const struct server_request *request)
+{
+    (void)request;
+    return SERVER_RESET;
+}
+
+/* RA-4: the first one may have issued a certificate. */
+static void a_post_that_was_sent_goes_to_no_other_server(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct two_servers two;
+    struct test_client test;
+    struct outcome outcome;
+    start_two(fixture, &two, reset);
+    start_client(fixture, &test);
+    ask_at(fixture, &test, EST_SEN, 0, &outcome);
+    assert_int_equal(outcome.result, EST_BROKEN);
+    assert_true(outcome.server == server_group_id(test.servers, 0));
+    outcome_free(&outcome);
+    assert_counts(two.first, 0, 1);
+    assert_counts(two.second, 0, 0);
+
+    ask_at(fixture, &test, EST_CRTS, 0, &outcome); /* which does no harm */
+    assert_int_equal(outcome.result, EST_ANSWERED);
+    outcome_free(&outcome);
+    assert_counts(two.first, 1, 1);
+    assert_counts(two.second, 1, 0);
+    end_client(&test);
+    end_two(&two);
+}
+
+static void what_waits_at_a_server_goes_to_no_other(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct two_servers two;
+    struct test_client test;
+    struct outcome outcome;
+    start_two(fixture, &two, NULL);
+    start_client(fixture, &test);
+    for (unsigned i = 0; i < 7; i++) { /* while it is asked, and while it is not */
+        ask_at(fixture, &test, EST_SEN, server_group_id(test.servers, 0), &outcome);
+        assert_int_equal(outcome.result, EST_NOT_SENT);
+        outcome_free(&outcome);
+    }
+    assert_counts(two.second, 0, 0);
+    ask_at(fixture, &test, EST_SEN, server_group_id(test.servers, 1), &outcome);
+    assert_int_equal(outcome.result, EST_ANSWERED);
+    outcome_free(&outcome);
+    ask_at(fixture, &test, EST_SEN, 12345, &outcome); /* configured no more: anybody */
+    assert_int_equal(outcome.result, EST_ANSWERED);
+    outcome_free(&outcome);
+    end_client(&test);
+    end_two(&two);
+}
+
+static atomic_bool is_broken;
+
+static enum server_verdict answer_unless_broken(const struct server_request *request)
+{
+    return atomic_load(&is_broken) ? SERVER_RESET : answer_well(request);
+}
+
+static unsigned await_circuits_closed(struct upstream_fixture *fixture, struct test_client *test)
+{
+    uint64_t limit = monotonic_ms() + 20000;
+    while (metrics_get(test->metrics, COUNTER_UPSTREAM_CIRCUITS_CLOSED) == 0 && monotonic_ms() < limit)
+        turn_for(fixture->base, 10);
+    return (unsigned)metrics_get(test->metrics, COUNTER_UPSTREAM_CIRCUITS_CLOSED);
+}
+
+/* After max_failures nobody but a probe asks it, and all go back to it when that was answered. */
+static void a_failing_server_is_left_until_a_probe_succeeds(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct two_servers two;
+    struct test_client test;
+    struct server_counts counts;
+    struct outcome outcome;
+    atomic_store(&is_broken, true);
+    start_two(fixture, &two, answer_unless_broken);
+    start_client(fixture, &test);
+    for (unsigned i = 0; i < 20; i++) {
+        ask_at(fixture, &test, EST_CRTS, 0, &outcome);
+        assert_int_equal(outcome.result, EST_ANSWERED);
+        outcome_free(&outcome);
+    }
+    scripted_server_count(two.first, &counts);
+    unsigned probes = (unsigned)metrics_get(test.metrics, COUNTER_UPSTREAM_PROBES);
+    assert_int_equal(counts.gets - probes, fixture->settings.max_failures);
+    assert_counts(two.second, 20, 0);
+    assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_CIRCUITS_OPENED), 1);
+
+    atomic_store(&is_broken, false);
+    assert_int_equal(await_circuits_closed(fixture, &test), 1);
+    ask_at(fixture, &test, EST_SEN, 0, &outcome);
+    assert_int_equal(outcome.result, EST_ANSWERED);
+    assert_true(outcome.server == server_group_id(test.servers, 0));
+    outcome_free(&outcome);
+    assert_true(metrics_get(test.metrics, COUNTER_UPSTREAM_PROBES) >= 1);
+    end_client(&test);
+    end_two(&two);
+}
+
+/* A single one that is down costs no connection a request, and nobody's time. */
+static void without_any_server_requests_fail_at_once(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct two_servers two;
+    struct test_client test;
+    struct outcome outcome;
+    start_two(fixture, &two, NULL);
+    fixture->settings.servers.count = 1;
+    fixture->settings.backoff_ms = fixture->settings.backoff_max_ms = 60000;
+    start_client(fixture, &test);
+    for (unsigned i = 0; i < 20; i++) {
+        ask_at(fixture, &test, i % 2 == 0 ? EST_SEN : EST_CRTS, 0, &outcome);
+        assert_int_equal(outcome.result, EST_NOT_SENT);
+        assert_int_equal(outcome.sending, 0);
+        assert_int_equal(strstr(outcome.reason, "waits for a probe") != NULL, i >= 5);
+        outcome_free(&outcome);
+    }
+    end_client(&test);
+    end_two(&two);
+}
+
+/* Those that run go on with what they have. */
+static void other_servers_can_be_used_while_requests_run(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct two_servers two;
+    struct test_client test;
+    struct outcome old, new;
+    struct buffer errors;
+    buffer_init(&errors, 1024);
+    atomic_store(&is_broken, false);
+    start_two(fixture, &two, answer_unless_broken);
+    start_client(fixture, &test);
+    ask(fixture, &test, EST_SEN, NO_LABEL, &old);
+    fixture->settings.servers.items[0] = two.urls[1];
+    fixture->settings.servers.count = 1;
+    struct server_group *servers = server_group_load(&fixture->settings, &errors);
+    assert_non_null(servers);
+    est_client_use_servers(test.client, servers);
+    server_group_release(servers);
+    ask(fixture, &test, EST_SEN, NO_LABEL, &new);
+    outcome_await(&old);
+    outcome_await(&new);
+    assert_true(old.server == server_group_id(test.servers, 0));
+    assert_true(new.server == server_group_id(test.servers, 1));
+    assert_counts(two.first, 0, 1);
+    assert_counts(two.second, 0, 1);
+    outcome_free(&old);
+    outcome_free(&new);
+    end_client(&test);
+    end_two(&two);
+}
+
+/* RA-9: the label says where to. */
+static enum server_verdict redirect(const struct server_request *request)
+{
+    static const char *const rules[][3] = {
+        {"/same/", "307 Temporary Redirect", "/.well-known/est/end/simpleenroll"},
+        {"/once/", "302 Found", "/.well-known/est/end/simpleenroll"},
+        {"/loop/", "308 Permanent Redirect", "simpleenroll"},
+        {"/plain/", "307 Temporary Redirect", "http://localhost/x"},
+        {"/nowhere/", "307 Temporary Redirect", "https://elsewhere.example/x"},
+    };
+    char text[512];
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        if (strstr(request->head, rules[i][0]) == NULL)
+            continue;
+        snprintf(text, sizeof text, "HTTP/1.1 %s\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n", rules[i][1],
+                 rules[i][2]);
+        server_send(request, text);
+        return SERVER_KEEP;
+    }
+    return answer_well(request);
+}
+
+static void assert_redirected(struct upstream_fixture *fixture, struct bytes label, unsigned status,
+                              unsigned posts)
+{
+    struct scripted_server *server = upstream_fixture_serve(fixture, redirect);
+    struct test_client test;
+    struct outcome outcome;
+    struct server_counts counts;
+    start_client(fixture, &test);
+    ask(fixture, &test, EST_SEN, label, &outcome);
+    outcome_await(&outcome);
+    assert_int_equal(outcome.result, EST_ANSWERED);
+    assert_int_equal(outcome.http_status, status);
+    assert_counts(server, 0, posts);
+    scripted_server_count(server, &counts);
+    assert_string_equal(counts.body, "TUlJQg==\r\n"); /* with its body, each time */
+    assert_int_equal(counts.connections, fixture->settings.reuse_connections ? 1 : posts);
+    assert_int_equal(connections_peak(), 1);
+    assert_int_equal(metrics_get(test.metrics, COUNTER_UPSTREAM_REDIRECTS), posts - 1);
+    outcome_free(&outcome);
+    end_client(&test);
+    scripted_server_stop(server);
+}
+
+static void redirects_are_followed_within_bounds(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    for (int reuse = 0; reuse <= 1; reuse++) {
+        fixture->settings.reuse_connections = reuse;
+        assert_redirected(fixture, BYTES_LITERAL("same"), 200, 2);
+        assert_redirected(fixture, BYTES_LITERAL("once"), 302, 1);
+        assert_redirected(fixture, BYTES_LITERAL("loop"), 308, 6);
+        assert_redirected(fixture, BYTES_LITERAL("plain"), 307, 1);
+        assert_redirected(fixture, BYTES_LITERAL("nowhere"), 307, 1);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, upstream_fixture_set_up, upstream_fixture_tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(requests_go_to_the_long_paths),          TEST(accept_suits_the_operation),
-        TEST(what_is_no_request_is_refused),          TEST(bad_settings_are_named),
-        TEST(connections_are_reused_only_if_allowed), TEST(black_holed_posts_delay_no_get),
-        TEST(waiting_for_a_permit_is_bounded),        TEST(two_hundred_parallel_requests_are_all_served),
-        TEST(requests_do_not_suffer_from_each_other), TEST(workers_share_one_bound_on_connections),
-        TEST(client_may_end_at_any_moment),           TEST(a_call_waits_for_leave_to_go),
+        TEST(requests_go_to_the_long_paths),
+        TEST(accept_suits_the_operation),
+        TEST(what_is_no_request_is_refused),
+        TEST(bad_settings_are_named),
+        TEST(connections_are_reused_only_if_allowed),
+        TEST(black_holed_posts_delay_no_get),
+        TEST(waiting_for_a_permit_is_bounded),
+        TEST(two_hundred_parallel_requests_are_all_served),
+        TEST(requests_do_not_suffer_from_each_other),
+        TEST(workers_share_one_bound_on_connections),
+        TEST(client_may_end_at_any_moment),
+        TEST(what_was_not_sent_goes_to_the_next_server),
+        TEST(a_post_that_was_sent_goes_to_no_other_server),
+        TEST(what_waits_at_a_server_goes_to_no_other),
+        TEST(a_failing_server_is_left_until_a_probe_succeeds),
+        TEST(without_any_server_requests_fail_at_once),
+        TEST(other_servers_can_be_used_while_requests_run),
+        TEST(redirects_are_followed_within_bounds),
+        TEST(a_call_waits_for_leave_to_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,6 +41,9 @@ int upstream_fixture_set_up(void **state)
         .certificate = fixture->certificate,
         .private_key = fixture->private_key,
         .default_label = no_label,
+        .max_failures = 5,
+        .backoff_ms = 200,
+        .backoff_max_ms = 400,
         .max_connections = 4,
         .reuse_connections = true,
         .connect_timeout_ms = 10000,
@@ -139,6 +142,7 @@ void outcome_answered(void *user, const struct est_response *response)
     outcome->answered = true;
     outcome->result = response->result;
     outcome->http_status = response->http_status;
+    outcome->server = response->server;
     copy_text(outcome->content_type, sizeof outcome->content_type, response->content_type);
     copy_text(outcome->retry_after, sizeof outcome->retry_after, response->retry_after);
     copy_text(outcome->date, sizeof outcome->date, response->date);

@@ -41,6 +41,7 @@ struct outcome {
     unsigned sending; /* how often it was announced, and before the answer */
     enum est_result result;
     unsigned http_status;
+    uint64_t server;
     char content_type[128], retry_after[64], date[64], cache_control[64], age[64], reason[512];
     struct buffer body;
 };
