@@ -157,6 +157,13 @@ class DtlsClient:
                 ssl.SSL_ctrl(self.ssl, DTLS_HANDLE_TIMEOUT, 0, None)
                 self.flush()
 
+    def say_hello(self):
+        """Says hello, brings the cookie back, and no more: a handshake that is half open, or refused."""
+        for answered in (False, True):
+            assert not answered or self.pull(5)
+            self._check(ssl.SSL_do_handshake(self.ssl))
+            self.flush()
+
     def _timer(self):
         value = (ctypes.c_long * 2)()
         if ssl.SSL_ctrl(self.ssl, DTLS_GET_TIMEOUT, 0, ctypes.byref(value)) != 1:

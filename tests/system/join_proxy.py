@@ -3,8 +3,6 @@
 import ctypes
 import json
 import os
-import re
-import signal
 import socket
 import time
 
@@ -117,10 +115,7 @@ class JoinProxy:
             self.program.wait_for("ready:")
 
     def counters(self):
-        since = len(self.program.lines)
-        self.program.process.send_signal(signal.SIGUSR1)
-        line = self.program.wait_for(r"counters:(.*)", since=since)[1]
-        return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+        return programs.counters(self.program)
 
     def stop(self):
         self.program.stop()

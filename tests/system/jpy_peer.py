@@ -1,4 +1,4 @@
-"""A hand-made JPY peer in the registrar's place: unwraps and wraps with a CBOR of its own, and terminates DTLS or echoes behind it."""
+"""Hand-made JPY peers with a CBOR of their own: one in the registrar's place that echoes, and one in the join proxy's."""
 
 import socket
 import threading
@@ -35,48 +35,54 @@ class JpyEcho:
         self.udp.close()
 
 
-class JpyGateway:
-    """In front of a registrar without a JPY port: each (proxy address, port, header) is a flow with a UDP socket of its own towards it."""
+def wrap_pair(header, content):
+    """82 <bstr header> <bstr content>"""
+    return cbor2.dumps([header, content])
 
-    def __init__(self, udp, open_udp, registrar):
-        self.udp, self.open_udp, self.registrar = udp, open_udp, registrar
-        self.flows, self.contents = {}, []
-        self.running = True
-        self.threads = [threading.Thread(target=self._from_proxy)]
-        self.udp.settimeout(0.1)
-        self.threads[0].start()
 
-    def _from_proxy(self):
-        while self.running:
-            try:
-                datagram, peer = self.udp.recvfrom(65535)
-            except TimeoutError:
-                continue
-            header, content = cbor2.loads(datagram)
-            self.contents.append(len(content))
-            flow = (peer, header)
-            if flow not in self.flows:
-                self.flows[flow] = self.open_udp()
-                self.flows[flow].settimeout(0.1)
-                self.threads.append(threading.Thread(target=self._from_registrar, args=flow))
-                self.threads[-1].start()
-            self.flows[flow].sendto(content, self.registrar)
+def unwrap_pair(datagram):
+    header, content = cbor2.loads(datagram)
+    return header, content
 
-    def _from_registrar(self, peer, header):
-        back = self.flows[peer, header]
-        while self.running:
-            try:
-                content = back.recv(65535)
-            except (TimeoutError, ConnectionRefusedError):
-                continue
-            try:
-                self.udp.sendto(cbor2.dumps([header, content]), peer)
-            except socket.error:
-                return
+
+def wrap_five(header, content):
+    """The form of drafts -01 to -10: the header is four elements, already encoded."""
+    return b"\x85" + header + cbor2.dumps(content)
+
+
+def unwrap_five(datagram):
+    assert datagram[:1] == b"\x85"
+    content = cbor2.loads(datagram)[4]
+    return datagram[1:-len(cbor2.dumps(content))], content
+
+
+class JpySocket:
+    """A stateless join proxy by hand: stands in a DtlsClient for its UDP socket, and wraps what one pledge says with this header. Answers must have
+    the same header, octet by octet. Several of one join proxy's port share a socket and what came for each other."""
+
+    def __init__(self, udp, header, wrap=wrap_pair, unwrap=unwrap_pair, shelf=None):
+        self.udp, self.header, self.wrap, self.unwrap = udp, header, wrap, unwrap
+        self.shelf = {} if shelf is None else shelf
+        self.sent, self.received = [], []  # whole messages
+
+    def settimeout(self, seconds):
+        self.udp.settimeout(seconds)
+
+    def sendto(self, content, peer):
+        self.sent.append(self.wrap(self.header, content))
+        self.udp.sendto(self.sent[-1], peer)
+
+    def recvfrom(self, size):
+        while not self.shelf.get(self.header):
+            datagram, peer = self.udp.recvfrom(size)
+            header, content = self.unwrap(datagram)
+            self.shelf.setdefault(header, []).append((datagram, content, peer))
+        datagram, content, peer = self.shelf[self.header].pop(0)
+        self.received.append(datagram)
+        return content, peer
+
+    def fileno(self):
+        return self.udp.fileno()
 
     def close(self):
-        self.running = False
-        for thread in self.threads:
-            thread.join()
-        for each in [self.udp, *self.flows.values()]:
-            each.close()
+        self.udp.close()

@@ -116,6 +116,23 @@ class Program:
         self.process.stderr.close()
 
 
+def counters(program):
+    """What it counts (SIGUSR1 makes it tell)."""
+    since = len(program.lines)
+    program.process.send_signal(signal.SIGUSR1)
+    line = program.wait_for(r"counters:(.*)", since=since)[1]
+    return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+
+
+def await_counters(program, are_right):
+    """Until they are; fails otherwise."""
+    deadline = time.monotonic() + START_WITHIN_S
+    while not are_right(found := counters(program)):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
+
+
 def await_file(file, program):
     """Until the program has written the file."""
     deadline = time.monotonic() + START_WITHIN_S
@@ -166,6 +183,7 @@ class Registrar:
         self.program.wait_for(r"ready:")
         self.coaps = self._addresses("coaps")
         self.coap = self._addresses("coap")
+        self.jpy = self._addresses("jpy")
 
     def _addresses(self, scheme):
         found = []
@@ -180,11 +198,7 @@ class Registrar:
         return ("127.0.0.1", self.coaps[0][1])
 
     def counters(self):
-        """What it counts (SIGUSR1 makes it tell)."""
-        since = len(self.program.lines)
-        self.program.process.send_signal(signal.SIGUSR1)
-        line = self.program.wait_for(r"counters:(.*)", since=since)[1]
-        return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+        return counters(self.program)
 
     def await_counter(self, name, value):
         deadline = time.monotonic() + START_WITHIN_S

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import threading
 import time
 
@@ -102,7 +103,7 @@ def start_est(host, pki, folder, changes=None):
     server = programs.Program(host.command(programs.EST_SERVER, "--pki", pki.folder, "--port-file", port_file, "--log", folder / "log"))
     programs.await_file(port_file, server)
     settings = programs.merge(programs.default_settings(pki, f"https://localhost:{port_file.read_text().strip()}"),
-                              programs.merge({"listen": {"coaps": ["[::]:5684"], "jpy": ["[::]:5690"], "discovery": []}}, changes or {}))
+                              programs.merge({"listen": {"coaps": ["[::]:5684"], "discovery": []}}, changes or {}))
     config.write_text(programs.json.dumps(settings))
     registrar = programs.Program(host.command(programs.REGISTRAR, "--config", config))
     registrar.wait_for("ready:")
@@ -437,12 +438,18 @@ def test_a_wait_longer_than_the_mapping(net, start_proxy, est, pki):
 # --- discovery
 
 
-def ask(host, link, queries, to="ff02::fd", timeout=3, type=coap.NON, path=(".well-known", "core")):
-    """The payload that answers a query for links, from the proxy's host; None for silence."""
-    one = udp(host)
+def send_query(host, link, queries, to="ff02::fd", type=coap.NON, path=(".well-known", "core")):
+    """A query for links, and the socket that hears the answer."""
+    one, index = udp(host), index_in(host, link)
+    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
     options = [(coap.URI_PATH, part.encode()) for part in path] + [(coap.URI_QUERY, query.encode()) for query in queries]
     request = coap.Message(type, coap.GET, 77, b"tok", options)
-    one.sendto(request.encode(), (to, 5683, 0, index_in(host, link)))
+    one.sendto(request.encode(), (to, 5683, 0, index if to[:4] in ("ff02", "fe80") else 0))
+    return one
+
+
+def hear_links(one, timeout=3):
+    """(message, who sent it); None for silence."""
     one.settimeout(timeout)
     try:
         answer, peer = one.recvfrom(65535)
@@ -451,8 +458,15 @@ def ask(host, link, queries, to="ff02::fd", timeout=3, type=coap.NON, path=(".we
     finally:
         one.close()
     message = coap.decode(answer)
-    assert message.token == b"tok" and peer[0].startswith("fe80::")
+    assert message.token == b"tok"
     return message, peer[0].split("%")[0]
+
+
+def ask(*arguments, timeout=3, **more):
+    """What answers a query for links from a link-local address; None for silence."""
+    heard = hear_links(send_query(*arguments, **more), timeout)
+    assert heard is None or heard[1].startswith("fe80::")
+    return heard
 
 
 def test_pledges_find_the_proxy(net, start_proxy):

@@ -1,19 +1,16 @@
-"""est-join-proxy's stateless mode against a JPY peer that shares no code with it (rows JPY-1 to JPY-5, JP-2, JP-8 to JP-12)."""
+"""est-join-proxy's stateless mode against a JPY peer that shares no code with it (rows JPY-1 to JPY-5, JP-8 to JP-11); against the
+registrar itself: test_join_proxy_pair.py."""
 
 import os
-import threading
 import time
 
 import cbor2
 import pytest
 
 import programs
-from dtls import DtlsClient
 from jpy_peer import JpyEcho
-from join_proxy import LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, Net, index_in, udp
-from test_join_proxy import assert_lost, ask, enrol_stock_client, est, est_device, lose_every_tenth, net, pledge, start_proxy  # noqa: F401  fixtures
-from enrolment import certificates, get
-from coap_peer import CoapPeer
+from join_proxy import LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, udp
+from test_join_proxy import net, pledge, start_proxy  # noqa: F401  fixtures
 
 PORT, SOURCE_PORT = 5690, 5695
 
@@ -150,7 +147,7 @@ def test_headers_of_another_registrar_do_not_open(net, start_stateless, pledge, 
 
 def test_rotation(net, start_stateless, pledge, echo):
     """JPY-2: a new key gives a new header; an answer with the header of the key before still arrives, one of the key before that does not."""
-    server, proxy = echo(), start_stateless({"stateless": {"key_lifetime_s": 6}})
+    server, proxy = echo(), start_stateless({"stateless": {"key_lifetime_s": 4}})
     one = pledge(net.pledges[0], "mesh0", proxy.port)
     headers = []
     deadline = time.monotonic() + 60
@@ -193,85 +190,6 @@ def test_refused_by_upstream_is_survived(net, start_stateless, pledge, echo):
     assert one.exchange(b"now") == b"now"
 
 
-def test_est_device_enrols(net, start_stateless, est, pki):
-    """Two pledges at once through one proxy and one port of ours."""
-    proxy = start_stateless()
-    results = [None, None]
-
-    def run(number):
-        results[number] = programs.run(est_device(net.pledges[number], pki, "--server", f"[{PROXY_LOCAL}%{LINKS[number]}]:{proxy.port}", "crts",
-                                                  "sen", name=f"behind{number}"), check=False)
-
-    for number in range(2):
-        pki.device(f"behind{number}")
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in results:
-        assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
-
-
-def test_stock_client_enrols(net, start_stateless, est, pki, tmp_path):
-    proxy = start_stateless()
-    enrol_stock_client(net.pledges[0], pki, tmp_path, f"[{PROXY_LOCAL}%mesh0]:{proxy.port}")
-
-
-def test_enrolment_with_loss_on_the_first_hop(net, start_stateless, est, pki):
-    """Every tenth datagram of each direction is lost between pledge and proxy."""
-    proxy = start_stateless()
-    lose_every_tenth(net)
-    for _ in range(2):
-        result = programs.run(est_device(net.pledges[0], pki, "--server", f"[{PROXY_LOCAL}%mesh0]:{proxy.port}", "crts", "sen"), check=False,
-                              timeout=120)
-        assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
-    assert_lost(net)
-
-
-@pytest.mark.parametrize("kept", [True, False])
-def test_restart_in_the_middle_of_a_handshake(net, start_stateless, est, pki, kept):
-    """JPY-4: with its keys in a file the proxy is restarted between two flights, and the handshake completes; without the file it does not."""
-    changes = {} if kept else {"stateless": {"key_file": ""}}
-    proxy = start_stateless(changes)
-    certificate, key = pki.device("behind")
-    server = (PROXY_LOCAL, proxy.port, 0, index_in(net.pledges[0], "mesh0"))
-    one = udp(net.pledges[0])
-    client = DtlsClient(server, certificate=certificate, key=key, trust=pki / "est-ca.pem", udp=one)
-    restarted = []
-
-    def restart_before_the_last_flight(record):
-        if record[0] == 22 and record[13] == 11 and not restarted:  # the first Certificate fragment: the server's flight has come
-            proxy.stop()
-            restarted.append(start_stateless(changes))
-        return True
-
-    client.deliver = restart_before_the_last_flight
-    if kept:
-        assert certificates(get(CoapPeer(client.handshake(20)))[1])
-    else:
-        with pytest.raises(TimeoutError):
-            client.handshake(4)
-    assert restarted
-    client.abandon()
-    one.close()
-
-
-def test_a_long_pause_does_no_harm(net, start_stateless, est, pki):
-    """JP-12: the stateless proxy has nothing to forget: the same association works after what expires a stateful mapping."""
-    proxy = start_stateless({"stateful": {"idle_s": 1}})
-    certificate, key = pki.device("behind")
-    one = udp(net.pledges[0])
-    client = DtlsClient((PROXY_LOCAL, proxy.port, 0, index_in(net.pledges[0], "mesh0")), certificate=certificate, key=key,
-                        trust=pki / "est-ca.pem", udp=one)
-    peer = CoapPeer(client.handshake())
-    assert certificates(get(peer)[1])
-    time.sleep(2)
-    assert certificates(get(peer)[1])
-    client.close()
-    one.close()
-
-
 def test_a_broken_key_file_is_named(net, start_stateless, tmp_path):
     """A file of another kind, and one open to others, stop the start with the cure."""
     keys = tmp_path / "keys"
@@ -283,40 +201,3 @@ def test_a_broken_key_file_is_named(net, start_stateless, tmp_path):
         proxy.program.stop(expect=1)
         assert complaint in proxy.program.text()
         keys.unlink()
-
-
-@pytest.mark.parametrize("link", ["jpy://[{0}]:5690", "coaps+jpy://[{0}]:5690", "coaps://[{0}]:5690"])
-def test_discovery_prefers_stateless(net, start_stateless, pledge, echo, link):
-    """JP-2, JPD-6: a registrar that announces rt=brski.rjp is reached by JPY, whichever draft its link follows, though it has rt=ace.est as well."""
-    import coap
-
-    def announce(socket, running):
-        socket.settimeout(0.1)
-        while running:
-            try:
-                datagram, peer = socket.recvfrom(65535)
-            except TimeoutError:
-                continue
-            request = coap.decode(datagram)
-            links = {b"rt=brski.rjp": f"<{link.format(REGISTRAR)}>;rt=brski.rjp", b"rt=ace.est*": f'<coaps://[{REGISTRAR}]:5684/est/sen>;rt="ace.est.sen"'}
-            text = links.get(request.get(coap.URI_QUERY))
-            if text and request.type == coap.NON:
-                answer = coap.Message(coap.NON, coap.code("2.05"), 9, request.token, [(coap.CONTENT_FORMAT, coap.uint(40))], text.encode())
-                socket.sendto(answer.encode(), peer)
-
-    server = echo()
-    responder, running = udp(net.registrar, None, 5683), [True]
-    membership = bytes.fromhex("ff0500000000000000000000000000fd") + index_in(net.registrar, "backbone").to_bytes(4, "little")
-    responder.setsockopt(41, 20, membership)  # IPPROTO_IPV6, IPV6_JOIN_GROUP
-    thread = threading.Thread(target=announce, args=(responder, running))
-    thread.start()
-    try:
-        proxy = start_stateless({"mode": "auto", "registrars": [], "discovery": {"registrar_interfaces": ["backbone"]}})
-        proxy.program.wait_for(rf"stateless, to \[{REGISTRAR}\]:5690", timeout=30)
-        assert pledge(net.pledges[0], "mesh0", proxy.port).exchange(b"found") == b"found"
-        assert server.seen[0][1] == b"found"
-        assert ask(net.pledges[0], "mesh0", ["brski-jp=*"])[0].payload == b"<>;brski-jp=5685"
-    finally:
-        running.clear()
-        thread.join()
-        responder.close()

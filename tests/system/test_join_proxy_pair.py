@@ -1,0 +1,239 @@
+"""est-join-proxy and est-registrar together, pledges on the one side and an EST server on the other (rows JP-1, JP-2, JP-8, JP-12, JPY-4, JPR-1,
+JPR-6, JPD-3 to JPD-6)."""
+
+import os
+import re
+import threading
+import time
+
+import cbor2
+import coap
+import pytest
+
+import programs
+from coap_peer import CoapPeer
+from dtls import DtlsClient
+from enrolment import certificates, enrol, get, is_for, make_csr
+from join_proxy import LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, index_in, udp
+from jpy_peer import JpySocket
+from test_join_proxy import (ask, assert_lost, enrol_stock_client, est_device, hear_links, lose_every_tenth, net, pledge,  # noqa: F401  fixtures
+                             route_to_here, send_query, start_est, start_proxy)
+
+JPY_PORT, SOURCE_PORT = 5690, 5695
+UNAVAILABLE = "status-503.retry-2.times-1"  # 5.03 with Max-Age 2 once, then all is well
+
+
+@pytest.fixture
+def start_pair(net, start_proxy, pki, tmp_path):
+    """start_pair(mode) starts EST server, registrar and join proxy: (registrar, proxy)."""
+    started = []
+
+    def start(mode, registrar=None, proxy=None):
+        listen = {"listen": {"jpy": [f"[::]:{JPY_PORT}"]}, "est": {"labels": [UNAVAILABLE]}}
+        started.extend(start_est(net.registrar, pki, tmp_path, programs.merge(listen, registrar or {})))
+        port = JPY_PORT if mode == "stateless" else 5684
+        changes = {"mode": mode, "registrars": [f"[{REGISTRAR}]:{port}"], "stateless": {"key_file": str(tmp_path / "keys")}}
+        return started[-1], start_proxy(programs.merge(changes, proxy or {}))
+
+    yield start
+    try:
+        for program in reversed(started):
+            program.stop()
+    finally:
+        for program in started:
+            if not program.process.stderr.closed:
+                program.kill()
+
+
+def server_of(net, proxy, number=0):
+    return (PROXY_LOCAL, proxy.port, 0, index_in(net.pledges[number], LINKS[number]))
+
+
+@pytest.fixture
+def associate(net, pki):
+    """associate(proxy) is the association of a pledge through it: a CoapPeer; `udp`, `deliver` and `within` are the DTLS client's."""
+    opened = []
+
+    def open_association(proxy, udp_socket=None, deliver=None, within=10):
+        certificate, key = pki.device("behind")
+        opened.append(udp_socket or udp(net.pledges[0]))
+        client = DtlsClient(server_of(net, proxy), certificate=certificate, key=key, trust=pki / "est-ca.pem", udp=opened[-1])
+        opened.append(client)
+        client.deliver = deliver or client.deliver
+        peer = CoapPeer(client.handshake(within))
+        peer.dtls = client
+        return peer
+
+    yield open_association
+    for each in reversed(opened):
+        if isinstance(each, DtlsClient):
+            each.abandon()
+    for each in opened:
+        each.close()
+
+
+def run_device(net, pki, proxy, *operations, number=0, name="behind"):
+    command = est_device(net.pledges[number], pki, "--server", f"[{PROXY_LOCAL}%{LINKS[number]}]:{proxy.port}", *operations, name=name)
+    return programs.run(command, check=False, timeout=120)
+
+
+def assert_done(result):
+    assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
+
+
+def test_two_pledges_at_once(net, start_pair, pki):
+    """JP-1, JPR-1, JPR-2: est-device behind each link; the registrar sees one address and one port, and a header for each of them. Re-enrolment
+    takes an association with the new certificate on the same flow or another."""
+    registrar, proxy = start_pair("stateless", {"log": {"level": "debug"}})
+    results = [None, None]
+
+    def run(number):
+        results[number] = run_device(net, pki, proxy, "crts", "sen", "sren", number=number, name=f"behind{number}")
+
+    for number in range(2):
+        pki.device(f"behind{number}")
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        assert_done(result)
+    peers = set(re.findall(r"a device behind join proxy (\S+) is ", registrar.text()))
+    assert peers == {f"[{PROXY_BACKBONE}]:{SOURCE_PORT}"}
+    counters = programs.counters(registrar)
+    assert counters["handshakes_completed"] == 4 and counters["jpy_malformed"] == counters["jpy_limited"] == 0
+    assert proxy.counters()["mappings"] == 0
+
+
+def test_the_stock_client_enrols(net, start_pair, pki, tmp_path):
+    """JPR-1: Debian's coap-client-openssl, stateless."""
+    _, proxy = start_pair("stateless")
+    enrol_stock_client(net.pledges[0], pki, tmp_path, f"[{PROXY_LOCAL}%mesh0]:{proxy.port}")
+
+
+def test_transparent(net, start_pair, pki):
+    """JP-3: est-device addresses the registrar itself."""
+    _, proxy = start_pair("stateful", proxy={"pledge": {"transparent": True}})
+    route_to_here(net)
+    net.pledges[0].run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", "mesh0")
+    assert_done(programs.run(est_device(net.pledges[0], pki, "--server", f"[{REGISTRAR}]:5684", "crts", "sen"), check=False))
+    assert proxy.counters()["mappings_created"] == 1
+
+
+def test_loss_on_the_first_hop(net, start_pair, pki):
+    """Every tenth datagram of each direction is lost between pledge and proxy."""
+    _, proxy = start_pair("stateless")
+    lose_every_tenth(net)
+    for _ in range(2):
+        assert_done(run_device(net, pki, proxy, "crts", "sen"))
+    assert_lost(net)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_restart_in_the_middle_of_a_handshake(start_pair, start_proxy, associate, kept):
+    """JPY-4: with its keys in a file the proxy is restarted between two flights, and the handshake completes, the only one that the registrar saw;
+    without the file the headers are new, and it does not."""
+    changes = {} if kept else {"stateless": {"key_file": ""}}
+    registrar, proxy = start_pair("stateless", proxy=changes)
+    restarted = []
+
+    def restart_before_the_last_flight(record):
+        if record[0] == 22 and record[13] == 11 and not restarted:  # the first Certificate fragment: the server's flight has come
+            proxy.stop()
+            restarted.append(start_proxy({"mode": "stateless", **proxy.settings}))
+        return True
+
+    if kept:
+        assert certificates(get(associate(proxy, deliver=restart_before_the_last_flight, within=20))[1])
+        assert programs.counters(registrar)["handshakes_started"] == 1
+    else:
+        with pytest.raises(TimeoutError):
+            associate(proxy, deliver=restart_before_the_last_flight, within=2.5)
+    assert restarted
+
+
+def test_a_wait_of_the_est_server(start_pair, associate, pki):
+    """JP-12, stateless: told to come back in two seconds, the device finds its association, though a stateful mapping would be gone."""
+    _, proxy = start_pair("stateless", proxy={"stateful": {"idle_s": 1}})
+    peer, csr = associate(proxy), make_csr(pki, "behind")
+    response, _ = enrol(peer, csr, label_name=UNAVAILABLE)
+    assert response.status == "5.03" and response.number(coap.MAX_AGE) == 2
+    time.sleep(2.2)
+    assert is_for(certificates(enrol(peer, csr, label_name=UNAVAILABLE)[1])[0], csr)
+
+
+def test_a_wait_of_the_est_server_stateful(start_pair, associate, pki):
+    """JP-12, stateful: the mapping is gone before the two seconds are over; the old association is deaf, and a new handshake brings the certificate."""
+    registrar, proxy = start_pair("stateful", proxy={"stateful": {"idle_s": 1}})
+    peer, csr = associate(proxy), make_csr(pki, "behind")
+    response, _ = enrol(peer, csr, label_name=UNAVAILABLE)
+    assert response.status == "5.03" and response.number(coap.MAX_AGE) == 2
+    time.sleep(2.2)
+    assert proxy.counters()["mappings"] == 0
+    assert enrol(peer, csr, label_name=UNAVAILABLE, timeout=1)[0] is None
+    peer.dtls.abandon()
+    again = associate(proxy, peer.dtls.udp)
+    assert is_for(certificates(enrol(again, csr, label_name=UNAVAILABLE)[1])[0], csr)
+    assert programs.counters(registrar)["handshakes_completed"] == 2
+
+
+def test_a_rogue_join_proxy(net, start_pair, pki):
+    """JPR-6: somebody else on the backbone invents headers, with ClientHellos and with handshakes left half open; pledges of the honest proxy enrol."""
+    registrar, proxy = start_pair("stateless", {"jpy": {"max_handshakes": 5, "max_associations": 5}, "dtls": {"max_handshakes": 8}})
+    net.add(net.registrar, "2001:db8::bad/64", "backbone")
+    rogue, (certificate, key) = udp(net.registrar, "2001:db8::bad"), pki.device("rogue")
+    hello = (programs.ROOT / "tests" / "vectors" / "cjp20-appA-request.dtls-content.bin").read_bytes()
+    for _ in range(500):
+        rogue.sendto(cbor2.dumps([os.urandom(30), hello]), (REGISTRAR, JPY_PORT))
+    for _ in range(10):
+        client = DtlsClient((REGISTRAR, JPY_PORT), certificate=certificate, key=key, trust=pki / "est-ca.pem", udp=JpySocket(rogue, os.urandom(30)))
+        client.say_hello()
+        client.abandon()
+    counters = programs.await_counters(registrar, lambda counters: counters["jpy_limited"] == 5)
+    assert counters["handshakes"] == 5
+    for number in range(2):
+        assert_done(run_device(net, pki, proxy, "crts", "sen", number=number))
+    rogue.close()
+
+
+def test_forged_messages_on_a_pledges_flow(net, start_pair, associate):
+    """JPR-3, JPY-4: a stranger who has seen the proxy's messages, sends broken ones to both ends, and is no part of the association."""
+    registrar, proxy = start_pair("stateless")
+    peer = associate(proxy)
+    stranger = udp(net.registrar, REGISTRAR)
+    for datagram in (b"", b"\x82", b"\x82\x41h", cbor2.dumps([b"h", b"x"]), cbor2.dumps([bytes(30), bytes(1000)]), os.urandom(100)):
+        stranger.sendto(datagram, (REGISTRAR, JPY_PORT))
+        stranger.sendto(datagram, (PROXY_BACKBONE, SOURCE_PORT))
+    stranger.close()
+    assert certificates(get(peer)[1])
+    assert programs.counters(registrar)["jpy_malformed"] >= 3 and proxy.counters()["jpy_malformed"] == 0
+
+
+def test_a_pledge_that_is_not_link_local(net, start_pair, pledge, pki):
+    """JP-9: its datagrams never reach the registrar."""
+    registrar, proxy = start_pair("stateless")
+    net.add(net.pledges[0], "2001:db8:1::2/64", "mesh0")
+    net.add(net.proxy, "2001:db8:1::1/64", "mesh0")
+    hello = (programs.ROOT / "tests" / "vectors" / "cjp20-appA-request.dtls-content.bin").read_bytes()
+    routable = pledge(net.pledges[0], "mesh0", proxy.port, "2001:db8:1::2", to="2001:db8:1::1")
+    assert routable.exchange(hello, 0.3) is None
+    assert pledge(net.pledges[0], "mesh0", proxy.port).exchange(hello)[13] == 3  # HelloVerifyRequest
+    assert proxy.counters()["strangers"] == 1 and programs.counters(registrar)["cookies_sent"] == 1
+
+
+def test_the_proxy_finds_the_jpy_port(net, start_proxy, pki, tmp_path, start_pair):
+    """JPD-3, JPD-6, JP-2: nothing is configured at the proxy; of what the registrar announces to ff05::fd, rt=brski.rjp wins over rt=ace.est, and
+    pledges that ask for a join proxy are told the join-port. JPD-5: on the backbone the registrar is its own join proxy."""
+    changes = {"mode": "auto", "registrars": [], "discovery": {"registrar_interfaces": ["backbone"], "retry_s": 1, "retry_max_s": 1}}
+    registrar, proxy = start_pair("auto", {"listen": {"discovery": ["[::]:5683"], "multicast_interfaces": ["backbone"]}}, changes)
+    asked = [send_query(net.proxy, "backbone", ["rt=brski.rjp"], to=group) for group in ("ff02::fd", "ff03::fd", "ff05::fd", REGISTRAR)]
+    asked.append(send_query(net.proxy, "backbone", ["brski-jp=*"]))
+    answers = [hear_links(one, 10) for one in asked]
+    for message, address in answers[:4]:
+        assert message.payload.decode() == f"<jpy://[{address}]:{JPY_PORT}>;rt=brski.rjp"
+    assert answers[4][0].payload == b"<>;brski-jp=5684" and answers[4][1].startswith("fe80::")
+    proxy.program.wait_for(r"stateless, to \[[0-9a-f:]+(%\w+)?\]:5690", timeout=30)
+    assert ask(net.pledges[0], "mesh0", ["brski-jp=*"])[0].payload == b"<>;brski-jp=5685"
+    assert_done(run_device(net, pki, proxy, "crts", "sen"))
+    assert programs.counters(registrar)["handshakes_completed"] == 1
