@@ -50,14 +50,17 @@ def start_registrar(pki, est_server, tmp_path_factory):
 
 @pytest.fixture
 def connect(pki):
-    """connect(registrar) gives a CoapPeer over DTLS with the certificate of a device; keyword arguments go to DtlsClient."""
+    """connect(registrar) gives a CoapPeer over DTLS with the certificate of a device; before(client) is called ahead of its handshake, and
+    the other keyword arguments go to DtlsClient."""
     clients = []
 
-    def open_association(registrar, device="meter", serial=None, address=None, **options):
+    def open_association(registrar, device="meter", serial=None, address=None, before=None, **options):
         certificate, key = pki.device(device, serial)
         settings = {"certificate": certificate, "key": key, "trust": pki / "est-ca.pem", **options}
         client = DtlsClient(address or registrar.address, **settings)
         clients.append(client)
+        if before:
+            before(client)
         client.handshake()
         peer = CoapPeer(client)
         peer.dtls = client

@@ -24,6 +24,10 @@ for library, name, result, arguments in [
     (ssl, "SSL_do_handshake", I, [P]), (ssl, "SSL_read", I, [P, P, I]), (ssl, "SSL_write", I, [P, S, I]),
     (ssl, "SSL_get_error", I, [P, I]), (ssl, "SSL_shutdown", I, [P]), (ssl, "SSL_get_shutdown", I, [P]),
     (ssl, "SSL_get_finished", ctypes.c_size_t, [P, P, ctypes.c_size_t]),
+    (ssl, "SSL_get_peer_finished", ctypes.c_size_t, [P, P, ctypes.c_size_t]),
+    (ssl, "SSL_get1_session", P, [P]), (ssl, "SSL_set_session", I, [P, P]), (ssl, "SSL_session_reused", I, [P]),
+    (ssl, "SSL_SESSION_has_ticket", I, [P]), (ssl, "SSL_SESSION_get_ticket_lifetime_hint", ctypes.c_ulong, [P]),
+    (ssl, "SSL_SESSION_dup", P, [P]), (ssl, "SSL_SESSION_free", None, [P]),
     (ssl, "SSL_get_current_cipher", P, [P]), (ssl, "SSL_CIPHER_get_name", S, [P]),
     (ssl, "SSL_get1_peer_certificate", P, [P]), (ssl, "SSL_renegotiate", I, [P]),
     (crypto, "BIO_new", P, [P]), (crypto, "BIO_s_mem", P, []), (crypto, "BIO_write", I, [P, S, I]),
@@ -63,12 +67,30 @@ def records(data):
         data = data[end:]
 
 
+class Session:
+    """A copy of a client's session, which OpenSSL spoils when its own association ends badly."""
+
+    def __init__(self, of):
+        held = ssl.SSL_get1_session(of)
+        self.at = ssl.SSL_SESSION_dup(held)
+        ssl.SSL_SESSION_free(held)
+
+    def __del__(self):
+        ssl.SSL_SESSION_free(self.at)
+
+    def has_ticket(self):
+        return ssl.SSL_SESSION_has_ticket(self.at) == 1
+
+    def lifetime(self):
+        return ssl.SSL_SESSION_get_ticket_lifetime_hint(self.at)
+
+
 class DtlsClient:
     """One association. `sent` and `received` keep every datagram's octets; `deliver` may veto what is sent."""
 
     def __init__(self, server, certificate=None, key=None, trust=None, ciphers="ECDHE-ECDSA-AES128-CCM8", groups=None,
                  mtu=1200, max_fragment_length=None, server_name=None, local=None, version=DTLS1_2_VERSION, psk=None,
-                 udp=None, extended_master_secret=True):
+                 udp=None, extended_master_secret=True, session=None):
         family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
         self.server = server
         self.udp = udp or socket.socket(family, socket.SOCK_DGRAM)
@@ -89,6 +111,8 @@ class DtlsClient:
             assert ssl.SSL_set_tlsext_max_fragment_length(self.ssl, max_fragment_length) == 1
         if server_name:
             ssl.SSL_ctrl(self.ssl, SET_SNI, 0, ctypes.cast(ctypes.c_char_p(server_name.encode()), P))
+        if session:
+            assert ssl.SSL_set_session(self.ssl, session.at) == 1
         ssl.SSL_set_connect_state(self.ssl)
 
     def _context(self, certificate, key, trust, ciphers, groups, version, psk, extended_master_secret):
@@ -221,10 +245,27 @@ class DtlsClient:
         return ssl.SSL_CIPHER_get_name(ssl.SSL_get_current_cipher(self.ssl)).decode()
 
     def finished(self):
-        """tls-unique of a full handshake: the client's Finished (RFC 5929 section 3.1)."""
+        """The client's Finished: tls-unique of a full handshake (RFC 5929 section 3.1)."""
+        return self._verify_data(ssl.SSL_get_finished)
+
+    def peer_finished(self):
+        """The server's Finished: tls-unique of a resumed session."""
+        return self._verify_data(ssl.SSL_get_peer_finished)
+
+    def _verify_data(self, read):
         buffer = ctypes.create_string_buffer(64)
-        size = ssl.SSL_get_finished(self.ssl, buffer, 64)
+        size = read(self.ssl, buffer, 64)
         return buffer.raw[:size]
+
+    def tls_unique(self):
+        return self.peer_finished() if self.resumed() else self.finished()
+
+    def resumed(self):
+        return ssl.SSL_session_reused(self.ssl) == 1
+
+    def session(self):
+        """For another client to resume."""
+        return Session(self.ssl)
 
     def peer_certificate(self):
         certificate = ssl.SSL_get1_peer_certificate(self.ssl)
