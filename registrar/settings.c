@@ -49,10 +49,8 @@ static const struct settings_name pop_names[] = {{"if-present", POP_IF_PRESENT},
                                                  {NULL, 0}};
 static const struct settings_name in_doubt_names[] = {
     {"retry", IN_DOUBT_RETRY}, {"hold", IN_DOUBT_HOLD}, {NULL, 0}};
-static const struct settings_name crl_policy_names[] = {{"soft", CRL_POLICY_SOFT},
-                                                        {"listed", CRL_POLICY_LISTED},
-                                                        {"require", CRL_POLICY_REQUIRE},
-                                                        {NULL, 0}};
+static const struct settings_name crl_policy_names[] = {
+    {"soft", CRL_POLICY_SOFT}, {"listed", CRL_POLICY_LISTED}, {"require", CRL_POLICY_REQUIRE}, {NULL, 0}};
 static const struct settings_name profile_names[] = {
     {"rfc7030", UPSTREAM_RFC7030}, {"libest", UPSTREAM_LIBEST}, {NULL, 0}};
 static const struct settings_name tls_names[] = {
@@ -62,6 +60,7 @@ static const struct settings_name selection_names[] = {
 static const struct settings_name base64_names[] = {
     {"64-crlf", BASE64_64_CRLF}, {"64-lf", BASE64_64_LF}, {"one-line", BASE64_ONE_LINE}, {NULL, 0}};
 static const struct settings_name csr_identity_names[] = {{"same-serial", CSR_IDENTITY_SAME_SERIAL},
+                                                          {"serial-only", CSR_IDENTITY_SERIAL_ONLY},
                                                           {"same-subject", CSR_IDENTITY_SAME_SUBJECT},
                                                           {"any", CSR_IDENTITY_ANY},
                                                           {NULL, 0}};
@@ -246,7 +245,7 @@ static const struct settings_field fields[] = {
       DOC("whether to send `Content-Transfer-Encoding: base64`, for old servers") },
 
     { ENUM(access.csr_identity, enum csr_identity, csr_identity_names), PRESET("\"same-serial\""), SOURCE("RE-8"),
-      DOC("what of a CSR's name must be that of the device that sends it; `any` lets a device enrol for another") },
+      DOC("what of a CSR's name must be that of the device that sends it, see below; `any` lets a device enrol for another") },
 
     { U32(limits.device_requests_per_minute, 0, 600000), PRESET("120"), SOURCE("SEC-3, RFC 8516"),
       DOC("requests of one device; more get 4.29 with Max-Age; 0 for no limit") },

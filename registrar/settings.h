@@ -29,6 +29,7 @@ enum server_keygen { /* who makes the keys of /skg and /skc (SKG-4 to SKG-6) */
 
 enum csr_identity { /* RE-8 */
                     CSR_IDENTITY_SAME_SERIAL,
+                    CSR_IDENTITY_SERIAL_ONLY,
                     CSR_IDENTITY_SAME_SUBJECT,
                     CSR_IDENTITY_ANY
 };

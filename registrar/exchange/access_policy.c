@@ -6,6 +6,8 @@
 static enum status forbid(struct buffer *diagnostic, const char *reason);
 static enum status check_subject(enum csr_identity rule, X509_NAME *client, X509_NAME *requested,
                                  struct buffer *diagnostic);
+static bool takes_name_of_another(const X509_NAME *client, const X509_NAME *requested);
+static bool has_entry(const X509_NAME *name, int nid, const ASN1_STRING *value);
 static int count_serials(const X509_NAME *name, const ASN1_STRING **serial);
 static bool names_are_equal(const X509_NAME *a, const X509_NAME *b);
 static bool strings_are_equal(const ASN1_STRING *a, const ASN1_STRING *b);
@@ -43,14 +45,37 @@ static enum status check_subject(enum csr_identity rule, X509_NAME *client, X509
                                  struct buffer *diagnostic)
 {
     const ASN1_STRING *serial = NULL, *requested_serial = NULL;
-    if (rule == CSR_IDENTITY_SAME_SERIAL && count_serials(client, &serial) == 1) {
-        if (count_serials(requested, &requested_serial) == 1 && strings_are_equal(serial, requested_serial))
-            return STATUS_OK;
-        return forbid(diagnostic, "the CSR's serialNumber is not that of the client certificate");
+    if (rule != CSR_IDENTITY_SAME_SUBJECT && count_serials(client, &serial) == 1) {
+        if (count_serials(requested, &requested_serial) != 1 || !strings_are_equal(serial, requested_serial))
+            return forbid(diagnostic, "the CSR's serialNumber is not that of the client certificate");
+        if (rule == CSR_IDENTITY_SAME_SERIAL && takes_name_of_another(client, requested))
+            return forbid(diagnostic, "the CSR has a commonName, emailAddress or userId that the client "
+                                      "certificate has not");
+        return STATUS_OK;
     }
     if (!names_are_equal(client, requested))
         return forbid(diagnostic, "the CSR's subject is not that of the client certificate");
     return STATUS_OK;
+}
+
+/* By what a peer that finds no alternative name knows whom it talks to (RFC 6125 section 6.4.4, RFC 5280
+ * section 4.1.2.6, RFC 4519 section 2.39). */
+static bool takes_name_of_another(const X509_NAME *client, const X509_NAME *requested)
+{
+    static const int guarded[] = {NID_commonName, NID_pkcs9_emailAddress, NID_userId};
+    for (size_t i = 0; i < sizeof guarded / sizeof guarded[0]; i++)
+        for (int at = -1; (at = X509_NAME_get_index_by_NID(requested, guarded[i], at)) >= 0;)
+            if (!has_entry(client, guarded[i], X509_NAME_ENTRY_get_data(X509_NAME_get_entry(requested, at))))
+                return true;
+    return false;
+}
+
+static bool has_entry(const X509_NAME *name, int nid, const ASN1_STRING *value)
+{
+    for (int at = -1; (at = X509_NAME_get_index_by_NID(name, nid, at)) >= 0;)
+        if (strings_are_equal(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)), value))
+            return true;
+    return false;
 }
 
 static int count_serials(const X509_NAME *name, const ASN1_STRING **serial)

@@ -13,11 +13,13 @@
  * ASCII, fit for the device and for the log): it asks for CA or RA powers (RE-7), or it does not name the
  * device that sends it (RE-8):
  * - same-serial: where the client certificate has exactly one serialNumber in its subject, the CSR's subject
- *   has exactly that one. Otherwise as same-subject.
+ *   has exactly that one, and no commonName, emailAddress or userId but those of the client certificate, by
+ *   which others would know another device. Otherwise as same-subject.
+ * - serial-only: as same-serial, but the CSR chooses these names.
  * - same-subject: the subjects are equal, attribute by attribute. An empty one names nobody: then the CSR
  *   has a subjectAltName.
- * - with both, every subjectAltName of the CSR is one of the client certificate's.
- * - with both, no ChangeSubjectName asks for yet another name (RE-2).
+ * - with all of these, every subjectAltName of the CSR is one of the client certificate's.
+ * - with all of these, no ChangeSubjectName asks for yet another name (RE-2).
  * - any: whatever it likes to call itself. */
 enum status access_policy_check(const struct access_settings *settings, const struct client_identity *client,
                                 const struct certificate_request *request, struct buffer *diagnostic);

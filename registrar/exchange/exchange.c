@@ -9,6 +9,7 @@
 #include "registrar/exchange/inquiry.h"
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/exchange/proof_of_possession.h"
+#include "registrar/exchange/renewal_policy.h"
 #include "registrar/settings.h"
 #include "registrar/translate/entity_tag.h"
 #include "registrar/translate/request_body.h"
@@ -211,8 +212,12 @@ static enum verdict authorise(struct exchange *exchange)
         return NEXT;
     struct buffer reason;
     buffer_init(&reason, DIAGNOSTIC_OCTETS_MAX);
-    enum status status = access_policy_check(&exchange->owner->services.settings->access, exchange->client,
-                                             exchange->csr, &reason);
+    enum status status = STATUS_OK;
+    if (exchange->operation->id == EST_SREN)
+        status = renewal_policy_check(exchange->client, exchange->csr, &reason);
+    if (status == STATUS_OK)
+        status = access_policy_check(&exchange->owner->services.settings->access, exchange->client,
+                                     exchange->csr, &reason);
     enum verdict verdict =
         status == STATUS_OK ? NEXT : refuse(exchange, CM_FORBIDDEN, buffer_string(&reason));
     buffer_free(&reason);

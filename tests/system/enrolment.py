@@ -15,6 +15,12 @@ def subject(device, serial=None):
     return f"/O=Example/CN={device}/serialNumber={serial or 'SN-' + device}"
 
 
+def join_domain(pki, device="member", *options):
+    """A device with a certificate of the EST CA (LDevID), which /sren takes (RE-3); returns its name."""
+    pki.device(device, None, "--ca", "est-ca", *options)
+    return device
+
+
 def make_csr(pki, device="meter", *options, new_key=True, subject_name=None):
     """A CSR that names the device, for a fresh key unless told otherwise."""
     key = pki.device(device)[1]

@@ -6,7 +6,7 @@ import coap
 import pytest
 from cryptography import x509
 
-from enrolment import CERTS_ONLY, CSRATTRS, ONE_CERT, certificates, enrol, get, is_for, make_csr, path
+from enrolment import CERTS_ONLY, CSRATTRS, ONE_CERT, certificates, enrol, get, is_for, join_domain, make_csr, path
 from programs import est_device
 
 
@@ -16,17 +16,18 @@ def posts(est_server):
 
 
 def test_one_session_for_all_functions(start_registrar, connect, est_server, pki):
-    """SES-1, URI-1, PAY-1: crts, att, sen and sren on one association, each at its long path upstream."""
+    """SES-1, URI-1, PAY-1, RE-5: crts, att, sen and sren on one association, each at its long path upstream."""
     registrar = start_registrar()
-    peer = connect(registrar)
+    device = join_domain(pki)
+    peer = connect(registrar, device)
     response, body = get(peer, "crts")
     assert (response.status, response.number(coap.CONTENT_FORMAT)) == ("2.05", CERTS_ONLY)
     assert body[0] == 0x30 and certificates(body)[0].public_bytes is not None
-    csr = make_csr(pki)
+    csr = make_csr(pki, device)
     response, body = enrol(peer, csr)
     assert (response.status, response.number(coap.CONTENT_FORMAT)) == ("2.04", CERTS_ONLY)
     assert is_for(certificates(body)[0], csr)
-    response, body = enrol(peer, csr := make_csr(pki), "sren")
+    response, body = enrol(peer, csr := make_csr(pki, device), "sren")
     assert response.status == "2.04" and is_for(certificates(body)[0], csr)
     asked = {record["path"] for record in est_server.stats()["log"]}
     assert {"/.well-known/est/cacerts", "/.well-known/est/simpleenroll", "/.well-known/est/simplereenroll"} <= asked

@@ -3,7 +3,7 @@
 import coap
 import pytest
 
-from enrolment import (CERTS_ONLY, ONE_CERT, PKCS10, POST_OPTIONS, certificates, enrol, get, is_for, label, make_csr, path,
+from enrolment import (CERTS_ONLY, ONE_CERT, PKCS10, POST_OPTIONS, certificates, enrol, get, is_for, join_domain, label, make_csr, path,
                        subject)
 
 
@@ -132,8 +132,9 @@ def test_bad_requests(start_registrar, connect, est_server, pki):
                                      ("--eku", "clientAuth,1.3.6.1.5.5.7.3.28")])
 def test_powers_that_nobody_gets(start_registrar, connect, est_server, pki, operation, options):
     """RE-7: 4.03 with a diagnostic, nothing upstream, even where any identity may enrol."""
-    peer = connect(start_registrar({"access": {"csr_identity": "any"}}))
-    answer = peer.request(coap.POST, path(operation), make_csr(pki, "meter", *options), options=POST_OPTIONS)
+    device = join_domain(pki)
+    peer = connect(start_registrar({"access": {"csr_identity": "any"}}), device)
+    answer = peer.request(coap.POST, path(operation), make_csr(pki, device, *options), options=POST_OPTIONS)
     assert answer.status == "4.03" and 0 < len(answer.payload) <= 128 and answer.get(coap.CONTENT_FORMAT) is None
     assert not est_server.stats()["log"]
 
@@ -146,7 +147,11 @@ def test_harmless_extensions(start_registrar, connect, pki):
 
 @pytest.mark.parametrize("policy, name, status", [
     ("same-serial", "/O=Example/CN=meter/serialNumber=SN-meter", "2.04"),
-    ("same-serial", "/O=Else/CN=other/serialNumber=SN-meter", "2.04"),
+    ("same-serial", "/O=Else/OU=Meters/serialNumber=SN-meter", "2.04"),
+    ("same-serial", "/O=Else/CN=other/serialNumber=SN-meter", "4.03"),
+    ("same-serial", "/O=Example/CN=meter/CN=other/serialNumber=SN-meter", "4.03"),
+    ("serial-only", "/O=Else/CN=other/serialNumber=SN-meter", "2.04"),
+    ("serial-only", "/O=Else/CN=other/serialNumber=SN-other", "4.03"),
     ("same-serial", "/O=Example/CN=meter/serialNumber=SN-other", "4.03"),
     ("same-serial", "/O=Example/CN=meter", "4.03"),
     ("same-subject", "/O=Example/CN=meter/serialNumber=SN-meter", "2.04"),

@@ -10,7 +10,7 @@ import pytest
 import programs
 from coap_peer import CoapPeer
 from dtls import DtlsClient
-from enrolment import POST_OPTIONS, certificates, enrol, get, is_for, make_csr, path
+from enrolment import POST_OPTIONS, certificates, enrol, get, is_for, join_domain, make_csr, path
 
 
 PARALLEL = 60
@@ -217,10 +217,11 @@ def test_libest_is_never_wedged(start_registrar, connect, wedging_server, pki, w
 
 def test_libest(start_registrar, connect, est_server, pki):
     """profile libest: every quirk of libest.md is survived; requests in wrapped base64, no connection kept."""
-    peer = connect(start_registrar({"est": {"labels": ["libest"]}, "upstream": {"profile": "libest"}}))
+    device = join_domain(pki)
+    peer = connect(start_registrar({"est": {"labels": ["libest"]}, "upstream": {"profile": "libest"}}), device)
     assert get(peer, "crts", "libest")[0].status == "2.05"
     for operation in ("sen", "sren", "sen"):
-        csr = make_csr(pki)
+        csr = make_csr(pki, device)
         answer, body = enrol(peer, csr, operation, "libest")
         assert answer.status == "2.04" and is_for(certificates(body)[0], csr)
     assert get(peer, "att", "libest")[0].status in ("2.05", "4.04")

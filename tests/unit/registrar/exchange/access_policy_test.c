@@ -4,6 +4,7 @@
 #include "tests/unit/registrar/test_chain.h"
 
 #define SERIAL  "the CSR's serialNumber is not that of the client certificate"
+#define NAME    "the CSR has a commonName, emailAddress or userId that the client certificate has not"
 #define SUBJECT "the CSR's subject is not that of the client certificate"
 #define SAN     "the CSR has a subjectAltName that the client certificate has not"
 #define NOBODY  "the CSR names nobody"
@@ -53,7 +54,20 @@ static void the_csr_names_its_sender(void **state)
     (void)state;
     static const struct subject_row rows[] = {
         {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "O=Maker/serialNumber=42", NULL},
-        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "CN=Pump/serialNumber=42", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "O=Us/OU=Pumps/serialNumber=42", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "CN=Pump/serialNumber=42", NAME},
+        {CSR_IDENTITY_SAME_SERIAL, "CN=Pump/serialNumber=42", "CN=Pump/serialNumber=42", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "CN=Pump/serialNumber=42", "CN=pump/serialNumber=42", NAME},
+        {CSR_IDENTITY_SAME_SERIAL, "CN=Pump/serialNumber=42", "CN=Pump/CN=Fan/serialNumber=42", NAME},
+        {CSR_IDENTITY_SAME_SERIAL, "CN=Pump/CN=Fan/serialNumber=42", "CN=Fan/serialNumber=42", NULL},
+        {CSR_IDENTITY_SAME_SERIAL, "CN=Pump/serialNumber=42", "emailAddress=Pump/serialNumber=42", NAME},
+        {CSR_IDENTITY_SAME_SERIAL, "CN=Pump/serialNumber=42", "UID=Pump/serialNumber=42", NAME},
+        {CSR_IDENTITY_SAME_SERIAL, "emailAddress=a@b/serialNumber=42", "emailAddress=a@b/serialNumber=42",
+         NULL},
+        {CSR_IDENTITY_SERIAL_ONLY, "O=Maker/serialNumber=42", "CN=Pump/serialNumber=42", NULL},
+        {CSR_IDENTITY_SERIAL_ONLY, "CN=Fan/serialNumber=42", "CN=Pump/serialNumber=42", NULL},
+        {CSR_IDENTITY_SERIAL_ONLY, "CN=Pump/serialNumber=42", "CN=Pump/serialNumber=43", SERIAL},
+        {CSR_IDENTITY_SERIAL_ONLY, "O=Maker/CN=Pump", "O=Maker/CN=Fan", SUBJECT},
         {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "serialNumber=42", NULL},
         {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "O=Maker/serialNumber=43", SERIAL},
         {CSR_IDENTITY_SAME_SERIAL, "O=Maker/serialNumber=42", "O=Maker/serialNumber=042", SERIAL},
@@ -112,6 +126,7 @@ static void alternative_names_are_those_of_the_client(void **state)
         {CSR_IDENTITY_SAME_SERIAL, "otherName:1.2.3;UTF8:x", "otherName:1.2.3;UTF8:x", NULL},
         {CSR_IDENTITY_SAME_SERIAL, "otherName:1.2.3;UTF8:x", "otherName:1.2.3;UTF8:y", SAN},
         {CSR_IDENTITY_SAME_SUBJECT, "DNS:a.example", "DNS:b.example", SAN},
+        {CSR_IDENTITY_SERIAL_ONLY, "DNS:a.example", "DNS:b.example", SAN},
         {CSR_IDENTITY_ANY, "DNS:a.example", "DNS:b.example", NULL},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

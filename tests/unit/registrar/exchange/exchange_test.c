@@ -337,6 +337,30 @@ static void standing_decides_who_is_heard(void **state)
     }
 }
 
+/* RE-1, RE-3: and nothing goes upstream, whatever access.csr_identity says. */
+static void renewal_takes_the_certificate_renewed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client_identity *idevid =
+        client_identity_create(fixture->certificate, test_chain(TRUST_MANUFACTURER));
+    fixture->settings.access.csr_identity = CSR_IDENTITY_ANY;
+    struct ask ask = {.id = EST_SREN, .body = buffer_view(&fixture->csr), .client = idevid};
+    start(fixture, &ask);
+    assert_error(last(fixture, 1), CM_FORBIDDEN,
+                 "only a certificate of this domain can be renewed; use /sen");
+    struct buffer other = make_request(&(struct made_request){.key = fixture->key, .subject = "CN=other"});
+    start(fixture, &(struct ask){.id = EST_SREN, .body = buffer_view(&other)});
+    assert_error(last(fixture, 2), CM_FORBIDDEN,
+                 "the CSR's subject is not that of the certificate to be renewed");
+    assert_calls(fixture, 0);
+    start(fixture, &(struct ask){.id = EST_SREN, .body = buffer_view(&fixture->csr)});
+    assert_calls(fixture, 1);
+    respond_with_certificate(fixture, 0);
+    assert_enrolled(fixture, last(fixture, 3));
+    buffer_free(&other);
+    client_identity_release(idevid);
+}
+
 /* CF-6 */
 static void an_ambiguous_bag_is_not_acceptable_as_287(void **state)
 {
@@ -1303,7 +1327,7 @@ static int set_up(void **state)
     fixture->key = make_key();
     fixture->certificate =
         make_certificate(&(struct made_certificate){.key = fixture->key, .subject = "serialNumber=42"});
-    fixture->client = client_identity_create(fixture->certificate, test_chain(TRUST_MANUFACTURER));
+    fixture->client = client_identity_create(fixture->certificate, test_chain(TRUST_DOMAIN));
     fixture->csr = make_request(&(struct made_request){.key = fixture->key, .subject = "serialNumber=42"});
     X509 *issued[] = {fixture->certificate};
     fixture->issued = make_certs_only(issued, 1);
@@ -1343,6 +1367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(crts_are_fetched_once),
         TEST(standing_decides_who_is_heard),
+        TEST(renewal_takes_the_certificate_renewed),
         TEST(an_ambiguous_bag_is_not_acceptable_as_287),
         TEST(fetches_are_shared),
         TEST(missing_attributes_follow_the_policy),
