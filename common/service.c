@@ -124,6 +124,7 @@ static enum status serve(struct service_call *call)
 
     log_configure(log->level, log->format, stderr);
     signal(SIGPIPE, SIG_IGN); /* a peer that went away is told by write */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file that may not grow */
     enum status status = service->prepare == NULL ? STATUS_OK : service->prepare(call);
     if (status == STATUS_OK)
         status = service->check(call);

@@ -20,9 +20,9 @@ enum counter {
     COUNTER_HANDSHAKES,   /* in flight now */
     COUNTER_ASSOCIATIONS_EVICTED,
     COUNTER_ASSOCIATIONS_EXPIRED,
-    COUNTER_JPY_MALFORMED, /* no JPY message, or in a form that is not taken */
-    COUNTER_JPY_REFUSED,   /* from a join proxy that is not in jpy.join_proxies */
-    COUNTER_JPY_LIMITED,   /* handshakes beyond what one join proxy may have */
+    COUNTER_JPY_MALFORMED,         /* no JPY message, or in a form that is not taken */
+    COUNTER_JPY_REFUSED,           /* from a join proxy that is not in jpy.join_proxies */
+    COUNTER_JPY_LIMITED,           /* handshakes beyond what one join proxy may have */
     COUNTER_ASSOCIATIONS_EXPELLED, /* the client's certificate did not count any more */
     COUNTER_MESSAGES_RECEIVED,
     COUNTER_MESSAGES_MALFORMED,
@@ -42,7 +42,11 @@ enum counter {
     COUNTER_PROOFS_REFUSED,    /* of those, CSRs not linked to their association (POP-1) */
     COUNTER_PENDING_ENTRIES,   /* now */
     COUNTER_PENDING_REPEATED,  /* re-POSTs answered from the table */
+    COUNTER_PENDING_CROWDED,   /* 4.29: max_pending_per_client reached */
     COUNTER_IN_DOUBT,          /* transactions whose outcome is unknown */
+    COUNTER_JOURNAL_RECORDS,   /* of the pending table, handed to the journal */
+    COUNTER_JOURNAL_WRITES,    /* to the disk, each of all records that waited */
+    COUNTER_JOURNAL_LOST,      /* records for which the disk was too slow */
     COUNTER_UPSTREAM_REQUESTS,
     COUNTER_UPSTREAM_FAILURES,
     COUNTER_UPSTREAM_QUEUED,    /* now */

@@ -66,7 +66,8 @@ static enum status start_libraries(struct service_call *call)
         return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? STATUS_OK : STATUS_NO_MEMORY;
     enum status status = secret_memory_start();
     if (status != STATUS_OK)
-        buffer_printf(&call->errors, "no safe memory for private keys and passwords: %s\n", status_text(status));
+        buffer_printf(&call->errors, "no safe memory for private keys and passwords: %s\n",
+                      status_text(status));
     return status;
 }
 

@@ -7,7 +7,8 @@
 #include "registrar/downstream/dtls_cookie.h"
 #include "registrar/downstream/dtls_credentials.h"
 #include "registrar/downstream/session_tickets.h"
-#include "registrar/exchange/pending_enrolments.h"
+#include "registrar/exchange/journal_file.h"
+#include "registrar/exchange/pending_keeper.h"
 #include "registrar/keygen/key_directory.h"
 #include "registrar/protocol/revocation_lists.h"
 #include "registrar/upstream/est_client.h"
@@ -25,7 +26,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PENDING_BYTES_MAX   (64u * 1024 * 1024) /* of results kept for their devices */
 #define WARNINGS_OCTETS_MAX ((size_t)64 * 1024)
 
 struct registrar {
@@ -37,7 +37,7 @@ struct registrar {
     struct permit_pool *permits;
     struct ra_credentials *ra_credentials;
     struct server_group *servers;
-    struct pending_enrolments *pending;
+    struct pending_keeper *pending;
     struct response_cache *cache;
     struct rate_table *request_rates, *handshake_rates;
     struct key_directory *key_directory; /* NULL: none */
@@ -99,7 +99,7 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
         return false;
     registrar->permits =
         permit_pool_create(settings->upstream.max_connections, settings->upstream.queue, registrar->metrics);
-    registrar->pending = pending_enrolments_create(&settings->est, PENDING_BYTES_MAX, registrar->metrics);
+    registrar->pending = pending_keeper_create(settings, registrar->base, registrar->metrics, errors);
     registrar->cache = response_cache_create(settings, registrar->metrics);
     registrar->request_rates = rate_table_create(
         (struct rate){settings->limits.device_requests_per_minute, settings->limits.device_request_burst});
@@ -160,7 +160,8 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
         .permits = registrar->permits,
         .ra_credentials = registrar->ra_credentials,
         .servers = registrar->servers,
-        .pending = registrar->pending,
+        .pending = pending_keeper_table(registrar->pending),
+        .journal = pending_keeper_journal(registrar->pending),
         .cache = registrar->cache,
         .request_rates = registrar->request_rates,
         .handshake_rates = registrar->handshake_rates,
@@ -248,7 +249,7 @@ void registrar_free(struct registrar *registrar)
     response_cache_free(registrar->cache);
     rate_table_free(registrar->request_rates);
     rate_table_free(registrar->handshake_rates);
-    pending_enrolments_free(registrar->pending);
+    pending_keeper_free(registrar->pending);
     ra_credentials_release(registrar->ra_credentials);
     permit_pool_free(registrar->permits);
     server_group_release(registrar->servers);
@@ -360,6 +361,10 @@ enum status registrar_check(const struct settings *settings, struct buffer *erro
     if (!load_key_directory(settings, &directory, errors))
         status = STATUS_UNSUPPORTED;
     key_directory_free(directory);
+
+    const char *state = settings->state_directory;
+    if (state[0] != '\0' && journal_file_check(state, errors) != STATUS_OK)
+        status = STATUS_UNSUPPORTED;
 
     enum status upstream = est_client_check(&settings->upstream, errors, warnings);
     return status != STATUS_OK ? status : upstream;

@@ -178,6 +178,8 @@ static const struct settings_field fields[] = {
       DOC("seconds for which a fetched certificate is kept, in case that the answer got lost") },
     { U32(est.max_pending, 1, 1000000), PRESET("10000"), SOURCE("DLY-4, SEC-3"),
       DOC("enrolments whose outcome is remembered; beyond, devices are told to come back") },
+    { U32(est.max_pending_per_client, 1, 1000000), PRESET("8"), SOURCE("SEC-3, RFC 8516"),
+      DOC("of those, enrolments of one client that it has not collected; beyond, it gets 4.29") },
     { U32(est.retry_after_s, 1, 86400), PRESET("60"), SOURCE("RSP-2"),
       DOC("seconds after which devices come back where the EST server names no time") },
     { U32(est.retry_after_max_s, 1, 604800), PRESET("86400"), SOURCE("RSP-2"),
@@ -266,6 +268,8 @@ static const struct settings_field fields[] = {
 
     { U32(workers, 1, WORKERS_MAX), .names = workers_names, PRESET("1"), SOURCE("RA-5"),
       DOC("threads that serve devices; `\"auto\"` is one for each processor that the process may use") },
+    { A_FILE(state_directory), PRESET("\"\""), SOURCE("DLY-4"),
+      DOC("folder where it is recorded, before a request leaves, that it does, so that a restart forgets no enrolment; `\"\"` for none") },
     { U32(drain_ms, 0, 600000), PRESET("8000"), SOURCE("DLY-4"),
       DOC("milliseconds that SIGTERM waits for requests in flight; keep it below what the service manager grants") },
 };

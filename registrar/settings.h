@@ -119,6 +119,7 @@ struct est_settings {
     enum in_doubt_policy in_doubt;
     uint32_t grace_s;     /* a fetched result is kept this long for a lost answer */
     uint32_t max_pending; /* entries of the pending table */
+    uint32_t max_pending_per_client;
     uint32_t retry_after_s,
         retry_after_max_s; /* Max-Age where the EST server names none; and at most (RSP-2) */
 };
@@ -173,7 +174,8 @@ struct settings {
     struct access_settings access;
     struct limit_settings limits;
     struct log_settings log;
-    uint32_t workers;  /* threads, at least 1; "auto" is resolved to one per core */
+    uint32_t workers;      /* threads, at least 1; "auto" is resolved to one per core */
+    char *state_directory; /* where the pending table is kept for a restart; "" nowhere */
     uint32_t drain_ms; /* how long SIGTERM waits for exchanges in flight; default 8000, below what container
                           engines grant */
 };

@@ -17,9 +17,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#define DRAIN_LOOK_MS  50
-#define EXPIRE_EVERY_S 10
-#define KEYS_EVERY_S   1
+#define DRAIN_LOOK_MS 50
 
 struct worker {
     struct worker_context context;
@@ -33,9 +31,7 @@ struct worker {
     struct datagram_port *port;
     struct jpy_port *jpy_port;
 
-    struct event *expiry;     /* of the pending table */
-    struct event *key_expiry; /* of the private keys in it (SKG-9) */
-    struct event *drain;      /* looks whether all is done */
+    struct event *drain; /* looks whether all is done */
     struct letter drain_asked;
     uint64_t drain_deadline_ms;
 
@@ -50,8 +46,6 @@ static bool build_ports(struct worker *worker, struct buffer *errors);
 static void *run(void *user);
 static void begin_drain(struct letter *letter);
 static void look_whether_done(int fd, short what, void *user);
-static void expire_pending(int fd, short what, void *user);
-static void expire_keys(int fd, short what, void *user);
 
 struct worker *worker_create(const struct worker_context *context, struct buffer *errors)
 {
@@ -75,20 +69,12 @@ fail:
 
 static bool build_loop(struct worker *worker)
 {
-    static const struct timeval expire_every = {EXPIRE_EVERY_S, 0}, keys_every = {KEYS_EVERY_S, 0};
-    const struct est_settings *est = &worker->context.settings->est;
-
     worker->base = event_base_new();
     if (worker->base == NULL)
         return false;
     worker->mailbox = mailbox_create(worker->base);
-    worker->expiry = event_new(worker->base, -1, EV_PERSIST, expire_pending, worker);
-    worker->key_expiry = event_new(worker->base, -1, EV_PERSIST, expire_keys, worker);
     worker->drain = event_new(worker->base, -1, EV_PERSIST, look_whether_done, worker);
-    if (worker->mailbox == NULL || worker->drain == NULL || worker->expiry == NULL ||
-        worker->key_expiry == NULL || event_add(worker->expiry, &expire_every) != 0)
-        return false;
-    return (!est->skg && !est->skc) || event_add(worker->key_expiry, &keys_every) == 0;
+    return worker->mailbox != NULL && worker->drain != NULL;
 }
 
 /* From the EST server's side down to the devices': who is asked stands before who asks. */
@@ -129,6 +115,7 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .mailbox = worker->mailbox,
         .est_client = worker->est_client,
         .pending = context->pending,
+        .journal = context->journal,
         .cache = context->cache,
         .request_rates = context->request_rates,
         .workshop = worker->workshop,
@@ -189,10 +176,6 @@ void worker_free(struct worker *worker)
     mailbox_free(worker->mailbox);
     if (worker->drain != NULL)
         event_free(worker->drain);
-    if (worker->expiry != NULL)
-        event_free(worker->expiry);
-    if (worker->key_expiry != NULL)
-        event_free(worker->key_expiry);
     if (worker->base != NULL)
         event_base_free(worker->base);
     free(worker);
@@ -261,25 +244,4 @@ void worker_addresses(const struct worker *worker, struct listen_addresses *addr
 {
     datagram_port_addresses(worker->port, &addresses->coaps);
     jpy_port_addresses(worker->jpy_port, &addresses->jpy);
-}
-
-static void expire_pending(int fd, short what, void *user)
-{
-    struct worker *worker = user;
-    (void)fd;
-    (void)what;
-    pending_enrolments_expire(worker->context.pending, monotonic_ms());
-}
-
-static void expire_keys(int fd, short what, void *user)
-{
-    struct worker *worker = user;
-    (void)fd;
-    (void)what;
-    size_t lost = pending_enrolments_expire_secrets(worker->context.pending, monotonic_ms());
-    if (lost > 0)
-        log_warning("exchange",
-                    "%zu private keys were wiped after est.key_grace_s that no device has fetched; their "
-                    "certificates are issued, and the enrolments in doubt",
-                    lost);
 }

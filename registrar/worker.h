@@ -11,6 +11,7 @@
 struct metrics;
 struct key_directory;
 struct pending_enrolments;
+struct pending_journal;
 struct permit_pool;
 struct rate_table;
 struct ra_credentials;
@@ -32,6 +33,7 @@ struct worker_context {
     struct ra_credentials *ra_credentials;
     struct server_group *servers;
     struct pending_enrolments *pending;
+    struct pending_journal *journal; /* of pending; NULL: none */
     struct response_cache *cache;
     struct rate_table *request_rates, *handshake_rates;
     struct revocation_lists *revocations;

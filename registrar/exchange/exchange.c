@@ -311,8 +311,9 @@ static void answer(struct exchange *exchange)
     struct est_answer full = {
         .code = outcome->code,
         .content_format = success && payload.len > 0 ? exchange->format : CONTENT_FORMAT_NONE,
-        .max_age = {outcome->code == CM_SERVICE_UNAVAILABLE || outcome->code == CM_CONTENT,
-                    outcome->max_age_s}, /* RSP-2, RSP-4 */
+        .max_age = {outcome->code == CM_SERVICE_UNAVAILABLE || outcome->code == CM_TOO_MANY_REQUESTS ||
+                        outcome->code == CM_CONTENT,
+                    outcome->max_age_s}, /* RSP-2, RFC 8516, RSP-4 */
         .size1 = {outcome->code == CM_REQUEST_ENTITY_TOO_LARGE && der_max <= UINT32_MAX, (uint32_t)der_max},
         .payload = payload,
         .secret_ms = secret_ms(exchange, success),
@@ -426,6 +427,7 @@ static void log_exchange(const struct exchange *exchange)
         .http_status = report.http_status,
         .code = exchange->answered,
         .outcome = was_told(exchange) ? 0 : outcome->code,
+        .repeats_in_doubt = report.repeats_in_doubt,
         .elapsed_ms = (uint32_t)(monotonic_ms() - exchange->started_ms),
         .serial = buffer_view(&outcome->serial),
         .diagnostic =

@@ -18,6 +18,7 @@ struct metrics;
 struct settings;
 struct est_client;
 struct pending_enrolments;
+struct pending_journal;
 struct response_cache;
 struct key_workshop;
 struct rate_table;
@@ -68,6 +69,7 @@ struct exchange_services {
     struct mailbox *mailbox; /* of base: where a shared fetch wakes an exchange */
     struct est_client *est_client;
     struct pending_enrolments *pending; /* shared by all workers */
+    struct pending_journal *journal;    /* of pending; NULL: none */
     struct response_cache *cache;       /* shared by all workers */
     struct rate_table *request_rates;   /* of devices; shared by all workers */
     struct key_workshop *workshop;      /* where keys are made (SKG-5); of the worker */

@@ -21,6 +21,8 @@ void exchange_record_write(const struct exchange_record *record, struct buffer *
     write_code(line, "code", record->code);
     if (record->outcome != 0)
         write_code(line, "outcome", record->outcome);
+    if (record->repeats_in_doubt)
+        buffer_append_string(line, " repeats=in-doubt");
     buffer_printf(line, " ms=%u", record->elapsed_ms);
     if (record->serial.len > 0) {
         buffer_append_string(line, " serial=");

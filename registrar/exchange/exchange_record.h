@@ -12,10 +12,11 @@ struct exchange_record {
     const struct client_identity *client;
     const struct est_operation *operation;
     struct bytes label;
-    const char *source;   /* what the answer is from: "registrar", "cache", "pending", "timeout" … */
-    unsigned http_status; /* stands in place of source; 0: none */
-    uint8_t code;         /* that the device got */
-    uint8_t outcome;      /* that came later, when the device had been told to come back (DLY-3); else 0 */
+    const char *source;    /* what the answer is from: "registrar", "cache", "pending", "timeout" … */
+    unsigned http_status;  /* stands in place of source; 0: none */
+    uint8_t code;          /* that the device got */
+    uint8_t outcome;       /* that came later, when the device had been told to come back (DLY-3); else 0 */
+    bool repeats_in_doubt; /* an enrolment in doubt was asked for again (in_doubt: retry) */
     uint32_t elapsed_ms;
     struct bytes serial;     /* of the certificate that was issued; empty: none */
     struct bytes diagnostic; /* of a refusal; empty: none */

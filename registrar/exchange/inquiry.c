@@ -5,6 +5,7 @@
 #include "registrar/exchange/key_workshop.h"
 #include "registrar/exchange/local_key.h"
 #include "registrar/exchange/pending_enrolments.h"
+#include "registrar/exchange/pending_journal.h"
 #include "registrar/translate/key_answer.h"
 #include "registrar/translate/request_body.h"
 #include "registrar/upstream/est_client.h"
@@ -31,9 +32,12 @@ struct inquiry {
     bool orphaned;      /* its exchange is gone, and only a letter is still on its way */
     bool owes_delivery; /* the pending table wants to hear when the device has the outcome */
     struct pending_key key;
-    uint64_t server;             /* the EST server that has taken the enrolment on (202); 0: none has */
-    struct key_order *order;     /* a key is being made */
-    struct local_key *local_key; /* it is made, and its certificate asked for */
+    uint64_t server;               /* the EST server that has taken the enrolment on (202); 0: none has */
+    struct est_call *call;         /* waits for */
+    struct journal_waiter written; /* what is said of it to be on the disk, */
+    bool is_being_written;         /* while this is so */
+    struct key_order *order;       /* a key is being made */
+    struct local_key *local_key;   /* it is made, and its certificate asked for */
     struct cache_waiter waiter;
 };
 
@@ -67,6 +71,10 @@ void inquiry_free(struct inquiry *inquiry)
         return;
     }
     abandon(inquiry);
+    if (inquiry->is_being_written && !pending_journal_leave(inquiry->services->journal, &inquiry->written)) {
+        inquiry->orphaned = true;
+        return;
+    }
     key_order_cancel(inquiry->order);
     local_key_free(inquiry->local_key);
     cached_response_free(&inquiry->waiter.response);
@@ -139,6 +147,9 @@ static enum status ask(struct inquiry *inquiry, const struct est_operation *oper
 static bool makes_key_here(const struct inquiry *inquiry, enum server_keygen mode);
 static bool is_without_keys(const struct inquiry *inquiry, const struct est_response *response);
 static enum inquiry_verdict order_key(struct inquiry *inquiry);
+static bool may_begin(const struct inquiry *inquiry);
+static void on_turn(void *user, struct est_call *call);
+static void on_written(struct letter *letter);
 static void on_sending(void *user);
 static void on_enrolled(void *user, const struct est_response *response);
 static void judge(struct inquiry *inquiry, const struct est_response *response);
@@ -169,10 +180,19 @@ static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct by
         read_serial(inquiry);
         return INQUIRY_ANSWERED;
     case PENDING_ASK:
+        if (!may_begin(inquiry)) {
+            pending_enrolments_withdrawn(inquiry->services->pending, &inquiry->key, monotonic_ms());
+            return refuse(inquiry, CM_SERVICE_UNAVAILABLE, inquiry->services->settings->est.retry_after_s);
+        }
         inquiry->server = found.server;
+        inquiry->report.repeats_in_doubt = found.repeats_in_doubt;
         if (found.repeats_in_doubt)
             tell_of_doubt(inquiry, "it is asked again, which may become a second issue");
         return post(inquiry, body);
+    case PENDING_CROWDED:
+        refuse(inquiry, CM_TOO_MANY_REQUESTS, found.retry_after_s);
+        buffer_append_string(&outcome->content, "too many enrolments of this device are under way");
+        return INQUIRY_ANSWERED;
     case PENDING_LATER:
     case PENDING_FULL:
         break;
@@ -239,6 +259,7 @@ static enum status ask(struct inquiry *inquiry, const struct est_operation *oper
         .path = est_label_upstream_path(&inquiry->services->settings->est, inquiry->subject.label),
         .body = body,
         .server = inquiry->server,
+        .turn = inquiry->services->journal != NULL && inquiry->claim == CLAIM_ENTRY ? on_turn : NULL,
         .sending = on_sending,
         .done = done,
         .user = inquiry,
@@ -246,14 +267,57 @@ static enum status ask(struct inquiry *inquiry, const struct est_operation *oper
     return est_client_ask(inquiry->services->est_client, &call);
 }
 
-/* Recorded before the first octet leaves. */
+/* Without the journal there is no knowing after a restart, so nothing is begun. */
+static bool may_begin(const struct inquiry *inquiry)
+{
+    const struct pending_journal *journal = inquiry->services->journal;
+    return journal == NULL || pending_journal_works(journal);
+}
+
+/* That the request leaves is on the disk before its first octet does. */
+static void on_turn(void *user, struct est_call *call)
+{
+    struct inquiry *inquiry = user;
+    const struct inquiry_subject *subject = &inquiry->subject;
+    struct buffer name;
+    buffer_init(&name, PENDING_NAME_OCTETS_MAX);
+    buffer_printf(&name, "client=\"%s\" operation=%s label=\"%.*s\"", client_identity_name(subject->client),
+                  subject->operation->name, (int)subject->label.len, (const char *)subject->label.at);
+    bool recorded = pending_enrolments_sent(inquiry->services->pending, &inquiry->key, buffer_view(&name));
+    buffer_free(&name);
+    inquiry->call = call;
+    if (!recorded) {
+        est_call_withhold(call, "the journal takes no more");
+        return;
+    }
+    inquiry->is_being_written = true;
+    inquiry->written.mailbox = inquiry->services->mailbox;
+    inquiry->written.letter.open = on_written;
+    pending_journal_wait(inquiry->services->journal, &inquiry->written);
+}
+
+static void on_written(struct letter *letter)
+{
+    struct journal_waiter *written = CONTAINER_OF(letter, struct journal_waiter, letter);
+    struct inquiry *inquiry = CONTAINER_OF(written, struct inquiry, written);
+    inquiry->is_being_written = false;
+    if (inquiry->orphaned)
+        inquiry_free(inquiry);
+    else if (written->status == STATUS_OK)
+        est_call_go(inquiry->call);
+    else
+        est_call_withhold(inquiry->call, "the journal cannot be written");
+}
+
+/* Right before the first octet leaves. With a journal this stands in it already. */
 static void on_sending(void *user)
 {
     struct inquiry *inquiry = user;
     if (inquiry->claim != CLAIM_ENTRY)
         return;
     inquiry->report.reached = true;
-    pending_enrolments_sent(inquiry->services->pending, &inquiry->key);
+    if (inquiry->services->journal == NULL)
+        pending_enrolments_sent(inquiry->services->pending, &inquiry->key, (struct bytes){NULL, 0});
 }
 
 static void on_enrolled(void *user, const struct est_response *response)

@@ -23,9 +23,10 @@ struct inquiry_subject {
 
 /* What the log and the message layer want to know. */
 struct inquiry_report {
-    const char *source;   /* "cache", "pending", "timeout" …: static */
-    unsigned http_status; /* 0: none */
-    bool reached;         /* the EST server has or may have acted on it */
+    const char *source;    /* "cache", "pending", "timeout" …: static */
+    unsigned http_status;  /* 0: none */
+    bool reached;          /* the EST server has or may have acted on it */
+    bool repeats_in_doubt; /* it may have acted on it before, unknown to us: this one may be a second issue */
 };
 
 enum inquiry_verdict {

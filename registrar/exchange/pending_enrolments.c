@@ -1,6 +1,7 @@
 #include "registrar/exchange/pending_enrolments.h"
 
 #include "registrar/counters.h"
+#include "registrar/exchange/pending_journal.h"
 
 #include <openssl/evp.h>
 
@@ -8,22 +9,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The keys are SHA-256 already: any part of them is a good hash. Without memory an entry is not added. */
+/* The keys are SHA-256 already: any part of them is a good hash. Without memory nothing is added. */
 #define HASH_NONFATAL_OOM           1
 #define HASH_FUNCTION(at, len, out) memcpy(&(out), (at), sizeof(out))
-#define uthash_nonfatal_oom(entry)  ((entry)->is_unlisted = true)
+#define uthash_nonfatal_oom(listed) ((listed)->is_unlisted = true)
 #include <uthash.h>
 #include <utlist.h>
 
 /* While nothing can be evicted, a full table is not searched for it more often than this. */
 #define SWEEP_INTERVAL_MS 1000
 
+/* A client with enrolments in the table. */
+struct owner {
+    uint8_t client[32];
+    struct entry *entries; /* the oldest first */
+    size_t count;
+    bool is_unlisted; /* no memory to list it */
+    UT_hash_handle hh;
+};
+
 struct entry {
     struct pending_key key;
+    struct owner *owner;
+    struct entry *next_own, *previous_own;
     enum pending_state state;
     uint64_t asked_ms;   /* QUEUED, SENT: since when */
-    uint64_t due_ms;     /* WAITING: until when */
-    uint64_t settled_ms; /* READY, IN_DOUBT: since when */
+    uint64_t due_ms;     /* WAITING: until when; READY: when it expires at the latest */
     uint64_t expires_ms; /* WAITING, READY, REFUSED, IN_DOUBT */
     uint8_t passed[32];  /* the latest CSR that passed proof of possession; zeros: none */
     bool delivered;      /* READY, at delivered_ms for the last time */
@@ -34,7 +45,9 @@ struct entry {
     uint8_t refusal;      /* REFUSED: the code; else 0 */
     bool is_secret;       /* the result has a private key in it: the entry is listed among the secrets */
     struct entry *next_secret, *previous_secret;
-    bool is_unlisted; /* no memory to list it */
+    struct buffer name; /* for the journal */
+    bool is_recorded;   /* the journal knows of it */
+    bool is_unlisted;   /* no memory to list it */
     UT_hash_handle hh;
 };
 
@@ -42,8 +55,10 @@ struct pending_enrolments {
     pthread_mutex_t mutex; /* guards all below */
     const struct est_settings *settings;
     struct metrics *metrics;
-    struct entry *entries; /* by key */
-    struct entry *secrets; /* those with a private key, the oldest first */
+    struct pending_journal *journal; /* NULL: none */
+    struct entry *entries;           /* by key */
+    struct owner *owners;            /* by client */
+    struct entry *secrets;           /* those with a private key, the oldest first */
     size_t bytes, max_bytes;
     uint64_t next_sweep_ms;
 };
@@ -62,8 +77,14 @@ static enum pending_verdict begin(struct entry *entry, uint64_t now_ms, struct p
 static struct entry *find(struct pending_enrolments *pending, const struct pending_key *key);
 static struct entry *find_running(struct pending_enrolments *pending, const struct pending_key *key);
 static bool is_full(const struct pending_enrolments *pending);
-static struct entry *add(struct pending_enrolments *pending, const struct pending_key *key, uint64_t now_ms);
+static bool is_crowded(struct pending_enrolments *pending, const struct pending_key *key);
+static bool may_make_way(const struct pending_enrolments *pending, const struct entry *entry);
+static struct entry *add(struct pending_enrolments *pending, const struct pending_key *key);
 static void list(struct pending_enrolments *pending, struct entry *entry);
+static struct owner *find_owner(struct pending_enrolments *pending, const struct pending_key *key);
+static struct owner *find_or_add_owner(struct pending_enrolments *pending, const struct pending_key *key);
+static void list_owner(struct pending_enrolments *pending, struct owner *owner);
+static void leave_owner(struct pending_enrolments *pending, struct owner *owner);
 static void drop(struct pending_enrolments *pending, struct entry *entry);
 static void drop_result(struct pending_enrolments *pending, struct entry *entry);
 static struct entry *retire(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
@@ -78,10 +99,18 @@ static enum status keep_result(struct pending_enrolments *pending, struct entry 
                                struct bytes result, bool is_secret);
 static enum status store(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
                          struct bytes octets);
-static void wait_on(struct entry *entry, uint64_t now_ms);
+static void wait_on(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
 static void withdraw(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
-static void doubt(struct entry *entry, uint64_t now_ms);
+static void doubt(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
 static uint64_t grace_ms(const struct pending_enrolments *pending);
+static bool record(const struct pending_enrolments *pending, struct entry *entry);
+static bool record_as(const struct pending_enrolments *pending, const struct entry *entry,
+                      enum pending_record_kind kind);
+static void restore_entry(struct pending_enrolments *pending, struct entry *entry,
+                          const struct pending_record *known, uint64_t now_ms);
+static void restore_delivery(struct pending_enrolments *pending, struct entry *entry,
+                             const struct pending_record *known, uint64_t now_ms);
+static uint64_t between(uint64_t least, uint64_t value, uint64_t most);
 
 enum status pending_key_make(struct bytes client_fingerprint, struct bytes operation, struct bytes label,
                              const uint8_t csr_digest[static 32], struct pending_key *key)
@@ -97,8 +126,12 @@ enum status pending_key_make(struct bytes client_fingerprint, struct bytes opera
         good = good && EVP_DigestUpdate(context, &len, sizeof(len)) == 1 &&
                EVP_DigestUpdate(context, parts[i].at, parts[i].len) == 1;
     }
+    *key = (struct pending_key){{0}, {0}};
     good = good && EVP_DigestFinal_ex(context, key->octets, NULL) == 1;
     EVP_MD_CTX_free(context);
+    struct bytes client = bytes_slice(client_fingerprint, 0, sizeof(key->client));
+    if (client.len > 0)
+        memcpy(key->client, client.at, client.len);
     return good ? STATUS_OK : STATUS_CRYPTO;
 }
 
@@ -128,6 +161,7 @@ void pending_enrolments_free(struct pending_enrolments *pending)
     if (pending == NULL)
         return;
     struct entry *entry, *next;
+    pending->journal = NULL; /* what it knows outlives us */
     HASH_ITER(hh, pending->entries, entry, next)
     {
         drop(pending, entry);
@@ -155,13 +189,20 @@ static enum pending_verdict ask(struct pending_enrolments *pending, const struct
         entry = retire(pending, entry, now_ms);
     if (entry != NULL)
         return ask_entry(pending, entry, now_ms, outcome, result);
+    if (is_crowded(pending, key)) {
+        metrics_add(pending->metrics, COUNTER_PENDING_CROWDED, 1);
+        later(pending, (uint64_t)pending->settings->retry_after_s * 1000, outcome);
+        return PENDING_CROWDED;
+    }
     if (is_full(pending) && now_ms >= pending->next_sweep_ms) {
         pending->next_sweep_ms = now_ms + SWEEP_INTERVAL_MS;
         sweep(pending, now_ms, true);
     }
-    entry = add(pending, key, now_ms);
-    if (entry != NULL)
+    entry = is_full(pending) ? NULL : add(pending, key);
+    if (entry != NULL) {
+        entry->asked_ms = now_ms;
         return PENDING_ASK;
+    }
     later(pending, (uint64_t)pending->settings->retry_after_s * 1000, outcome);
     return PENDING_FULL;
 }
@@ -223,7 +264,7 @@ static enum pending_verdict begin(struct entry *entry, uint64_t now_ms, struct p
 static struct entry *find(struct pending_enrolments *pending, const struct pending_key *key)
 {
     struct entry *entry;
-    HASH_FIND(hh, pending->entries, key, sizeof(*key), entry);
+    HASH_FIND(hh, pending->entries, key->octets, sizeof(key->octets), entry);
     return entry;
 }
 
@@ -241,22 +282,51 @@ static bool is_full(const struct pending_enrolments *pending)
            pending->bytes > pending->max_bytes - pending->max_bytes / 8;
 }
 
-static struct entry *add(struct pending_enrolments *pending, const struct pending_key *key, uint64_t now_ms)
+/* SEC-3: whether the client has as many as it may have. Then one of its own makes way, if one can. */
+static bool is_crowded(struct pending_enrolments *pending, const struct pending_key *key)
 {
-    if (is_full(pending))
-        return NULL;
+    struct owner *owner = find_owner(pending, key);
+    if (owner == NULL || owner->count < pending->settings->max_pending_per_client)
+        return false;
+    struct entry *entry;
+    DL_FOREACH2(owner->entries, entry, next_own)
+    {
+        if (may_make_way(pending, entry)) {
+            drop(pending, entry);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whoever has begun so many others since does not wait for what it was handed, or refused. */
+static bool may_make_way(const struct pending_enrolments *pending, const struct entry *entry)
+{
+    return (entry->state == PENDING_READY && entry->delivered) || entry->state == PENDING_REFUSED ||
+           (entry->state == PENDING_IN_DOUBT && pending->settings->in_doubt == IN_DOUBT_RETRY);
+}
+
+static struct entry *add(struct pending_enrolments *pending, const struct pending_key *key)
+{
     struct entry *entry = calloc(1, sizeof(*entry));
-    if (entry == NULL)
-        return NULL;
-    entry->key = *key;
-    entry->state = PENDING_QUEUED;
-    entry->asked_ms = now_ms;
-    buffer_init(&entry->result, pending->max_bytes);
-    list(pending, entry);
-    if (entry->is_unlisted) {
+    struct owner *owner = entry == NULL ? NULL : find_or_add_owner(pending, key);
+    if (owner == NULL) {
         free(entry);
         return NULL;
     }
+    entry->key = *key;
+    entry->state = PENDING_QUEUED;
+    entry->owner = owner;
+    buffer_init(&entry->result, pending->max_bytes);
+    buffer_init(&entry->name, PENDING_NAME_OCTETS_MAX);
+    list(pending, entry);
+    if (entry->is_unlisted) {
+        leave_owner(pending, owner);
+        free(entry);
+        return NULL;
+    }
+    DL_APPEND2(owner->entries, entry, previous_own, next_own);
+    owner->count++;
     metrics_add(pending->metrics, COUNTER_PENDING_ENTRIES, 1);
     return entry;
 }
@@ -264,12 +334,56 @@ static struct entry *add(struct pending_enrolments *pending, const struct pendin
 /* A macro of uthash, and not ours to shorten: NOLINTNEXTLINE(readability-function-size) */
 static void list(struct pending_enrolments *pending, struct entry *entry)
 {
-    HASH_ADD(hh, pending->entries, key, sizeof(entry->key), entry);
+    HASH_ADD(hh, pending->entries, key.octets, sizeof(entry->key.octets), entry);
+}
+
+static struct owner *find_owner(struct pending_enrolments *pending, const struct pending_key *key)
+{
+    struct owner *owner;
+    HASH_FIND(hh, pending->owners, key->client, sizeof(key->client), owner);
+    return owner;
+}
+
+static struct owner *find_or_add_owner(struct pending_enrolments *pending, const struct pending_key *key)
+{
+    struct owner *owner = find_owner(pending, key);
+    if (owner == NULL)
+        owner = calloc(1, sizeof(*owner));
+    if (owner == NULL || owner->count > 0)
+        return owner;
+    memcpy(owner->client, key->client, sizeof(owner->client));
+    list_owner(pending, owner);
+    if (!owner->is_unlisted)
+        return owner;
+    free(owner);
+    return NULL;
+}
+
+/* As list. NOLINTNEXTLINE(readability-function-size) */
+static void list_owner(struct pending_enrolments *pending, struct owner *owner)
+{
+    HASH_ADD(hh, pending->owners, client, sizeof(owner->client), owner);
+}
+
+/* The last one closes the door. */
+static void leave_owner(struct pending_enrolments *pending, struct owner *owner)
+{
+    if (owner->count > 0)
+        return;
+    /* As in drop. NOLINTNEXTLINE(clang-analyzer-core.NullDereference,clang-analyzer-unix.Malloc) */
+    HASH_DEL(pending->owners, owner);
+    free(owner);
 }
 
 static void drop(struct pending_enrolments *pending, struct entry *entry)
 {
+    if (entry->is_recorded)
+        record_as(pending, entry, PENDING_RECORD_FORGOTTEN);
     drop_result(pending, entry);
+    buffer_free(&entry->name);
+    DL_DELETE2(entry->owner->entries, entry, previous_own, next_own); /* NOLINT(clang-analyzer-core.*) */
+    entry->owner->count--;
+    leave_owner(pending, entry->owner);
     /* The analyzer loses sight of what the macro unlinks:
      * NOLINTNEXTLINE(clang-analyzer-core.NullDereference,clang-analyzer-unix.Malloc) */
     HASH_DEL(pending->entries, entry);
@@ -297,7 +411,7 @@ static struct entry *retire(struct pending_enrolments *pending, struct entry *en
     }
     drop_result(pending, entry);
     metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
-    doubt(entry, now_ms);
+    doubt(pending, entry, now_ms);
     return entry;
 }
 
@@ -373,8 +487,11 @@ void pending_enrolments_passed(struct pending_enrolments *pending, const struct 
 {
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find(pending, key);
-    if (entry != NULL)
+    if (entry != NULL && memcmp(entry->passed, csr, sizeof(entry->passed)) != 0) {
         memcpy(entry->passed, csr, sizeof(entry->passed));
+        if (entry->is_recorded)
+            record(pending, entry);
+    }
     pthread_mutex_unlock(&pending->mutex);
 }
 
@@ -388,13 +505,22 @@ bool pending_enrolments_has_passed(struct pending_enrolments *pending, const str
     return passed;
 }
 
-void pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key)
+bool pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key,
+                             struct bytes name)
 {
+    bool recorded = false;
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find_running(pending, key);
-    if (entry != NULL)
+    if (entry != NULL) {
+        enum pending_state before = entry->state;
+        if (pending->journal != NULL && entry->name.len == 0)
+            buffer_append(&entry->name, bytes_slice(name, 0, PENDING_NAME_OCTETS_MAX));
         entry->state = PENDING_SENT;
+        recorded = record(pending, entry);
+        entry->state = recorded ? PENDING_SENT : before;
+    }
     pthread_mutex_unlock(&pending->mutex);
+    return recorded;
 }
 
 enum status pending_enrolments_ready(struct pending_enrolments *pending, const struct pending_key *key,
@@ -428,16 +554,16 @@ static enum status keep_result(struct pending_enrolments *pending, struct entry 
     enum status status = store(pending, entry, now_ms, result);
     if (status != STATUS_OK) {
         metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
-        doubt(entry, now_ms);
+        doubt(pending, entry, now_ms);
         return status;
     }
     entry->state = PENDING_READY;
     entry->delivered = false;
-    entry->settled_ms = now_ms;
-    entry->expires_ms = now_ms + kept_ms;
+    entry->due_ms = entry->expires_ms = now_ms + kept_ms;
     entry->is_secret = is_secret;
     if (is_secret)
         DL_APPEND2(pending->secrets, entry, previous_secret, next_secret);
+    record(pending, entry);
     return STATUS_OK;
 }
 
@@ -468,6 +594,7 @@ void pending_enrolments_wait(struct pending_enrolments *pending, const struct pe
         entry->server = server != 0 ? server : entry->server;
         entry->due_ms = now_ms + (uint64_t)retry_after_s * 1000;
         entry->expires_ms = entry->due_ms + PENDING_KEPT_MS;
+        record(pending, entry);
     }
     pthread_mutex_unlock(&pending->mutex);
 }
@@ -481,6 +608,7 @@ void pending_enrolments_refused(struct pending_enrolments *pending, const struct
         entry->state = PENDING_REFUSED;
         entry->refusal = code;
         entry->expires_ms = now_ms + grace_ms(pending);
+        record(pending, entry);
     } else if (entry != NULL) {
         withdraw(pending, entry, now_ms);
     }
@@ -493,23 +621,24 @@ void pending_enrolments_withdrawn(struct pending_enrolments *pending, const stru
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find_running(pending, key);
     if (entry != NULL && entry->server != 0 && !entry->doubtful)
-        wait_on(entry, now_ms);
+        wait_on(pending, entry, now_ms);
     else if (entry != NULL)
         withdraw(pending, entry, now_ms);
     pthread_mutex_unlock(&pending->mutex);
 }
 
 /* The day that it has left does not begin anew: then another EST server may be asked. */
-static void wait_on(struct entry *entry, uint64_t now_ms)
+static void wait_on(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)
 {
     entry->state = PENDING_WAITING;
     entry->due_ms = now_ms;
+    record(pending, entry);
 }
 
 static void withdraw(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)
 {
     if (entry->doubtful)
-        doubt(entry, now_ms);
+        doubt(pending, entry, now_ms);
     else
         drop(pending, entry);
 }
@@ -521,17 +650,17 @@ void pending_enrolments_in_doubt(struct pending_enrolments *pending, const struc
     struct entry *entry = find_running(pending, key);
     if (entry != NULL) {
         metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
-        doubt(entry, now_ms);
+        doubt(pending, entry, now_ms);
     }
     pthread_mutex_unlock(&pending->mutex);
 }
 
-static void doubt(struct entry *entry, uint64_t now_ms)
+static void doubt(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)
 {
     entry->doubtful = true;
     entry->state = PENDING_IN_DOUBT;
-    entry->settled_ms = now_ms;
     entry->expires_ms = now_ms + PENDING_KEPT_MS;
+    record(pending, entry);
 }
 
 void pending_enrolments_delivered(struct pending_enrolments *pending, const struct pending_key *key,
@@ -540,11 +669,12 @@ void pending_enrolments_delivered(struct pending_enrolments *pending, const stru
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find(pending, key);
     if (entry != NULL && entry->state == PENDING_READY) {
-        uint64_t last_ms = entry->settled_ms + PENDING_KEPT_MS, grace_end_ms = now_ms + grace_ms(pending);
+        uint64_t grace_end_ms = now_ms + grace_ms(pending);
         entry->delivered = true;
         entry->delivered_ms = now_ms;
         if (!entry->is_secret)
-            entry->expires_ms = grace_end_ms < last_ms ? grace_end_ms : last_ms;
+            entry->expires_ms = grace_end_ms < entry->due_ms ? grace_end_ms : entry->due_ms;
+        record_as(pending, entry, PENDING_RECORD_DELIVERED);
     } else if (entry != NULL && entry->state == PENDING_REFUSED) {
         drop(pending, entry);
     }
@@ -554,4 +684,115 @@ void pending_enrolments_delivered(struct pending_enrolments *pending, const stru
 static uint64_t grace_ms(const struct pending_enrolments *pending)
 {
     return (uint64_t)pending->settings->grace_s * 1000;
+}
+
+/* The journal. */
+
+void pending_enrolments_record(struct pending_enrolments *pending, struct pending_journal *journal)
+{
+    pthread_mutex_lock(&pending->mutex);
+    pending->journal = journal;
+    struct entry *entry, *next;
+    HASH_ITER(hh, pending->entries, entry, next)
+    {
+        if (entry->state == PENDING_IN_DOUBT) /* it may have been something else before the restart */
+            record(pending, entry);
+    }
+    pthread_mutex_unlock(&pending->mutex);
+}
+
+/* False: it could not be, or need not be known. */
+static bool record(const struct pending_enrolments *pending, struct entry *entry)
+{
+    if (entry->state == PENDING_QUEUED)
+        return false;
+    if (!record_as(pending, entry, PENDING_RECORD_ENTRY))
+        return false;
+    entry->is_recorded |= pending->journal != NULL;
+    if (entry->state == PENDING_READY && entry->delivered)
+        record_as(pending, entry, PENDING_RECORD_DELIVERED);
+    return true;
+}
+
+/* SKG-9: a private key is never written down. */
+static bool record_as(const struct pending_enrolments *pending, const struct entry *entry,
+                      enum pending_record_kind kind)
+{
+    if (pending->journal == NULL)
+        return true;
+    const struct bytes nothing = {NULL, 0};
+    struct pending_record known = {
+        .kind = kind,
+        .key = entry->key,
+        .state = entry->state,
+        .doubtful = entry->doubtful,
+        .is_secret = entry->is_secret,
+        .refusal = entry->state == PENDING_REFUSED ? entry->refusal : 0,
+        .server = entry->server,
+        .due_ms = entry->due_ms,
+        .expires_ms = entry->expires_ms,
+        .name = buffer_view(&entry->name),
+        .result = entry->is_secret ? nothing : buffer_view(&entry->result),
+    };
+    memcpy(known.passed, entry->passed, sizeof(known.passed));
+    return pending_journal_put(pending->journal, &known);
+}
+
+enum pending_state pending_enrolments_restore(struct pending_enrolments *pending,
+                                              const struct pending_record *known, uint64_t now_ms)
+{
+    enum pending_state state = PENDING_QUEUED;
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry = find(pending, &known->key);
+    if (entry == NULL && known->kind == PENDING_RECORD_ENTRY)
+        entry = add(pending, &known->key);
+    if (entry != NULL && known->kind == PENDING_RECORD_ENTRY)
+        restore_entry(pending, entry, known, now_ms);
+    else if (entry != NULL && known->kind == PENDING_RECORD_DELIVERED)
+        restore_delivery(pending, entry, known, now_ms);
+    if (entry != NULL)
+        state = entry->state;
+    pthread_mutex_unlock(&pending->mutex);
+    return state;
+}
+
+static void restore_entry(struct pending_enrolments *pending, struct entry *entry,
+                          const struct pending_record *known, uint64_t now_ms)
+{
+    uint64_t grace_end_ms = now_ms + grace_ms(pending);
+    uint64_t due_most_ms = (uint64_t)pending->settings->retry_after_max_s * 1000;
+    bool is_waiting = known->state == PENDING_WAITING;
+    bool is_lost = known->state == PENDING_SENT || known->is_secret;
+    entry->state = known->state;
+    entry->doubtful = known->doubtful;
+    entry->refusal = known->refusal;
+    entry->server = known->server;
+    entry->is_recorded = true;
+    memcpy(entry->passed, known->passed, sizeof(entry->passed));
+    buffer_append(&entry->name, known->name);
+    entry->due_ms = between(now_ms, known->due_ms, now_ms + (is_waiting ? due_most_ms : PENDING_KEPT_MS));
+    entry->expires_ms =
+        between(grace_end_ms, known->expires_ms, (is_waiting ? entry->due_ms : now_ms) + PENDING_KEPT_MS);
+    if (is_lost || (known->result.len > 0 && store(pending, entry, now_ms, known->result) != STATUS_OK))
+        doubt(pending, entry, now_ms);
+    if (entry->state == PENDING_IN_DOUBT)
+        metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
+}
+
+static void restore_delivery(struct pending_enrolments *pending, struct entry *entry,
+                             const struct pending_record *known, uint64_t now_ms)
+{
+    if (entry->state != PENDING_READY)
+        return;
+    uint64_t grace_end_ms = now_ms + grace_ms(pending);
+    entry->delivered = true;
+    entry->delivered_ms = now_ms;
+    entry->expires_ms = between(now_ms, known->expires_ms, grace_end_ms);
+}
+
+static uint64_t between(uint64_t least, uint64_t value, uint64_t most)
+{
+    if (value < least || most < least)
+        return least;
+    return value < most ? value : most;
 }

@@ -6,19 +6,12 @@
 #define ESTUARY_REGISTRAR_EXCHANGE_PENDING_ENROLMENTS_H
 
 #include "common/bytes.h"
+#include "registrar/exchange/pending_record.h"
 #include "registrar/settings.h"
 
 struct metrics;
 struct pending_enrolments;
-
-enum pending_state {
-    PENDING_QUEUED,  /* no octet has left; may be forgotten without harm */
-    PENDING_SENT,    /* recorded before the first octet leaves; the EST server may act */
-    PENDING_WAITING, /* the EST server said when to come back: 202, or overloaded */
-    PENDING_READY,   /* the EST server's answer is here for its device */
-    PENDING_REFUSED, /* the EST server has refused, and the device has not heard of it */
-    PENDING_IN_DOUBT /* sent, outcome unknown: reset, timeout after sending, an answer of no use */
-};
+struct pending_journal;
 
 /* How long an outcome waits for its device: a READY or IN_DOUBT entry since it became that, a WAITING one
  * since Retry-After has elapsed. */
@@ -27,12 +20,6 @@ enum pending_state {
 /* A full table forgets delivered results this long after delivery instead of after grace_s: MAX_TRANSMIT_WAIT
  * (RFC 7252 section 4.8.2), when the device that did not get its answer has long noticed. */
 #define PENDING_LOST_ANSWER_MS UINT64_C(93000)
-
-/* SHA-256 over client fingerprint, operation, label and the digest of the CSR (certificate_request_digest).
- */
-struct pending_key {
-    uint8_t octets[32];
-};
 
 /* Builds the key. STATUS_CRYPTO, STATUS_NO_MEMORY. */
 enum status pending_key_make(struct bytes client_fingerprint, struct bytes operation, struct bytes label,
@@ -43,11 +30,12 @@ enum pending_verdict {
     PENDING_LATER,  /* answer 5.03 with Max-Age: asked already, Retry-After has not elapsed, or in doubt and
                        held */
     PENDING_ANSWER, /* the result is in hand, or a refusal */
-    PENDING_FULL    /* no room: 5.03 with Max-Age */
+    PENDING_FULL,   /* no room: 5.03 with Max-Age */
+    PENDING_CROWDED /* the client has max_pending_per_client under way: 4.29 with Max-Age */
 };
 
 struct pending_outcome {
-    uint32_t retry_after_s; /* with PENDING_LATER and PENDING_FULL */
+    uint32_t retry_after_s; /* with PENDING_LATER, PENDING_FULL and PENDING_CROWDED */
     uint8_t refusal;        /* with PENDING_ANSWER: 0, or the CoAP code of a refusal */
     bool repeats_in_doubt;  /* with PENDING_ASK: the caller audits that it may be a second issue */
     uint64_t server;        /* with PENDING_ASK: the EST server that knows the enrolment; 0: none does */
@@ -58,6 +46,17 @@ struct pending_enrolments *pending_enrolments_create(const struct est_settings *
                                                      struct metrics *metrics);
 void pending_enrolments_free(struct pending_enrolments *pending); /* wipes results */
 
+/* What changes from here on is written to the journal, which is borrowed; with NULL to none, as at first.
+ * Then it is what was known before: restore it first. */
+void pending_enrolments_record(struct pending_enrolments *pending, struct pending_journal *journal);
+
+/* Takes in what a journal says of the time before a restart: an ENTRY, or that a result was DELIVERED. What
+ * was SENT is IN_DOUBT now, and so is a result that was a secret. However the wall clock was set meanwhile,
+ * it is kept for grace_s at least, and no longer than if it were new. Returns the state of the entry now;
+ * QUEUED: there is none, for want of memory. */
+enum pending_state pending_enrolments_restore(struct pending_enrolments *pending,
+                                              const struct pending_record *record, uint64_t now_ms);
+
 /* A device asks. With PENDING_ANSWER the validated DER of the EST server's answer is appended to result, or
  * the diagnostic of its refusal; the caller says with pending_enrolments_delivered when the device was handed
  * it. */
@@ -65,8 +64,11 @@ enum pending_verdict pending_enrolments_ask(struct pending_enrolments *pending, 
                                             uint64_t now_ms, struct pending_outcome *outcome,
                                             struct buffer *result);
 
-/* The first octet of the request is about to leave. Call it before it does. */
-void pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key);
+/* The request is about to leave. Call it before its first octet does, and with a journal wait for that
+ * (pending_journal_wait) before it leaves. The journal keeps name, who asked for what in words, at most
+ * PENDING_NAME_OCTETS_MAX of it. False: the journal does not take it, and the request must not leave. */
+bool pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key,
+                             struct bytes name);
 
 /* The five ways in which a caller that got PENDING_ASK settles the entry: */
 

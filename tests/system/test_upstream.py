@@ -189,7 +189,7 @@ def enrol_at_once(registrar, pki, csrs):
 
 def test_many_devices_at_once(start_registrar, est_server, pki):
     """RA-5: parallel clients stay apart; never more connections than allowed, with two workers."""
-    registrar = start_registrar({"workers": 2, "upstream": {"max_connections": 4}})
+    registrar = start_registrar({"workers": 2, "est": {"max_pending_per_client": PARALLEL}, "upstream": {"max_connections": 4}})
     csrs = [make_csr(pki) for _ in range(PARALLEL)]
     assert not enrol_at_once(registrar, pki, csrs)
     stats = est_server.stats()
@@ -209,7 +209,7 @@ def wedging_server(pki, tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_libest_is_never_wedged(start_registrar, connect, wedging_server, pki, workers):
     """profile libest: twenty devices at once, and then another one, find all its five workers alive."""
-    registrar = start_registrar({"workers": workers, "upstream": {"profile": "libest"}}, upstream_url=wedging_server.url)
+    registrar = start_registrar({"workers": workers, "est": {"max_pending_per_client": 20}, "upstream": {"profile": "libest"}}, upstream_url=wedging_server.url)
     assert not enrol_at_once(registrar, pki, [make_csr(pki) for _ in range(20)])
     assert get(connect(registrar), "crts")[0].status == "2.05"
     assert not enrol_at_once(registrar, pki, [make_csr(pki) for _ in range(5)])

@@ -40,6 +40,11 @@ static void an_enrolment_leaves_its_traces(void **state)
     assert_written(&record,
                    "client=\"CN=Pump \\\\\\\"1\\\\\\\"\" trust=manufacturer operation=sen upstream=200 "
                    "code=5.03 outcome=2.04 ms=35 serial=12ab");
+    record.outcome = 0;
+    record.repeats_in_doubt = true; /* perhaps a second issue */
+    assert_written(&record,
+                   "client=\"CN=Pump \\\\\\\"1\\\\\\\"\" trust=manufacturer operation=sen upstream=200 "
+                   "code=5.03 repeats=in-doubt ms=35 serial=12ab");
 }
 
 static void a_refusal_says_why(void **state)

@@ -6,8 +6,10 @@
 #include "common/mailbox.h"
 #include "common/rate_table.h"
 #include "registrar/counters.h"
+#include "registrar/exchange/journal_file.h"
 #include "registrar/exchange/key_workshop.h"
 #include "registrar/exchange/pending_enrolments.h"
+#include "registrar/exchange/pending_journal.h"
 #include "registrar/protocol/certificate_request.h"
 #include "registrar/settings.h"
 #include "registrar/translate/multipart_core.h"
@@ -18,7 +20,10 @@
 
 #include <event2/event.h>
 
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #define CALLS_MAX   8
 #define ANSWERS_MAX 8
@@ -26,8 +31,13 @@
 #define CSRATTRS    "application/csrattrs"
 #define MIXED       "multipart/mixed; boundary=estServerBoundary"
 
+struct est_call {
+    bool went, withheld;
+};
+
 /* What the exchange asked the EST server. */
 struct call {
+    struct est_call turn; /* with a journal */
     struct est_call_settings settings;
     struct buffer body;
     char label[32];
@@ -55,6 +65,8 @@ struct fixture {
     struct event_base *base;
     struct mailbox *mailbox;
     struct pending_enrolments *pending;
+    struct pending_journal *journal; /* NULL: none */
+    char folder[64];                 /* of the journal */
     struct response_cache *cache;
     struct rate_table *rates;
     struct key_workshop *workshop;
@@ -82,7 +94,20 @@ enum status est_client_ask(struct est_client *client, const struct est_call_sett
     buffer_append(&call->body, settings->body);
     snprintf(call->label, sizeof(call->label), "%.*s", (int)settings->label.len,
              (const char *)settings->label.at);
+    if (settings->turn != NULL)
+        settings->turn(settings->user, &call->turn);
     return STATUS_OK;
+}
+
+void est_call_go(struct est_call *call)
+{
+    call->went = true;
+}
+
+void est_call_withhold(struct est_call *call, const char *reason)
+{
+    (void)reason;
+    call->withheld = true;
 }
 
 /* The EST server answers call number index (or falls silent for good). */
@@ -1284,6 +1309,157 @@ static void a_key_that_is_not_finished(void **state)
     assert_int_equal(exchanges_running(fixture->exchanges), 2);
 }
 
+/* SEC-3, RFC 8516: no more than its share, and it is told when to come back. */
+static void a_client_has_its_share(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.max_pending_per_client = 1;
+    fixture->settings.coap.answer_within_ms = 60000;
+    enrol(fixture);
+    start(fixture, &(struct ask){.id = EST_SREN, .body = buffer_view(&fixture->csr)});
+    const struct got *got = last(fixture, 1);
+    assert_code(got, CM_TOO_MANY_REQUESTS);
+    assert_true(got->answer.max_age.present);
+    assert_int_equal(got->answer.max_age.value, 60);
+    assert_true(bytes_equal(buffer_view(&got->payload),
+                            BYTES_LITERAL("too many enrolments of this device are under way")));
+    assert_false(got->answer.had_effect);
+    assert_calls(fixture, 1);
+    respond_with_certificate(fixture, 0);
+    assert_enrolled(fixture, last(fixture, 2));
+    start(fixture, &(struct ask){.id = EST_SREN, .body = buffer_view(&fixture->csr)});
+    assert_calls(fixture, 2);
+}
+
+/* With a journal. */
+
+static void create_exchanges(struct fixture *fixture);
+
+static void open_journal(struct fixture *fixture)
+{
+    struct buffer errors, warnings;
+    buffer_init(&errors, 4096);
+    buffer_init(&warnings, 4096);
+    fixture->journal = pending_journal_open(fixture->folder, fixture->metrics, &errors, &warnings);
+    if (fixture->journal == NULL)
+        fail_msg("%s", buffer_string(&errors));
+    buffer_free(&errors);
+    buffer_free(&warnings);
+}
+
+static void use_journal(struct fixture *fixture)
+{
+    snprintf(fixture->folder, sizeof(fixture->folder), "/tmp/exchange_test.XXXXXX");
+    assert_non_null(mkdtemp(fixture->folder));
+    open_journal(fixture);
+    pending_enrolments_record(fixture->pending, fixture->journal);
+    exchanges_free(fixture->exchanges);
+    create_exchanges(fixture);
+    fixture->settings.coap.answer_within_ms = 60000;
+}
+
+static void close_journal(struct fixture *fixture)
+{
+    char path[128];
+    pending_journal_close(fixture->journal);
+    snprintf(path, sizeof(path), "%s/%s", fixture->folder, JOURNAL_FILE_NAME);
+    unlink(path);
+    assert_int_equal(rmdir(fixture->folder), 0);
+}
+
+static void let_files_grow_to(rlim_t octets)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = octets;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void run_until_decided(struct fixture *fixture, size_t index)
+{
+    const struct est_call *turn = &fixture->est_client.calls[index].turn;
+    for (int i = 0; i < 2000 && !turn->went && !turn->withheld; i++)
+        run_loop(fixture, ANSWERS_MAX, 1);
+    assert_true(turn->went != turn->withheld);
+}
+
+static void count_state(void *user, const struct pending_record *record)
+{
+    unsigned *counts = user;
+    counts[record->state]++;
+}
+
+/* DLY-4: the request waits for the disk, and for nothing else. */
+static void a_request_leaves_once_it_is_recorded(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned counts[PENDING_IN_DOUBT + 1] = {0};
+    use_journal(fixture);
+    enrol(fixture);
+    assert_calls(fixture, 1);
+    assert_false(fixture->est_client.calls[0].turn.went);
+    assert_pending(fixture, PENDING_SENT);
+    run_until_decided(fixture, 0);
+    assert_true(fixture->est_client.calls[0].turn.went);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_JOURNAL_WRITES), 1);
+    respond_with_certificate(fixture, 0);
+    assert_enrolled(fixture, last(fixture, 1));
+    enrol(fixture); /* from the table */
+    assert_enrolled(fixture, last(fixture, 2));
+    start(fixture, &(struct ask){.id = EST_CRTS}); /* GETs need no record */
+    assert_calls(fixture, 2);
+    assert_null(fixture->est_client.calls[1].settings.turn);
+    pending_journal_close(fixture->journal);
+    open_journal(fixture);
+    assert_int_equal(pending_journal_restore(fixture->journal, count_state, counts), STATUS_OK);
+    assert_int_equal(counts[PENDING_READY], 1);
+}
+
+/* A full disk: 5.03, and nothing is asked of the EST server until it takes records again. */
+static void without_a_record_nothing_leaves(void **state)
+{
+    struct fixture *fixture = *state;
+    use_journal(fixture);
+    let_files_grow_to(50);
+    enrol(fixture);
+    run_until_decided(fixture, 0);
+    assert_true(fixture->est_client.calls[0].turn.withheld);
+    respond_with_silence(fixture, 0, EST_WITHHELD);
+    assert_later(last(fixture, 1), 60);
+    enrol(fixture);
+    assert_later(last(fixture, 2), 60);
+    assert_calls(fixture, 1);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 0);
+    let_files_grow_to(RLIM_INFINITY);
+    for (int i = 0; i < 500 && !pending_journal_works(fixture->journal); i++)
+        usleep(10000);
+    enrol(fixture);
+    run_until_decided(fixture, 1);
+    assert_true(fixture->est_client.calls[1].turn.went);
+    respond_with_certificate(fixture, 1);
+    assert_enrolled(fixture, last(fixture, 3));
+}
+
+/* The registrar stops: what has left is in doubt, and what has not, though it was written down, is not. */
+static void stopping_is_recorded(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned counts[PENDING_IN_DOUBT + 1] = {0};
+    use_journal(fixture);
+    enrol(fixture);
+    run_until_decided(fixture, 0);
+    fixture->est_client.calls[0].settings.sending(fixture->est_client.calls[0].settings.user);
+    start(fixture, &(struct ask){.id = EST_SREN, .body = buffer_view(&fixture->csr)});
+    exchanges_free(fixture->exchanges);
+    fixture->exchanges = NULL;
+    pending_journal_close(fixture->journal);
+    open_journal(fixture);
+    assert_int_equal(pending_journal_restore(fixture->journal, count_state, counts), STATUS_OK);
+    assert_int_equal(counts[PENDING_IN_DOUBT], 1);
+    assert_int_equal(counts[PENDING_SENT], 0);
+}
+
 static int set_up(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
@@ -1299,6 +1475,7 @@ static int set_up(void **state)
                 .in_doubt = IN_DOUBT_RETRY,
                 .grace_s = 300,
                 .max_pending = 100,
+                .max_pending_per_client = 100,
                 .retry_after_s = 60,
                 .retry_after_max_s = 3600},
         .limits = {.max_exchanges = 3},
@@ -1314,16 +1491,7 @@ static int set_up(void **state)
     fixture->rates = rate_table_create((struct rate){60, 2});
     fixture->cache = response_cache_create(&fixture->settings, fixture->metrics);
     fixture->workshop = key_workshop_create(fixture->mailbox);
-    const struct exchange_services services = {.settings = &fixture->settings,
-                                               .base = fixture->base,
-                                               .metrics = fixture->metrics,
-                                               .mailbox = fixture->mailbox,
-                                               .est_client = &fixture->est_client,
-                                               .pending = fixture->pending,
-                                               .cache = fixture->cache,
-                                               .request_rates = fixture->rates,
-                                               .workshop = fixture->workshop};
-    fixture->exchanges = exchanges_create(&services);
+    create_exchanges(fixture);
     fixture->key = make_key();
     fixture->certificate =
         make_certificate(&(struct made_certificate){.key = fixture->key, .subject = "serialNumber=42"});
@@ -1335,6 +1503,21 @@ static int set_up(void **state)
     return 0;
 }
 
+static void create_exchanges(struct fixture *fixture)
+{
+    const struct exchange_services services = {.settings = &fixture->settings,
+                                               .base = fixture->base,
+                                               .metrics = fixture->metrics,
+                                               .mailbox = fixture->mailbox,
+                                               .est_client = &fixture->est_client,
+                                               .pending = fixture->pending,
+                                               .journal = fixture->journal,
+                                               .cache = fixture->cache,
+                                               .request_rates = fixture->rates,
+                                               .workshop = fixture->workshop};
+    fixture->exchanges = exchanges_create(&services);
+}
+
 static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
@@ -1344,6 +1527,8 @@ static int tear_down(void **state)
     response_cache_free(fixture->cache);
     rate_table_free(fixture->rates);
     pending_enrolments_free(fixture->pending);
+    if (fixture->journal != NULL)
+        close_journal(fixture);
     event_base_free(fixture->base);
     metrics_free(fixture->metrics);
     for (size_t i = 0; i < fixture->est_client.count; i++)
@@ -1364,6 +1549,7 @@ static int tear_down(void **state)
 int main(void)
 {
     log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, stderr);
+    signal(SIGXFSZ, SIG_IGN);
     const struct CMUnitTest tests[] = {
         TEST(crts_are_fetched_once),
         TEST(standing_decides_who_is_heard),
@@ -1407,6 +1593,10 @@ int main(void)
         TEST(a_key_is_made_here_where_there_is_no_other),
         TEST(a_key_made_here_without_its_certificate),
         TEST(a_key_that_is_not_finished),
+        TEST(a_client_has_its_share),
+        TEST(a_request_leaves_once_it_is_recorded),
+        TEST(without_a_record_nothing_leaves),
+        TEST(stopping_is_recorded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

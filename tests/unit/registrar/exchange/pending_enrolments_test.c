@@ -27,6 +27,7 @@ static int set_up(void **state)
                                              .grace_s = 300,
                                              .key_grace_s = 60,
                                              .max_pending = 4,
+                                             .max_pending_per_client = 1000,
                                              .retry_after_s = 60,
                                              .retry_after_max_s = 3600};
     fixture.metrics = counters_create();
@@ -47,7 +48,7 @@ static int tear_down(void **state)
 
 static struct pending_key make_pending_key(uint8_t number)
 {
-    struct pending_key key = {{number}};
+    struct pending_key key = {{number}, {1}};
     return key;
 }
 
@@ -98,7 +99,7 @@ static void assert_answered(struct fixture *fixture, uint8_t number, uint64_t no
 static void sent(struct fixture *fixture, uint8_t number)
 {
     struct pending_key key = make_pending_key(number);
-    pending_enrolments_sent(fixture->pending, &key);
+    pending_enrolments_sent(fixture->pending, &key, BYTES_LITERAL("test"));
 }
 
 static void ready(struct fixture *fixture, uint8_t number, uint64_t now_ms)
@@ -536,6 +537,162 @@ static void a_csr_that_passed_is_known_again(void **state)
     assert_false(pending_enrolments_has_passed(fixture->pending, &key, rebuilt));
 }
 
+/* SEC-3, RFC 8516: one client cannot fill the table, and what it has not collected is not forgotten for it.
+ */
+static void a_client_has_its_share(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pending_key mine = make_pending_key(9), other = {{8}, {2}};
+    struct pending_outcome outcome;
+    struct buffer got;
+    buffer_init(&got, MAX_BYTES);
+    fixture->settings.max_pending_per_client = 2;
+    assert_asked(fixture, 1, START_MS, false);
+    assert_asked(fixture, 2, START_MS, false);
+    ready(fixture, 2, START_MS);
+    assert_int_equal(pending_enrolments_ask(fixture->pending, &mine, START_MS, &outcome, &got),
+                     PENDING_CROWDED);
+    assert_int_equal(outcome.retry_after_s, 60);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_CROWDED), 1);
+    assert_int_equal(pending_enrolments_ask(fixture->pending, &other, START_MS, &outcome, &got), PENDING_ASK);
+    assert_later(fixture, 1, START_MS, 1); /* those that it has go on */
+    delivered(fixture, 2, START_MS);
+    assert_int_equal(pending_enrolments_ask(fixture->pending, &mine, START_MS, &outcome, &got), PENDING_ASK);
+    assert_int_equal(pending_enrolments_expire(fixture->pending, START_MS),
+                     3); /* the delivered one is gone */
+    withdrawn(fixture, 1, START_MS);
+    assert_asked(fixture, 3, START_MS, false);
+    buffer_free(&got);
+}
+
+/* What makes way for the same client's next, and what does not. */
+static void only_what_is_settled_makes_way(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pending_outcome outcome;
+    fixture->settings.max_pending_per_client = 1;
+    assert_asked(fixture, 1, START_MS, false);
+    refused(fixture, 1, START_MS);
+    assert_asked(fixture, 2, START_MS, false);
+    in_doubt(fixture, 2, START_MS);
+    assert_asked(fixture, 3, START_MS, false);
+    wait_for(fixture, 3, START_MS, 100);
+    assert_int_equal(ask(fixture, 4, START_MS, &outcome), PENDING_CROWDED);
+    withdrawn(fixture, 3, START_MS); /* it does not run: nothing happens */
+    assert_int_equal(ask(fixture, 4, START_MS, &outcome), PENDING_CROWDED);
+    assert_asked(fixture, 3, START_MS + 100000, false);
+    in_doubt(fixture, 3, START_MS + 100000);
+    fixture->settings.in_doubt = IN_DOUBT_HOLD;
+    assert_int_equal(ask(fixture, 4, START_MS + 100000, &outcome), PENDING_CROWDED);
+    fixture->settings.in_doubt = IN_DOUBT_RETRY;
+    assert_asked(fixture, 4, START_MS + 100000, false);
+}
+
+static struct pending_record make_known(uint8_t number, enum pending_state state)
+{
+    struct pending_record known = {.kind = PENDING_RECORD_ENTRY,
+                                   .key = make_pending_key(number),
+                                   .state = state,
+                                   .passed = {number},
+                                   .due_ms = START_MS + 50000,
+                                   .expires_ms = START_MS + 500000,
+                                   .name = BYTES_LITERAL("somebody")};
+    if (state == PENDING_READY || state == PENDING_REFUSED)
+        known.result = state == PENDING_READY ? result : BYTES_LITERAL("no");
+    if (state == PENDING_REFUSED)
+        known.refusal = 0x83;
+    return known;
+}
+
+static void restore(struct fixture *fixture, const struct pending_record *known, enum pending_state expected)
+{
+    assert_int_equal(pending_enrolments_restore(fixture->pending, known, START_MS), expected);
+}
+
+/* After a restart it is as it was; what was at the EST server is in doubt. */
+static void what_was_known_is_known_again(void **state)
+{
+    struct fixture *fixture = *state;
+    static const enum pending_state states[] = {PENDING_SENT, PENDING_WAITING, PENDING_READY,
+                                                PENDING_REFUSED};
+    uint8_t passed[32] = {2};
+    fixture->settings.max_pending = 1; /* it is taken back all the same */
+    fixture->settings.max_pending_per_client = 1;
+    for (uint8_t i = 0; i < 4; i++) {
+        struct pending_record known = make_known(i, states[i]);
+        restore(fixture, &known, states[i] == PENDING_SENT ? PENDING_IN_DOUBT : states[i]);
+    }
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+    assert_later(fixture, 1, START_MS, 50);
+    assert_answered(fixture, 2, START_MS);
+    assert_refused(fixture, 3, START_MS);
+    struct pending_key key = make_pending_key(2);
+    assert_true(pending_enrolments_has_passed(fixture->pending, &key, passed));
+    assert_asked(fixture, 0, START_MS, true);
+    assert_asked(fixture, 1, START_MS + 50000, false);
+    ready(fixture, 1, START_MS + 50000);
+    assert_answered(fixture, 1, START_MS + 50000);
+}
+
+static void a_doubt_outlives_a_restart(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pending_record known = make_known(1, PENDING_WAITING);
+    known.doubtful = true;
+    restore(fixture, &known, PENDING_WAITING);
+    assert_asked(fixture, 1, START_MS + 50000, true);
+    known = make_known(2, PENDING_SENT);
+    restore(fixture, &known, PENDING_IN_DOUBT);
+    fixture->settings.in_doubt = IN_DOUBT_HOLD;
+    assert_later(fixture, 2, START_MS, 3600);
+}
+
+/* SKG-9: the key is gone with the process. */
+static void a_secret_is_in_doubt_after_a_restart(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pending_record known = make_known(1, PENDING_READY);
+    known.is_secret = true;
+    known.result = (struct bytes){NULL, 0};
+    restore(fixture, &known, PENDING_IN_DOUBT);
+    known.kind = PENDING_RECORD_DELIVERED;
+    restore(fixture, &known, PENDING_IN_DOUBT);
+    assert_asked(fixture, 1, START_MS, true);
+}
+
+/* Delivered before, so its time of grace goes on. */
+static void a_delivery_is_known_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pending_record known = make_known(1, PENDING_READY);
+    known.expires_ms = START_MS + PENDING_KEPT_MS;
+    restore(fixture, &known, PENDING_READY);
+    known.kind = PENDING_RECORD_DELIVERED;
+    known.expires_ms = START_MS + 70000;
+    restore(fixture, &known, PENDING_READY);
+    assert_answered(fixture, 1, START_MS + 69999);
+    assert_asked(fixture, 1, START_MS + 70000, false);
+}
+
+/* The wall clock may be anywhere: a router without a battery begins in 1970. */
+static void a_clock_that_was_set_does_no_harm(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pending_record known = make_known(1, PENDING_READY);
+    known.due_ms = known.expires_ms = 0; /* long ago, it seems */
+    restore(fixture, &known, PENDING_READY);
+    assert_answered(fixture, 1, START_MS + 299999);
+    assert_asked(fixture, 1, START_MS + 300000, false);
+    known = make_known(2, PENDING_WAITING);
+    known.due_ms = known.expires_ms = UINT64_MAX; /* in a far future */
+    restore(fixture, &known, PENDING_WAITING);
+    assert_later(fixture, 2, START_MS, 3600);
+    known.key = make_pending_key(3);
+    known.state = PENDING_IN_DOUBT;
+    restore(fixture, &known, PENDING_IN_DOUBT);
+    assert_int_equal(pending_enrolments_expire(fixture->pending, START_MS + PENDING_KEPT_MS), 2);
+}
+
 static void *ask_in_a_thread(void *user)
 {
     struct fixture *fixture = user;
@@ -706,6 +863,13 @@ int main(void)
         TEST(states_follow_each_other),
         TEST(a_clock_read_too_early_does_no_harm),
         TEST(a_csr_that_passed_is_known_again),
+        TEST(a_client_has_its_share),
+        TEST(only_what_is_settled_makes_way),
+        TEST(what_was_known_is_known_again),
+        TEST(a_doubt_outlives_a_restart),
+        TEST(a_secret_is_in_doubt_after_a_restart),
+        TEST(a_delivery_is_known_again),
+        TEST(a_clock_that_was_set_does_no_harm),
         TEST(one_of_many_threads_asks),
         TEST(a_key_is_kept_for_a_short_time),
         TEST(a_key_that_nobody_fetched_is_in_doubt),
