@@ -34,6 +34,7 @@
 #define REQUIRED      .preset = NULL
 #define SOURCE(text)  .rows = text
 #define DOC(text)     .doc = text
+#define RELOADABLE    .reloadable = true
 
 /* What every program has. */
 #define LOG_LEVEL_ROW                                                                                        \

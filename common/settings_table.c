@@ -44,6 +44,8 @@ static const struct type_rules rules[SETTINGS_TYPE_COUNT] = {
 
 static json_t *to_json(const struct settings_table *table, const void *settings);
 static bool is_left_out(const struct settings_field *field, const void *member);
+static bool is_of_kind(const struct settings_field *field, enum settings_kind kind);
+static bool differs(const struct settings_field *field, const void *one, const void *other);
 static bool put(json_t *root, const char *path, json_t *value);
 static struct bytes section_of(const struct settings_field *field);
 static void append_reference_row(const struct settings_field *field, const char *prefix,
@@ -74,6 +76,39 @@ void settings_table_release(const struct settings_table *table, void *settings)
 {
     for (size_t i = 0; i < table->count; i++)
         settings_field_release(&table->fields[i], settings);
+}
+
+void settings_table_compare(const struct settings_table *table, const void *one, const void *other,
+                            enum settings_kind kind, struct buffer *paths)
+{
+    for (size_t i = 0; i < table->count; i++)
+        if (is_of_kind(&table->fields[i], kind) && differs(&table->fields[i], one, other))
+            buffer_printf(paths, "%s\n", table->fields[i].path);
+}
+
+static bool is_of_kind(const struct settings_field *field, enum settings_kind kind)
+{
+    return field->reloadable == (kind == SETTINGS_RELOADABLE);
+}
+
+static bool differs(const struct settings_field *field, const void *one, const void *other)
+{
+    json_t *first = rules[field->type].to_json(field, (const char *)one + field->offset);
+    json_t *second = rules[field->type].to_json(field, (const char *)other + field->offset);
+    bool equal = json_equal(first, second) == 1;
+    json_decref(first);
+    json_decref(second);
+    return !equal;
+}
+
+void settings_table_overlay(const struct settings_table *table, const void *from, enum settings_kind kind,
+                            void *to)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct settings_field *field = &table->fields[i];
+        if (is_of_kind(field, kind))
+            memcpy((char *)to + field->offset, (const char *)from + field->offset, rules[field->type].size);
+    }
 }
 
 void settings_table_print(const struct settings_table *table, const void *settings, struct buffer *json)
@@ -128,7 +163,7 @@ void settings_table_reference(const struct settings_table *table, struct buffer 
 static void append_reference_row(const struct settings_field *field, const char *prefix,
                                  struct buffer *markdown)
 {
-    buffer_printf(markdown, "| `%s%s` | ", prefix, field->path);
+    buffer_printf(markdown, "| `%s%s`%s | ", prefix, field->path, field->reloadable ? " ↻" : "");
     settings_field_describe(field, markdown);
     if (field->preset != NULL)
         buffer_printf(markdown, " | `%s`", field->preset);

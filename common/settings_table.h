@@ -65,6 +65,7 @@ struct settings_field {
     const char *preset; /* the default as JSON; NULL: the key must be given, unless it is optional */
     const char *rows;   /* of the requirements, or section of an RFC; for the reference */
     const char *doc;    /* one line of Markdown, units included */
+    bool reloadable;    /* a running program can take a new value; otherwise it needs a restart */
 };
 
 /* Borrowed wherever it is passed, for as long as the reader lives. */
@@ -84,6 +85,17 @@ void settings_field_release(const struct settings_field *field, void *settings);
 
 /* Frees the strings in the struct and zeroes its fields. */
 void settings_table_release(const struct settings_table *table, void *settings);
+
+enum settings_kind { SETTINGS_FIXED, SETTINGS_RELOADABLE };
+
+/* Appends a line for each field of that kind whose values differ: its path. */
+void settings_table_compare(const struct settings_table *table, const void *one, const void *other,
+                            enum settings_kind kind, struct buffer *paths);
+
+/* Overwrites the fields of that kind in to with those of from, which goes on owning them: to is not to be
+ * released after. */
+void settings_table_overlay(const struct settings_table *table, const void *from, enum settings_kind kind,
+                            void *to);
 
 /* Appends the struct as JSON, one that settings_reader reads. */
 void settings_table_print(const struct settings_table *table, const void *settings, struct buffer *json);

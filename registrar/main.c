@@ -78,7 +78,7 @@ static enum status check(struct service_call *call)
 
 static enum status serve(struct service_call *call)
 {
-    struct registrar *running = registrar_create(call->settings, &call->errors);
+    struct registrar *running = registrar_create(call->file, call->settings, &call->errors);
     enum status status = running == NULL ? STATUS_UNSUPPORTED : registrar_run(running);
     registrar_free(running);
     curl_global_cleanup();

@@ -1,19 +1,19 @@
 #include "registrar/registrar.h"
 
 #include "common/log.h"
+#include "common/mailbox.h"
 #include "common/rate_table.h"
+#include "common/service.h"
 #include "registrar/counters.h"
 #include "registrar/downstream/discovery_port.h"
 #include "registrar/downstream/dtls_cookie.h"
-#include "registrar/downstream/dtls_credentials.h"
 #include "registrar/downstream/session_tickets.h"
 #include "registrar/exchange/journal_file.h"
 #include "registrar/exchange/pending_keeper.h"
-#include "registrar/keygen/key_directory.h"
 #include "registrar/protocol/revocation_lists.h"
-#include "registrar/upstream/est_client.h"
+#include "registrar/reload.h"
+#include "registrar/snapshot.h"
 #include "registrar/upstream/permit_pool.h"
-#include "registrar/upstream/ra_credentials.h"
 #include "registrar/upstream/response_cache.h"
 #include "registrar/upstream/server_group.h"
 #include "registrar/worker.h"
@@ -26,53 +26,58 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WARNINGS_OCTETS_MAX ((size_t)64 * 1024)
+#define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
 
 struct registrar {
+    const char *file; /* of the configuration */
     const struct settings *settings;
     struct event_base *base; /* of the main thread */
+    struct mailbox *mailbox; /* likewise */
     struct metrics *metrics;
     struct dtls_cookie_secret cookie_secret;
     struct session_ticket_secret ticket_secret;
     struct permit_pool *permits;
-    struct ra_credentials *ra_credentials;
-    struct server_group *servers;
+    struct snapshot *snapshot; /* the last one that is or will be in use */
     struct pending_keeper *pending;
     struct response_cache *cache;
     struct rate_table *request_rates, *handshake_rates;
-    struct key_directory *key_directory; /* NULL: none */
-    struct listen_addresses listen;      /* as opened */
-    struct revocation_lists *revocations;
+    struct listen_addresses listen; /* as opened */
     struct worker **workers;
     size_t worker_count;
+    struct reload *reload;
+    size_t adopting; /* workers that do not use the last snapshot yet */
     struct discovery_port *discovery;
     struct event *signals[4];
 };
 
 static bool build_shared(struct registrar *registrar, struct buffer *errors);
-static bool load_revocation_lists(struct registrar *registrar, struct buffer *errors);
-static bool load_key_directory(const struct settings *settings, struct key_directory **directory,
-                               struct buffer *errors);
-static bool load_ra_credentials(struct registrar *registrar, struct buffer *errors);
 static bool build_workers(struct registrar *registrar, struct buffer *errors);
+static void tell_of_revocations(const struct snapshot *snapshot);
+static bool open_workers(struct registrar *registrar, struct snapshot *snapshot, struct buffer *errors);
 static bool probe_exclusive(const char *setting, const struct settings_endpoints *endpoints,
                             struct buffer *errors);
 static bool build_discovery(struct registrar *registrar, struct buffer *errors);
 static bool build_signals(struct registrar *registrar);
 static void on_stop(int signal, short what, void *user);
 static void on_hangup(int signal, short what, void *user);
+static void on_reloaded(void *user, struct reload_result *result);
+static void refuse_reload(struct registrar *registrar, struct buffer *errors);
+static void tell_of_fixed(const struct registrar *registrar, struct buffer *paths);
+static void on_adopted(void *user);
+static void complain_about_thread(bool started);
 static void on_report(int signal, short what, void *user);
 static void announce(const struct registrar *registrar);
 static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses);
 static void report(const struct registrar *registrar);
 
-struct registrar *registrar_create(const struct settings *settings, struct buffer *errors)
+struct registrar *registrar_create(const char *file, const struct settings *settings, struct buffer *errors)
 {
     struct registrar *registrar = calloc(1, sizeof *registrar);
     if (registrar == NULL) {
         buffer_append_string(errors, "out of memory\n");
         return NULL;
     }
+    registrar->file = file;
     registrar->settings = settings;
     if (!build_shared(registrar, errors) || !build_workers(registrar, errors) ||
         !build_discovery(registrar, errors) || !build_signals(registrar)) {
@@ -97,6 +102,14 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
     registrar->metrics = counters_create();
     if (registrar->base == NULL || registrar->metrics == NULL)
         return false;
+    const struct reload_context reload = {
+        .file = registrar->file,
+        .running = settings,
+        .mailbox = registrar->mailbox = mailbox_create(registrar->base),
+        .done = on_reloaded,
+        .user = registrar,
+    };
+    registrar->reload = reload_create(&reload);
     registrar->permits =
         permit_pool_create(settings->upstream.max_connections, settings->upstream.queue, registrar->metrics);
     registrar->pending = pending_keeper_create(settings, registrar->base, registrar->metrics, errors);
@@ -105,48 +118,33 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
         (struct rate){settings->limits.device_requests_per_minute, settings->limits.device_request_burst});
     registrar->handshake_rates = rate_table_create((struct rate){
         settings->limits.address_handshakes_per_minute, settings->limits.address_handshake_burst});
-    registrar->servers = server_group_load(&settings->upstream, errors);
-    if (registrar->servers == NULL || !load_key_directory(settings, &registrar->key_directory, errors) ||
-        !load_revocation_lists(registrar, errors) || !load_ra_credentials(registrar, errors))
-        return false;
-    return registrar->permits != NULL && registrar->pending != NULL && registrar->cache != NULL &&
-           registrar->request_rates != NULL && registrar->handshake_rates != NULL;
+    return registrar->mailbox != NULL && registrar->reload != NULL && registrar->permits != NULL &&
+           registrar->pending != NULL && registrar->cache != NULL && registrar->request_rates != NULL &&
+           registrar->handshake_rates != NULL;
 }
 
-static bool load_revocation_lists(struct registrar *registrar, struct buffer *errors)
+static bool build_workers(struct registrar *registrar, struct buffer *errors)
 {
-    struct buffer warnings; /* told once, by whoever read the configuration */
-    buffer_init(&warnings, 64 * 1024);
-    registrar->revocations = revocation_lists_load(&registrar->settings->dtls, errors, &warnings);
+    struct buffer warnings; /* told already, by registrar_check */
+    buffer_init(&warnings, MESSAGES_OCTETS_MAX);
+    struct snapshot *snapshot = snapshot_load(registrar->settings, errors, &warnings);
+    if (snapshot != NULL)
+        tell_of_revocations(snapshot);
+    registrar->snapshot = snapshot;
     buffer_free(&warnings);
-    if (registrar->revocations != NULL && registrar->settings->dtls.crls.count > 0)
+    return snapshot != NULL && open_workers(registrar, snapshot, errors);
+}
+
+static void tell_of_revocations(const struct snapshot *snapshot)
+{
+    size_t issuers = revocation_lists_issuers(snapshot->revocations);
+    if (issuers > 0)
         log_info("registrar", "%zu certificates are revoked, by %zu issuers",
-                 revocation_lists_entries(registrar->revocations),
-                 revocation_lists_issuers(registrar->revocations));
-    return registrar->revocations != NULL;
-}
-
-static bool load_key_directory(const struct settings *settings, struct key_directory **directory,
-                               struct buffer *errors)
-{
-    *directory = NULL;
-    if (settings->est.key_directory[0] == '\0')
-        return true;
-    *directory = key_directory_load(settings->est.key_directory, errors);
-    return *directory != NULL;
-}
-
-static bool load_ra_credentials(struct registrar *registrar, struct buffer *errors)
-{
-    struct buffer warnings; /* told once, by whoever read the configuration */
-    buffer_init(&warnings, WARNINGS_OCTETS_MAX);
-    registrar->ra_credentials = ra_credentials_load(&registrar->settings->upstream, errors, &warnings);
-    buffer_free(&warnings);
-    return registrar->ra_credentials != NULL;
+                 revocation_lists_entries(snapshot->revocations), issuers);
 }
 
 /* The first worker resolves a port of 0; the others share its ports. */
-static bool build_workers(struct registrar *registrar, struct buffer *errors)
+static bool open_workers(struct registrar *registrar, struct snapshot *snapshot, struct buffer *errors)
 {
     const size_t count = registrar->settings->workers;
     struct worker_context context = {
@@ -158,15 +156,15 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
         .cookie_secret = &registrar->cookie_secret,
         .ticket_secret = &registrar->ticket_secret,
         .permits = registrar->permits,
-        .ra_credentials = registrar->ra_credentials,
-        .servers = registrar->servers,
         .pending = pending_keeper_table(registrar->pending),
         .journal = pending_keeper_journal(registrar->pending),
         .cache = registrar->cache,
         .request_rates = registrar->request_rates,
         .handshake_rates = registrar->handshake_rates,
-        .key_directory = registrar->key_directory,
-        .revocations = registrar->revocations,
+        .snapshot = snapshot,
+        .mailbox = registrar->mailbox,
+        .adopted = on_adopted,
+        .user = registrar,
     };
 
     if (count > 1 && (!probe_exclusive("listen.coaps", context.coaps, errors) ||
@@ -241,18 +239,18 @@ void registrar_free(struct registrar *registrar)
         if (registrar->signals[i] != NULL)
             event_free(registrar->signals[i]);
     discovery_port_free(registrar->discovery);
+    reload_stop(registrar->reload);
+    mailbox_free(registrar->mailbox); /* may hold letters of the workers, who send none any more */
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_free(registrar->workers[i]);
     free(registrar->workers);
-    revocation_lists_release(registrar->revocations);
-    key_directory_free(registrar->key_directory);
+    reload_free(registrar->reload);
     response_cache_free(registrar->cache);
     rate_table_free(registrar->request_rates);
     rate_table_free(registrar->handshake_rates);
     pending_keeper_free(registrar->pending);
-    ra_credentials_release(registrar->ra_credentials);
     permit_pool_free(registrar->permits);
-    server_group_release(registrar->servers);
+    snapshot_release(registrar->snapshot);
     metrics_free(registrar->metrics);
     if (registrar->base != NULL)
         event_base_free(registrar->base);
@@ -290,7 +288,7 @@ static void announce(const struct registrar *registrar)
     announce_addresses("coap", &discovery);
     log_info("registrar", "ready: est-registrar %s, %zu worker%s, EST server %s", ESTUARY_VERSION,
              registrar->worker_count, registrar->worker_count == 1 ? "" : "s",
-             registrar->settings->upstream.servers.items[0]);
+             server_group_url(registrar->snapshot->servers, 0));
 }
 
 static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses)
@@ -313,10 +311,62 @@ static void on_stop(int signal, short what, void *user)
 
 static void on_hangup(int signal, short what, void *user)
 {
+    const struct registrar *registrar = user;
     (void)signal;
     (void)what;
-    (void)user;
-    log_warning("registrar", "SIGHUP: the configuration is read at start only; restart to change it");
+    log_info("registrar", "SIGHUP: reads %s anew", registrar->file);
+    complain_about_thread(reload_begin(registrar->reload));
+}
+
+static void on_reloaded(void *user, struct reload_result *result)
+{
+    struct registrar *registrar = user;
+    service_log_lines(LOG_LEVEL_WARNING, "registrar", &result->warnings);
+    if (result->snapshot == NULL) {
+        refuse_reload(registrar, &result->errors);
+        return;
+    }
+    tell_of_fixed(registrar, &result->fixed);
+    log_configure(result->log_level, registrar->settings->log.format, stderr);
+    tell_of_revocations(result->snapshot);
+    snapshot_release(registrar->snapshot);
+    registrar->snapshot = snapshot_hold(result->snapshot);
+    registrar->adopting = registrar->worker_count;
+    for (size_t i = 0; i < registrar->worker_count; i++)
+        worker_offer(registrar->workers[i], result->snapshot);
+}
+
+static void refuse_reload(struct registrar *registrar, struct buffer *errors)
+{
+    service_log_lines(LOG_LEVEL_ERROR, "registrar", errors);
+    log_error("registrar", "reload refused: nothing has changed; mend what is named above");
+    complain_about_thread(reload_adopted(registrar->reload));
+}
+
+static void tell_of_fixed(const struct registrar *registrar, struct buffer *paths)
+{
+    char *rest = NULL, *text = strdup(buffer_string(paths));
+    for (char *path = strtok_r(text, "\n", &rest); path != NULL; path = strtok_r(NULL, "\n", &rest))
+        log_warning("registrar", "%s: %s has changed, which needs a restart; its old value stays in use",
+                    registrar->file, path);
+    free(text);
+}
+
+static void on_adopted(void *user)
+{
+    struct registrar *registrar = user;
+    if (--registrar->adopting > 0)
+        return;
+    response_cache_forget(registrar->cache);
+    log_info("registrar", "reloaded: %s is in use", registrar->file);
+    complain_about_thread(reload_adopted(registrar->reload));
+}
+
+static void complain_about_thread(bool started)
+{
+    if (!started)
+        log_error("registrar", "reload failed: no thread could be started: %s; nothing has changed",
+                  strerror(errno));
 }
 
 static void on_report(int signal, short what, void *user)
@@ -332,9 +382,9 @@ static void report(const struct registrar *registrar)
     const struct metrics *metrics = registrar->metrics;
     struct buffer line;
 
-    for (size_t i = 0; i < server_group_count(registrar->servers); i++) {
+    for (size_t i = 0; i < server_group_count(registrar->snapshot->servers); i++) {
         struct server_view view;
-        server_group_view(registrar->servers, i, &view);
+        server_group_view(registrar->snapshot->servers, i, &view);
         log_info("registrar",
                  "EST server %s: %s requests=%" PRIu64 " failures=%" PRIu64 " circuits_opened=%" PRIu64,
                  view.url, view.well ? "well" : "failing", view.requests, view.failures, view.openings);
@@ -348,24 +398,12 @@ static void report(const struct registrar *registrar)
 
 enum status registrar_check(const struct settings *settings, struct buffer *errors, struct buffer *warnings)
 {
-    struct dtls_credentials *credentials = dtls_credentials_load(&settings->dtls, errors, warnings);
-    enum status status = credentials == NULL ? STATUS_UNSUPPORTED : STATUS_OK;
-    dtls_credentials_free(credentials);
-
-    struct revocation_lists *revocations = revocation_lists_load(&settings->dtls, errors, warnings);
-    if (revocations == NULL)
-        status = STATUS_UNSUPPORTED;
-    revocation_lists_release(revocations);
-
-    struct key_directory *directory;
-    if (!load_key_directory(settings, &directory, errors))
-        status = STATUS_UNSUPPORTED;
-    key_directory_free(directory);
+    struct snapshot *snapshot = snapshot_load(settings, errors, warnings);
+    enum status status = snapshot == NULL ? STATUS_UNSUPPORTED : STATUS_OK;
+    snapshot_release(snapshot);
 
     const char *state = settings->state_directory;
     if (state[0] != '\0' && journal_file_check(state, errors) != STATUS_OK)
         status = STATUS_UNSUPPORTED;
-
-    enum status upstream = est_client_check(&settings->upstream, errors, warnings);
-    return status != STATUS_OK ? status : upstream;
+    return status;
 }

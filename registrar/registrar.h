@@ -8,8 +8,8 @@
 struct registrar;
 
 /* Loads all that the settings name and opens all sockets. On failure NULL, and errors has one line for each
- * thing wrong. Borrows settings. */
-struct registrar *registrar_create(const struct settings *settings, struct buffer *errors);
+ * thing wrong. Borrows settings, which are what the file says, and file, which is read again on SIGHUP. */
+struct registrar *registrar_create(const char *file, const struct settings *settings, struct buffer *errors);
 void registrar_free(struct registrar *registrar);
 
 /* Serves until SIGTERM or SIGINT, then drains. Called on the main thread, which handles signals and the

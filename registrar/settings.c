@@ -102,17 +102,17 @@ static const struct settings_field fields[] = {
     { BOOL(jpy.seed_form), PRESET("false"), SOURCE("B0"),
       DOC("whether JPY messages in the form of the first draft (multipart-core) are taken; for laboratories") },
 
-    { A_FILE(dtls.certificate), REQUIRED, SOURCE("DTLS-11, DTLS-13"),
+    { A_FILE(dtls.certificate), REQUIRED, SOURCE("DTLS-11, DTLS-13"), RELOADABLE,
       DOC("PEM: the registrar's certificate towards devices, then its intermediate CAs, not the root") },
-    { A_FILE(dtls.private_key), REQUIRED, SOURCE("DTLS-11"),
+    { A_FILE(dtls.private_key), REQUIRED, SOURCE("DTLS-11"), RELOADABLE,
       DOC("PEM: the private key of that certificate") },
-    { FILES(dtls.manufacturer_trust, 0), PRESET("[]"), SOURCE("DTLS-8"),
+    { FILES(dtls.manufacturer_trust, 0), PRESET("[]"), SOURCE("DTLS-8"), RELOADABLE,
       DOC("PEM: CAs of the certificates that manufacturers put into devices (IDevID), with which they enrol first") },
-    { FILES(dtls.domain_trust, 0), PRESET("[]"), SOURCE("DTLS-8, RE-3"),
+    { FILES(dtls.domain_trust, 0), PRESET("[]"), SOURCE("DTLS-8, RE-3"), RELOADABLE,
       DOC("PEM: the EST CA, whose certificates devices enrolled for (LDevID)") },
-    { FILES(dtls.crls, 0), PRESET("[]"), SOURCE("DTLS-9, RFC 5280 section 5"),
+    { FILES(dtls.crls, 0), PRESET("[]"), SOURCE("DTLS-9, RFC 5280 section 5"), RELOADABLE,
       DOC("PEM or DER: revocation lists, several a file if need be, signed by CAs of the trust files; looked at in the handshake and again for every request") },
-    { ENUM(dtls.crl_policy, enum crl_policy, crl_policy_names), PRESET("\"listed\""), SOURCE("DTLS-9"),
+    { ENUM(dtls.crl_policy, enum crl_policy, crl_policy_names), PRESET("\"listed\""), SOURCE("DTLS-9"), RELOADABLE,
       DOC("which devices are refused where `dtls.crls` cannot tell: none, those whose issuer's list is outdated, or also those whose issuer has none; once there are lists at all") },
     { BOOL(dtls.accept_expired_idevid), PRESET("false"), SOURCE("DTLS-9"),
       DOC("whether an expired certificate of the manufacturer still counts; everything else about it is checked") },
@@ -160,7 +160,7 @@ static const struct settings_field fields[] = {
       DOC("whether `/skc` is offered: the same with a single certificate (287)") },
     { ENUM(est.server_keygen, enum server_keygen, server_keygen_names), PRESET("\"relay\""), SOURCE("SKG-4 to SKG-6"),
       DOC("who makes the key: the EST server, the registrar, or the registrar where the EST server answers 404 or 501") },
-    { A_FILE(est.key_directory), PRESET("\"\""), SOURCE("SKG-7"),
+    { A_FILE(est.key_directory), PRESET("\"\""), SOURCE("SKG-7"), RELOADABLE,
       DOC("folder with keys of devices (`HEX.key`, `HEX.pem`), by which the registrar's own keys are protected; `\"\"` for none") },
     { U32(est.key_grace_s, 1, 3600), PRESET("60"), SOURCE("SKG-9"),
       DOC("seconds for which a key is kept in case that the answer got lost, and wiped after") },
@@ -185,41 +185,41 @@ static const struct settings_field fields[] = {
     { U32(est.retry_after_max_s, 1, 604800), PRESET("86400"), SOURCE("RSP-2"),
       DOC("seconds: the longest that we pass on") },
 
-    { STRINGS(upstream.servers, 1, UPSTREAM_SERVERS_MAX, complaint_about_server), REQUIRED, SOURCE("RA-1, RA-3"),
+    { STRINGS(upstream.servers, 1, UPSTREAM_SERVERS_MAX, complaint_about_server), REQUIRED, SOURCE("RA-1, RA-3"), RELOADABLE,
       DOC("base URLs of the EST servers, `https://host[:port]`; the subjectAltName of its certificate has that host") },
-    { ENUM(upstream.selection, enum upstream_selection, selection_names), PRESET("\"ordered\""), SOURCE("RA-4"),
+    { ENUM(upstream.selection, enum upstream_selection, selection_names), PRESET("\"ordered\""), SOURCE("RA-4"), RELOADABLE,
       DOC("of several EST servers, the first one that is well, or one after the other") },
-    { U32(upstream.max_failures, 1, 1000), PRESET("5"), SOURCE("RA-5"),
+    { U32(upstream.max_failures, 1, 1000), PRESET("5"), SOURCE("RA-5"), RELOADABLE,
       DOC("requests in a row that fail at an EST server until it is not asked any more and only probed") },
-    { U32(upstream.backoff_ms, 100, 3600000), PRESET("1000"), SOURCE("RA-5"),
+    { U32(upstream.backoff_ms, 100, 3600000), PRESET("1000"), SOURCE("RA-5"), RELOADABLE,
       DOC("milliseconds until the first probe, at most; doubles with each one that fails") },
-    { U32(upstream.backoff_max_ms, 100, 3600000), PRESET("60000"), SOURCE("RA-5"),
+    { U32(upstream.backoff_max_ms, 100, 3600000), PRESET("60000"), SOURCE("RA-5"), RELOADABLE,
       DOC("milliseconds between two such probes, at most") },
-    { U32(upstream.probe_interval_ms, 0, 86400000), PRESET("60000"), SOURCE("RA-5"),
+    { U32(upstream.probe_interval_ms, 0, 86400000), PRESET("60000"), SOURCE("RA-5"), RELOADABLE,
       DOC("milliseconds without a word of one of several EST servers until it is probed; 0 for never") },
-    { STRINGS(upstream.redirect_origins, 0, UPSTREAM_REDIRECT_ORIGINS_MAX, complaint_about_server), PRESET("[]"), SOURCE("RA-9"),
+    { STRINGS(upstream.redirect_origins, 0, UPSTREAM_REDIRECT_ORIGINS_MAX, complaint_about_server), PRESET("[]"), SOURCE("RA-9"), RELOADABLE,
       DOC("where else than to `upstream.servers` an EST server may redirect us, `https://host[:port]`; passwords are not sent there") },
-    { FILES(upstream.trust, 0), REQUIRED, SOURCE("RA-2"),
+    { FILES(upstream.trust, 0), REQUIRED, SOURCE("RA-2"), RELOADABLE,
       DOC("PEM: the explicit trust anchors, CAs of EST: the EST server's certificate has its host name or id-kp-cmcRA") },
-    { FILES(upstream.implicit_trust, 0), PRESET("[]"), SOURCE("RA-2"),
+    { FILES(upstream.implicit_trust, 0), PRESET("[]"), SOURCE("RA-2"), RELOADABLE,
       DOC("PEM: CAs that also certify others (`/etc/ssl/certs/ca-certificates.crt`): the certificate must have the host name") },
-    { A_FILE(upstream.certificate), REQUIRED, SOURCE("RA-1"),
+    { A_FILE(upstream.certificate), REQUIRED, SOURCE("RA-1"), RELOADABLE,
       DOC("PEM or PKCS#12: the RA certificate that we show the EST server, with clientAuth and id-kp-cmcRA") },
-    { A_FILE(upstream.private_key), .complaint = complaint_about_private_key, REQUIRED, SOURCE("RA-1"),
+    { A_FILE(upstream.private_key), .complaint = complaint_about_private_key, REQUIRED, SOURCE("RA-1"), RELOADABLE,
       DOC("PEM: its private key; the same file where that holds both (PKCS#12 or PEM); or `pkcs11:` URI of a token's key") },
-    { A_FILE(upstream.passphrase_file), PRESET("\"\""), SOURCE("RA-1"),
+    { A_FILE(upstream.passphrase_file), PRESET("\"\""), SOURCE("RA-1"), RELOADABLE,
       DOC("file whose first line is the pass-phrase of the private key, or the PIN of its token; `\"\"` for none") },
-    { A_FILE(upstream.pkcs11_module), PRESET("\"\""), SOURCE("RA-1"),
+    { A_FILE(upstream.pkcs11_module), PRESET("\"\""), SOURCE("RA-1"), RELOADABLE,
       DOC("PKCS#11 library of the token; `\"\"` for the one that p11-kit chooses") },
-    { STRING(upstream.username, complaint_about_username), PRESET("\"\""), SOURCE("RA-8"),
+    { STRING(upstream.username, complaint_about_username), PRESET("\"\""), SOURCE("RA-8"), RELOADABLE,
       DOC("user name for HTTP Basic or Digest, given only when the verified EST server asks with 401") },
-    { A_FILE(upstream.password_file), PRESET("\"\""), SOURCE("RA-8"),
+    { A_FILE(upstream.password_file), PRESET("\"\""), SOURCE("RA-8"), RELOADABLE,
       DOC("file whose first line is the password for that; `\"\"` for no HTTP authentication") },
-    { ENUM(upstream.tls_min_version, enum upstream_tls, tls_names), PRESET("\"1.2\""), SOURCE("RA-1, RFC 7030 section 3.3"),
+    { ENUM(upstream.tls_min_version, enum upstream_tls, tls_names), PRESET("\"1.2\""), SOURCE("RA-1, RFC 7030 section 3.3"), RELOADABLE,
       DOC("lowest version of TLS towards the EST server") },
-    { STRING(upstream.tls_ciphers, complaint_about_ciphers), PRESET("\"\""), SOURCE("RFC 7030 section 3.3"),
+    { STRING(upstream.tls_ciphers, complaint_about_ciphers), PRESET("\"\""), SOURCE("RFC 7030 section 3.3"), RELOADABLE,
       DOC("cipher suites of TLS 1.2 in OpenSSL's words; `\"\"` for OpenSSL's choice. Never below 112 bits") },
-    { STRING(upstream.tls_ciphersuites, complaint_about_ciphers), PRESET("\"\""), SOURCE("RFC 7030 section 3.3"),
+    { STRING(upstream.tls_ciphersuites, complaint_about_ciphers), PRESET("\"\""), SOURCE("RFC 7030 section 3.3"), RELOADABLE,
       DOC("cipher suites of TLS 1.3; `\"\"` for OpenSSL's choice") },
     { STRING(upstream.default_label, complaint_about_default_label), PRESET("\"\""), SOURCE("RA-3"),
       DOC("label in the EST server's path for requests without one; `\"\"` for none") },
@@ -246,7 +246,7 @@ static const struct settings_field fields[] = {
     { BOOL(upstream.content_transfer_encoding), PRESET("false"), SOURCE("PAY-6"),
       DOC("whether to send `Content-Transfer-Encoding: base64`, for old servers") },
 
-    { ENUM(access.csr_identity, enum csr_identity, csr_identity_names), PRESET("\"same-serial\""), SOURCE("RE-8"),
+    { ENUM(access.csr_identity, enum csr_identity, csr_identity_names), PRESET("\"same-serial\""), SOURCE("RE-8"), RELOADABLE,
       DOC("what of a CSR's name must be that of the device that sends it, see below; `any` lets a device enrol for another") },
 
     { U32(limits.device_requests_per_minute, 0, 600000), PRESET("120"), SOURCE("SEC-3, RFC 8516"),
@@ -263,7 +263,7 @@ static const struct settings_field fields[] = {
     { U32(limits.max_exchanges, 1, 1000000), PRESET("5000"), SOURCE("SEC-3"),
       DOC("requests in flight, whole process; more get 5.03 with Max-Age, before their bodies are taken in") },
 
-    { LOG_LEVEL_ROW },
+    { LOG_LEVEL_ROW, RELOADABLE },
     { LOG_FORMAT_ROW },
 
     { U32(workers, 1, WORKERS_MAX), .names = workers_names, PRESET("1"), SOURCE("RA-5"),
@@ -323,6 +323,18 @@ struct settings *settings_read(const char *name, struct buffer *errors, struct b
 void settings_free(struct settings *settings)
 {
     settings_file_free(&file, settings);
+}
+
+void settings_compare(const struct settings *one, const struct settings *other, enum settings_kind kind,
+                      struct buffer *paths)
+{
+    settings_table_compare(&file.table, one, other, kind, paths);
+}
+
+void settings_merge(const struct settings *running, const struct settings *wanted, struct settings *merged)
+{
+    *merged = *wanted;
+    settings_table_overlay(&file.table, running, SETTINGS_FIXED, merged);
 }
 
 void settings_print(const struct settings *settings, struct buffer *json)

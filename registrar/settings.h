@@ -189,6 +189,14 @@ void settings_free(struct settings *settings);
 /* Appends the whole effective configuration as JSON that settings_read accepts (--print-config). */
 void settings_print(const struct settings *settings, struct buffer *json);
 
+/* Appends a line with the path of each key of that kind whose values differ. */
+void settings_compare(const struct settings *one, const struct settings *other, enum settings_kind kind,
+                      struct buffer *paths);
+
+/* What a reload of wanted makes of the settings that run: the reloadable keys of the one, all others of the
+ * other. Borrows what both own; not to be freed. */
+void settings_merge(const struct settings *running, const struct settings *wanted, struct settings *merged);
+
 /* Appends the tables of docs/configuration.md: every key, and what the profiles change (Markdown). */
 void settings_reference(struct buffer *markdown);
 

@@ -10,6 +10,7 @@
 #include "registrar/exchange/exchange.h"
 #include "registrar/exchange/key_workshop.h"
 #include "registrar/exchange/pending_enrolments.h"
+#include "registrar/snapshot.h"
 #include "registrar/upstream/est_client.h"
 
 #include <event2/event.h>
@@ -23,7 +24,6 @@ struct worker {
     struct worker_context context;
     struct event_base *base;
     struct mailbox *mailbox;
-    struct dtls_credentials *credentials;
     struct est_client *est_client;
     struct key_workshop *workshop;
     struct exchanges *exchanges;
@@ -31,7 +31,9 @@ struct worker {
     struct datagram_port *port;
     struct jpy_port *jpy_port;
 
-    struct event *drain; /* looks whether all is done */
+    struct event *drain;      /* looks whether all is done */
+    struct snapshot *offered; /* a reference; NULL: none, or adopted */
+    struct letter offer, adoption;
     struct letter drain_asked;
     uint64_t drain_deadline_ms;
 
@@ -40,10 +42,13 @@ struct worker {
 };
 
 static bool build_loop(struct worker *worker);
+static struct key_package_signer signer_of(const struct snapshot *snapshot);
 static bool build_upstream(struct worker *worker, struct buffer *errors);
 static bool build_downstream(struct worker *worker, struct buffer *errors);
 static bool build_ports(struct worker *worker, struct buffer *errors);
 static void *run(void *user);
+static void adopt(struct letter *letter);
+static void tell_of_adoption(struct letter *letter);
 static void begin_drain(struct letter *letter);
 static void look_whether_done(int fd, short what, void *user);
 
@@ -55,6 +60,8 @@ struct worker *worker_create(const struct worker_context *context, struct buffer
         return NULL;
     }
     worker->context = *context;
+    worker->offer.open = adopt;
+    worker->adoption.open = tell_of_adoption;
     if (!build_loop(worker)) {
         buffer_append_string(errors, "an event loop could not be made: out of memory or file descriptors\n");
         goto fail;
@@ -86,9 +93,9 @@ static bool build_upstream(struct worker *worker, struct buffer *errors)
         .base = worker->base,
         .mailbox = worker->mailbox,
         .permits = context->permits,
-        .servers = context->servers,
         .metrics = context->metrics,
-        .credentials = context->ra_credentials,
+        .servers = context->snapshot->servers,
+        .credentials = context->snapshot->ra_credentials,
     };
 
     worker->est_client = est_client_create(&context->settings->upstream, &services, errors);
@@ -98,13 +105,6 @@ static bool build_upstream(struct worker *worker, struct buffer *errors)
 static bool build_downstream(struct worker *worker, struct buffer *errors)
 {
     const struct worker_context *context = &worker->context;
-    struct buffer warnings; /* told once, by whoever read the configuration */
-    buffer_init(&warnings, 64 * 1024);
-    worker->credentials = dtls_credentials_load(&context->settings->dtls, errors, &warnings);
-    buffer_free(&warnings);
-    if (worker->credentials == NULL)
-        return false;
-
     worker->workshop = key_workshop_create(worker->mailbox);
     if (worker->workshop == NULL)
         return false;
@@ -119,9 +119,9 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .cache = context->cache,
         .request_rates = context->request_rates,
         .workshop = worker->workshop,
-        .key_directory = context->key_directory,
-        .signer = {dtls_credentials_certificate(worker->credentials),
-                   dtls_credentials_key(worker->credentials)},
+        .access = context->snapshot->access,
+        .key_directory = context->snapshot->key_directory,
+        .signer = signer_of(context->snapshot),
     };
     worker->exchanges = exchanges_create(&services);
     if (worker->exchanges == NULL)
@@ -131,8 +131,8 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .settings = context->settings,
         .base = worker->base,
         .metrics = context->metrics,
-        .credentials = worker->credentials,
-        .revocations = context->revocations,
+        .credentials = context->snapshot->dtls_credentials,
+        .revocations = context->snapshot->revocations,
         .cookie_secret = context->cookie_secret,
         .handshake_rates = context->handshake_rates,
         .ticket_secret = context->ticket_secret,
@@ -162,17 +162,25 @@ static bool build_ports(struct worker *worker, struct buffer *errors)
     return worker->port != NULL && worker->jpy_port != NULL;
 }
 
+/* Whoever the devices talk to signs what is made for them (SKG-7). */
+static struct key_package_signer signer_of(const struct snapshot *snapshot)
+{
+    return (struct key_package_signer){dtls_credentials_certificate(snapshot->dtls_credentials),
+                                       dtls_credentials_key(snapshot->dtls_credentials)};
+}
+
 void worker_free(struct worker *worker)
 {
     if (worker == NULL)
         return;
+    snapshot_release(worker->offered);
+    worker->offered = NULL;
     association_table_free(worker->associations); /* says goodbye through the ports' sockets */
     datagram_port_free(worker->port);
     jpy_port_free(worker->jpy_port);
     est_client_free(worker->est_client);
     exchanges_free(worker->exchanges);
     key_workshop_free(worker->workshop);
-    dtls_credentials_free(worker->credentials);
     mailbox_free(worker->mailbox);
     if (worker->drain != NULL)
         event_free(worker->drain);
@@ -198,6 +206,38 @@ static void *run(void *user)
     struct worker *worker = user;
     event_base_loop(worker->base, EVLOOP_NO_EXIT_ON_EMPTY);
     return NULL;
+}
+
+void worker_offer(struct worker *worker, struct snapshot *snapshot)
+{
+    worker->offered = snapshot_hold(snapshot);
+    mailbox_post(worker->mailbox, &worker->offer);
+}
+
+/* Work in flight goes on with what it holds. */
+static void adopt(struct letter *letter)
+{
+    struct worker *worker = (struct worker *)((char *)letter - offsetof(struct worker, offer));
+    struct snapshot *snapshot = worker->offered;
+    if (snapshot == NULL)
+        return;
+    const struct key_package_signer signer = signer_of(snapshot);
+    association_table_use_credentials(worker->associations, snapshot->dtls_credentials);
+    association_table_use_revocation_lists(worker->associations, snapshot->revocations);
+    exchanges_use_access(worker->exchanges, &snapshot->access);
+    exchanges_use_key_directory(worker->exchanges, snapshot->key_directory);
+    exchanges_use_signer(worker->exchanges, &signer);
+    est_client_use_servers(worker->est_client, snapshot->servers);
+    est_client_use_credentials(worker->est_client, snapshot->ra_credentials);
+    snapshot_release(snapshot);
+    worker->offered = NULL;
+    mailbox_post(worker->context.mailbox, &worker->adoption);
+}
+
+static void tell_of_adoption(struct letter *letter)
+{
+    const struct worker *worker = (struct worker *)((char *)letter - offsetof(struct worker, adoption));
+    worker->context.adopted(worker->context.user);
 }
 
 void worker_drain(struct worker *worker, uint32_t drain_ms)

@@ -8,17 +8,15 @@
 #include "registrar/downstream/dtls_cookie.h"
 #include "registrar/settings.h"
 
+struct mailbox;
 struct metrics;
-struct key_directory;
 struct pending_enrolments;
 struct pending_journal;
 struct permit_pool;
 struct rate_table;
-struct ra_credentials;
 struct response_cache;
-struct revocation_lists;
 struct session_ticket_secret;
-struct server_group;
+struct snapshot;
 struct worker;
 
 /* What the workers share. Everything is borrowed and outlives them. */
@@ -30,17 +28,17 @@ struct worker_context {
     const struct dtls_cookie_secret *cookie_secret;
     const struct session_ticket_secret *ticket_secret;
     struct permit_pool *permits;
-    struct ra_credentials *ra_credentials;
-    struct server_group *servers;
     struct pending_enrolments *pending;
     struct pending_journal *journal; /* of pending; NULL: none */
     struct response_cache *cache;
     struct rate_table *request_rates, *handshake_rates;
-    struct revocation_lists *revocations;
-    const struct key_directory *key_directory; /* NULL: none */
+    struct snapshot *snapshot;   /* to begin with; held only as far as it is in use */
+    struct mailbox *mailbox;     /* of the main thread */
+    void (*adopted)(void *user); /* called there: the worker uses what it was offered */
+    void *user;
 };
 
-/* Opens the sockets and loads the credentials. On failure NULL, and errors says what, where and how to cure
+/* Opens the sockets. On failure NULL, and errors says what, where and how to cure
  * it. */
 struct worker *worker_create(const struct worker_context *context, struct buffer *errors);
 
@@ -49,6 +47,9 @@ void worker_free(struct worker *worker);
 
 /* Runs the loop in a thread of its own. STATUS_SYSTEM with errno. */
 enum status worker_start(struct worker *worker);
+
+/* What begins on the loop from soon on uses the snapshot, and then adopted is called. One at a time. */
+void worker_offer(struct worker *worker, struct snapshot *snapshot);
 
 /* Asks the loop to take no new devices, to wait for what is in flight, but at most drain_ms, and to end; then
  * waits for the thread. */

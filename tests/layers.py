@@ -9,7 +9,9 @@ import sys
 LAYERS = [
     "registrar/main.c",
     "registrar/registrar",
+    "registrar/reload",
     "registrar/worker",
+    "registrar/snapshot",
     "registrar/downstream/",
     "registrar/exchange/",
     "registrar/translate/",

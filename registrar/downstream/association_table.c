@@ -119,7 +119,7 @@ struct association_table *association_table_create(const struct association_tabl
         .settings = context->settings,
         .base = context->base,
         .metrics = context->metrics,
-        .dtls = {.credentials = context->credentials,
+        .dtls = {.credentials = dtls_credentials_hold(context->credentials),
                  .bio_method = dtls_association_bio_method(),
                  .metrics = context->metrics,
                  .tickets = settings->session_resumption ? context->ticket_secret : NULL,
@@ -166,6 +166,7 @@ void association_table_free(struct association_table *table)
     join_proxies_free(table->proxies);
     BIO_meth_free(table->association_context.dtls.bio_method);
     revocation_lists_release(table->context.revocations);
+    dtls_credentials_release(table->association_context.dtls.credentials);
     buffer_free(&table->flow_octets);
     buffer_free(&table->answer);
     free(table);
@@ -177,6 +178,14 @@ void association_table_use_revocation_lists(struct association_table *table, str
     table->context.revocations = revocation_lists_hold(lists);
     table->association_context.dtls.revocations = lists;
     revocation_lists_release(before);
+}
+
+void association_table_use_credentials(struct association_table *table, struct dtls_credentials *credentials)
+{
+    struct dtls_credentials **used = &table->association_context.dtls.credentials;
+    dtls_credentials_hold(credentials);
+    dtls_credentials_release(*used);
+    *used = credentials;
 }
 
 void association_table_drain(struct association_table *table)

@@ -26,8 +26,8 @@ struct association_table;
 /* Failed handshakes logged in a second; the others are counted, and logged as debug. */
 #define FAILURES_LOGGED_MAX 10
 
-/* Everything is borrowed. The limits of the settings are those of the whole process and are held through the
- * metrics' gauges. */
+/* Everything is borrowed, but for the credentials, which the table holds on to. The limits of the settings
+ * are those of the whole process and are held through the metrics' gauges. */
 struct association_table_context {
     const struct settings *settings;
     struct event_base *base;
@@ -43,6 +43,9 @@ struct association_table_context {
 
 /* Gives; NULL: no memory. */
 struct association_table *association_table_create(const struct association_table_context *context);
+
+/* For all handshakes that begin from now on. */
+void association_table_use_credentials(struct association_table *table, struct dtls_credentials *credentials);
 
 /* Sends close_notify to all that are established. */
 void association_table_free(struct association_table *table);

@@ -117,7 +117,7 @@ void dtls_association_free(struct dtls_association *association)
 {
     if (association == NULL)
         return;
-    SSL_free(association->ssl);
+    dtls_credentials_close(association->ssl);
     free(association->proof);
     client_identity_release(association->client);
     dtls_flight_free(&association->flight);

@@ -36,7 +36,7 @@ struct dtls_events {
 
 /* What all associations of one worker share. Everything is borrowed for the life of each association. */
 struct dtls_association_context {
-    struct dtls_credentials *credentials;
+    struct dtls_credentials *credentials;       /* associations hold on to those that they began with */
     const struct revocation_lists *revocations; /* may change between calls; NULL: none */
     BIO_METHOD *bio_method;                     /* of dtls_association_bio_method */
     struct metrics *metrics;

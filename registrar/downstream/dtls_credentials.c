@@ -6,6 +6,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static const char ciphers[] = "ECDHE-ECDSA-AES128-CCM8:ECDHE-ECDSA-AES128-CCM:EC
 typedef int security_callback(const SSL *, const SSL_CTX *, int, int, int, void *, void *);
 
 struct dtls_credentials {
+    atomic_uint references;
     SSL_CTX *context;
     struct trusted {
         X509_STORE *store;              /* NULL: switched off (DTLS-8) */
@@ -63,10 +65,12 @@ struct dtls_credentials *dtls_credentials_load(const struct dtls_settings *setti
                                                struct buffer *warnings)
 {
     struct dtls_credentials *credentials = calloc(1, sizeof *credentials);
+    if (credentials != NULL)
+        atomic_init(&credentials->references, 1);
     if (credentials == NULL || !configure(credentials)) {
         buffer_append_string(errors, "dtls: OpenSSL refuses the cipher suites, groups or limits of DTLS 1.2: "
                                      "check its configuration file (openssl version -d)\n");
-        dtls_credentials_free(credentials);
+        dtls_credentials_release(credentials);
         return NULL;
     }
     credentials->trusted[TRUST_MANUFACTURER].accept_expired = settings->accept_expired_idevid;
@@ -83,13 +87,20 @@ struct dtls_credentials *dtls_credentials_load(const struct dtls_settings *setti
     ERR_clear_error();
     if (identity && manufacturer && domain && trusting)
         return credentials;
-    dtls_credentials_free(credentials);
+    dtls_credentials_release(credentials);
     return NULL;
 }
 
-void dtls_credentials_free(struct dtls_credentials *credentials)
+struct dtls_credentials *dtls_credentials_hold(struct dtls_credentials *credentials)
 {
-    if (credentials == NULL)
+    atomic_fetch_add_explicit(&credentials->references, 1, memory_order_relaxed);
+    return credentials;
+}
+
+void dtls_credentials_release(struct dtls_credentials *credentials)
+{
+    if (credentials == NULL ||
+        atomic_fetch_sub_explicit(&credentials->references, 1, memory_order_acq_rel) > 1)
         return;
     SSL_CTX_free(credentials->context);
     X509_STORE_free(credentials->trusted[TRUST_MANUFACTURER].store);
@@ -102,11 +113,21 @@ SSL *dtls_credentials_open(struct dtls_credentials *credentials, struct dtls_cli
     SSL *ssl = SSL_new(credentials->context);
     if (ssl == NULL)
         return NULL;
+    dtls_credentials_hold(credentials);
     SSL_set_app_data(ssl, proof);
     if (proof->tickets == NULL)
         SSL_set_options(ssl, SSL_OP_NO_TICKET);
     SSL_set_accept_state(ssl);
     return ssl;
+}
+
+void dtls_credentials_close(SSL *ssl)
+{
+    if (ssl == NULL)
+        return;
+    struct dtls_credentials *credentials = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    SSL_free(ssl);
+    dtls_credentials_release(credentials);
 }
 
 struct client_identity *dtls_credentials_client(const SSL *ssl)
@@ -128,6 +149,7 @@ static bool configure(struct dtls_credentials *credentials)
         return false;
     credentials->openssl_security = SSL_CTX_get_security_callback(context);
     SSL_CTX_set_security_level(context, SECURITY_LEVEL);
+    SSL_CTX_set_app_data(context, credentials);
     SSL_CTX_set0_security_ex_data(context, credentials);
     SSL_CTX_set_security_callback(context, check_security);
 

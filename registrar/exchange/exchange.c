@@ -10,6 +10,7 @@
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/exchange/proof_of_possession.h"
 #include "registrar/exchange/renewal_policy.h"
+#include "registrar/keygen/key_directory.h"
 #include "registrar/settings.h"
 #include "registrar/translate/entity_tag.h"
 #include "registrar/translate/request_body.h"
@@ -216,8 +217,8 @@ static enum verdict authorise(struct exchange *exchange)
     if (exchange->operation->id == EST_SREN)
         status = renewal_policy_check(exchange->client, exchange->csr, &reason);
     if (status == STATUS_OK)
-        status = access_policy_check(&exchange->owner->services.settings->access, exchange->client,
-                                     exchange->csr, &reason);
+        status =
+            access_policy_check(&exchange->owner->services.access, exchange->client, exchange->csr, &reason);
     enum verdict verdict =
         status == STATUS_OK ? NEXT : refuse(exchange, CM_FORBIDDEN, buffer_string(&reason));
     buffer_free(&reason);
@@ -445,9 +446,38 @@ static enum status set_deadline(struct exchange *exchange);
 struct exchanges *exchanges_create(const struct exchange_services *services)
 {
     struct exchanges *exchanges = calloc(1, sizeof(*exchanges));
-    if (exchanges != NULL)
-        exchanges->services = *services;
+    if (exchanges == NULL)
+        return NULL;
+    exchanges->services = *services;
+    exchanges->services.key_directory = NULL;
+    exchanges->services.signer = (struct key_package_signer){NULL, NULL};
+    exchanges_use_key_directory(exchanges, services->key_directory);
+    exchanges_use_signer(exchanges, &services->signer);
     return exchanges;
+}
+
+void exchanges_use_access(struct exchanges *exchanges, const struct access_settings *access)
+{
+    exchanges->services.access = *access;
+}
+
+void exchanges_use_key_directory(struct exchanges *exchanges, struct key_directory *directory)
+{
+    struct key_directory *used = exchanges->services.key_directory;
+    exchanges->services.key_directory = directory == NULL ? NULL : key_directory_hold(directory);
+    key_directory_release(used);
+}
+
+void exchanges_use_signer(struct exchanges *exchanges, const struct key_package_signer *signer)
+{
+    struct key_package_signer used = exchanges->services.signer;
+    if (signer->certificate != NULL)
+        X509_up_ref(signer->certificate);
+    if (signer->key != NULL)
+        EVP_PKEY_up_ref(signer->key);
+    exchanges->services.signer = *signer;
+    X509_free(used.certificate);
+    EVP_PKEY_free(used.key);
 }
 
 void exchanges_free(struct exchanges *exchanges)
@@ -458,6 +488,9 @@ void exchanges_free(struct exchanges *exchanges)
         next = exchange->next;
         destroy(exchange);
     }
+    key_directory_release(exchanges->services.key_directory);
+    X509_free(exchanges->services.signer.certificate);
+    EVP_PKEY_free(exchanges->services.signer.key);
     free(exchanges);
 }
 

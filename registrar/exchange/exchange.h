@@ -11,11 +11,11 @@
 #include "registrar/protocol/client_standing.h"
 #include "registrar/protocol/content_format.h"
 #include "registrar/protocol/est_operation.h"
+#include "registrar/settings.h"
 
 struct event_base;
 struct mailbox;
 struct metrics;
-struct settings;
 struct est_client;
 struct pending_enrolments;
 struct pending_journal;
@@ -61,7 +61,8 @@ struct est_reply {
     uint32_t request;
 };
 
-/* What all exchanges of one worker share; everything is borrowed. */
+/* What all exchanges of one worker share. Everything is borrowed, but for the last three, which it copies and
+ * holds on to: they can be replaced. */
 struct exchange_services {
     const struct settings *settings;
     struct event_base *base;
@@ -73,13 +74,18 @@ struct exchange_services {
     struct response_cache *cache;       /* shared by all workers */
     struct rate_table *request_rates;   /* of devices; shared by all workers */
     struct key_workshop *workshop;      /* where keys are made (SKG-5); of the worker */
-    const struct key_directory
-        *key_directory;               /* keys of devices (SKG-7); NULL: none. Shared by all workers */
-    struct key_package_signer signer; /* of what is made here */
+    struct access_settings access;
+    struct key_directory *key_directory; /* keys of devices (SKG-7); NULL: none */
+    struct key_package_signer signer;    /* of what is made here */
 };
 
 /* Gives the owner of one worker's exchanges; NULL: no memory. */
 struct exchanges *exchanges_create(const struct exchange_services *services);
+
+/* For whatever exchanges do from now on. */
+void exchanges_use_access(struct exchanges *exchanges, const struct access_settings *access);
+void exchanges_use_key_directory(struct exchanges *exchanges, struct key_directory *directory);
+void exchanges_use_signer(struct exchanges *exchanges, const struct key_package_signer *signer);
 
 /* Drops exchanges that still run, unanswered: what the EST server has been sent is recorded as in doubt. To
  * be called after est_client_free, and before mailbox_free, which opens the letters that are under way. */

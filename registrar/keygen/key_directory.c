@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,6 +32,7 @@ struct device_key {
 };
 
 struct key_directory {
+    atomic_uint references;
     struct device_key *keys; /* in the order of compare_keys */
     size_t count, room;
     struct buffer keks;
@@ -70,6 +72,7 @@ struct key_directory *key_directory_load(const char *path, struct buffer *errors
     struct key_directory *directory = calloc(1, sizeof(*directory));
     if (directory == NULL)
         return NULL;
+    atomic_init(&directory->references, 1);
     buffer_init_locked(&directory->keks, (size_t)KEY_DIRECTORY_MAX * KEK_OCTETS_MAX);
     enum status status = read_folder(directory, path, errors);
     if (status == STATUS_OK && directory->count > 0) {
@@ -79,13 +82,19 @@ struct key_directory *key_directory_load(const char *path, struct buffer *errors
     ERR_clear_error();
     if (status == STATUS_OK)
         return directory;
-    key_directory_free(directory);
+    key_directory_release(directory);
     return NULL;
 }
 
-void key_directory_free(struct key_directory *directory)
+struct key_directory *key_directory_hold(struct key_directory *directory)
 {
-    if (directory == NULL)
+    atomic_fetch_add_explicit(&directory->references, 1, memory_order_relaxed);
+    return directory;
+}
+
+void key_directory_release(struct key_directory *directory)
+{
+    if (directory == NULL || atomic_fetch_sub_explicit(&directory->references, 1, memory_order_acq_rel) > 1)
         return;
     for (size_t i = 0; i < directory->count; i++)
         EVP_PKEY_free(directory->keys[i].public_key);

@@ -183,19 +183,6 @@ void est_client_free(struct est_client *client)
     free(client);
 }
 
-enum status est_client_check(const struct upstream_settings *settings, struct buffer *errors,
-                             struct buffer *warnings)
-{
-    struct server_group *servers = server_group_load(settings, errors);
-    struct ra_credentials *credentials = ra_credentials_load(settings, errors, warnings);
-    enum status status = servers == NULL       ? STATUS_MALFORMED
-                         : credentials == NULL ? STATUS_UNSUPPORTED
-                                               : STATUS_OK;
-    ra_credentials_release(credentials);
-    server_group_release(servers);
-    return status;
-}
-
 /* Kept connections were made with the old ones. */
 void est_client_use_credentials(struct est_client *client, struct ra_credentials *credentials)
 {
@@ -629,6 +616,7 @@ static void settle_connection(struct est_call *call)
     struct est_client *client = call->client;
     struct https_connection *connection = call->connection;
     if (connection == NULL || !https_connection_is_reusable(connection) ||
+        !https_connection_is_of(connection, client->context.credentials) ||
         https_connection_keep(connection) != STATUS_OK || !permit_park(&call->permit))
         return;
     client->kept[client->kept_count++] = (struct kept_connection){connection, call->origin};

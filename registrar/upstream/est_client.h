@@ -73,8 +73,4 @@ void est_client_use_credentials(struct est_client *client, struct ra_credentials
 /* From now on asks these. Requests that run stay with those that they have. On the client's loop. */
 void est_client_use_servers(struct est_client *client, struct server_group *servers);
 
-/* Checks and loads what a client needs, and appends what will hurt later to warnings (RA-1). */
-enum status est_client_check(const struct upstream_settings *settings, struct buffer *errors,
-                             struct buffer *warnings);
-
 #endif

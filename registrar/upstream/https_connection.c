@@ -514,6 +514,12 @@ static struct bytes header(const struct https_connection *connection, const char
     return bytes_from_string(field->value);
 }
 
+bool https_connection_is_of(const struct https_connection *connection,
+                            const struct ra_credentials *credentials)
+{
+    return connection->credentials == credentials;
+}
+
 bool https_connection_is_reusable(const struct https_connection *connection)
 {
     return connection->socket != CURL_SOCKET_BAD && !connection->request.is_secret;

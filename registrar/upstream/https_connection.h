@@ -49,6 +49,10 @@ typedef void https_connection_lost(void *user, struct https_connection *connecti
 struct https_connection *https_connection_create(const struct https_context *context,
                                                  https_connection_lost *lost, void *user);
 
+/* Whether it was made with these credentials. */
+bool https_connection_is_of(const struct https_connection *connection,
+                            const struct ra_credentials *credentials);
+
 /* Closes it; a request that still runs is not answered any more. */
 void https_connection_free(struct https_connection *connection);
 

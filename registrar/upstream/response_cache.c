@@ -11,6 +11,7 @@ struct entry {
     enum est_operation_id operation;
     struct bytes label; /* borrowed from the settings */
     bool fetching;
+    bool forgotten; /* meanwhile: what is fetched is not kept */
     uint64_t fetch_began_ms;
     uint64_t failing_until_ms;               /* the last fetch failed: no other one before that */
     uint64_t fresh_until_ms, stale_until_ms; /* of response; 0: there is none */
@@ -167,8 +168,9 @@ bool response_cache_fetched(struct response_cache *cache, enum est_operation_id 
     pthread_mutex_lock(&cache->mutex);
     entry->fetching = false;
     entry->failing_until_ms = 0;
-    if (fetched->code == 0)
+    if (fetched->code == 0 && !entry->forgotten)
         keep(cache, entry, now_ms, fetched);
+    entry->forgotten = false;
     if (CM_CODE_CLASS(fetched->code) == 4) /* the EST server is there, and has it no more */
         entry->stale_until_ms = 0;
     bool is_down = CM_CODE_CLASS(fetched->code) == 5 && give_stale(cache, entry, now_ms, fetched);
@@ -195,6 +197,17 @@ static void keep(const struct response_cache *cache, struct entry *entry, uint64
     entry->fresh_until_ms = copied && lifetime_ms > 0 ? now_ms + lifetime_ms : 0;
     entry->stale_until_ms =
         copied && fetched->may_be_stale ? now_ms + lifetime_ms + cache->serve_stale_ms : 0;
+}
+
+void response_cache_forget(struct response_cache *cache)
+{
+    pthread_mutex_lock(&cache->mutex);
+    for (size_t i = 0; i < cache->count; i++) {
+        cache->entries[i].fresh_until_ms = cache->entries[i].stale_until_ms = 0;
+        cache->entries[i].failing_until_ms = 0;
+        cache->entries[i].forgotten = cache->entries[i].fetching;
+    }
+    pthread_mutex_unlock(&cache->mutex);
 }
 
 bool response_cache_leave(struct response_cache *cache, struct cache_waiter *waiter)

@@ -65,6 +65,10 @@ bool response_cache_fetched(struct response_cache *cache, enum est_operation_id 
 bool response_cache_stale(struct response_cache *cache, enum est_operation_id operation, struct bytes label,
                           uint64_t now_ms, struct cached_response *response);
 
+/* What was fetched before, or is being fetched now, is served to nobody who asks later: the EST server may be
+ * another one. */
+void response_cache_forget(struct response_cache *cache);
+
 /* After CACHE_WAIT, the waiter loses interest. True: it is forgotten and may be freed. False: its letter is
  * in the mailbox, or was opened: the waiter must live until then (mailbox_free opens what is left). */
 bool response_cache_leave(struct response_cache *cache, struct cache_waiter *waiter);

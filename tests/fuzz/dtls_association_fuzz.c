@@ -40,7 +40,7 @@ static struct test_datagram *hello;
 static void clean_up(void)
 {
     free_peers(&client, &established);
-    dtls_credentials_free(credentials);
+    dtls_credentials_release(credentials);
     world_free(&world);
     free(hello);
 }

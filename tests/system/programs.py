@@ -205,6 +205,15 @@ class Registrar:
         while (now := self.counters()[name]) != value:
             assert time.monotonic() < deadline, f"{name} is {now}, not {value}"
 
+    def reload(self, changes=None, refused=False):
+        """SIGHUP, after changes to the configuration; returns what the log said until it was in use, or refused."""
+        self.settings = merge(self.settings, changes or {})
+        self.config.write_text(json.dumps(self.settings, indent=2))
+        since = len(self.program.lines)
+        self.program.process.send_signal(signal.SIGHUP)
+        self.program.wait_for("reload refused:" if refused else "reloaded:", since=since)
+        return [line for line in self.program.lines[since:] if line]
+
     def resident_kib(self):
         text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", text)[1])

@@ -190,7 +190,7 @@ static int create_world(void **state)
 static int destroy_world(void **state)
 {
     (void)state;
-    dtls_credentials_free(credentials);
+    dtls_credentials_release(credentials);
     world_free(&world);
     return 0;
 }

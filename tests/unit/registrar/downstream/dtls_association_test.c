@@ -28,7 +28,7 @@ static int create(void **state)
 static int destroy(void **state)
 {
     (void)state;
-    dtls_credentials_free(credentials);
+    dtls_credentials_release(credentials);
     world_free(&world);
     return 0;
 }

@@ -26,7 +26,7 @@ static int create(void **state)
 static int destroy(void **state)
 {
     (void)state;
-    dtls_credentials_free(credentials);
+    dtls_credentials_release(credentials);
     world_free(&world);
     return 0;
 }
@@ -285,7 +285,7 @@ static void exempts_ccm_8_alone(void **state)
         assert_int_equal(callback(ssl, NULL, operations[i], 64, 0, cipher, ex), 0);
         assert_int_equal(callback(ssl, NULL, operations[i], 128, 0, cipher, ex), 1);
     }
-    SSL_free(ssl);
+    dtls_credentials_close(ssl);
 }
 
 /* Connects a client to whom both apply, and asserts its alert and the reason; 0: it is accepted. */
@@ -311,7 +311,7 @@ static void assert_judged(const struct dtls_settings *settings, const struct tes
     buffer_free(&text);
     free_peers(&client, &server);
     revocation_lists_release(lists);
-    dtls_credentials_free(by);
+    dtls_credentials_release(by);
 }
 
 #define REVOKED "certificate verify failed: certificate revoked"
@@ -428,7 +428,7 @@ static void judges_open_associations_again(void **state)
     assert_int_equal(dtls_association_standing(server.association, now), STANDING_UNTRUSTED);
     server.context.credentials = credentials;
     free_peers(&client, &server);
-    dtls_credentials_free(other);
+    dtls_credentials_release(other);
     revocation_lists_release(lists);
     unlink(file);
 }
@@ -457,7 +457,7 @@ static void tells_trust_stores_apart(void **state)
     assert_memory_equal(manufacturer, dtls_credentials_trust_generation(other, TRUST_MANUFACTURER),
                         sizeof *manufacturer);
     assert_null(dtls_credentials_trust_generation(other, TRUST_DOMAIN));
-    dtls_credentials_free(other);
+    dtls_credentials_release(other);
 }
 
 static void a_store_can_be_switched_off(void **state)
@@ -469,7 +469,7 @@ static void a_store_can_be_switched_off(void **state)
     struct test_client_wish wish = a_device();
     assert_refused_by(domain_only, &wish, SSL_AD_UNKNOWN_CA,
                       "certificate verify failed: unable to get local issuer certificate");
-    dtls_credentials_free(domain_only);
+    dtls_credentials_release(domain_only);
 
     settings = world_settings(&world);
     settings.domain_trust.count = 0;
@@ -477,7 +477,7 @@ static void a_store_can_be_switched_off(void **state)
     wish = (struct test_client_wish){.certificate = &world.domain_device};
     assert_refused_by(manufacturer_only, &wish, SSL_AD_UNKNOWN_CA,
                       "certificate verify failed: unable to get local issuer certificate");
-    dtls_credentials_free(manufacturer_only);
+    dtls_credentials_release(manufacturer_only);
 }
 
 /* Who is in both is treated as the manufacturer's, which may do less (RFC 7030 section 3.6). */
@@ -494,7 +494,7 @@ static void the_manufacturer_store_is_asked_first(void **state)
     assert_int_equal(server_state(&server), DTLS_ESTABLISHED);
     assert_int_equal(client_identity_trust(dtls_association_client(server.association)), TRUST_MANUFACTURER);
     free_peers(&client, &server);
-    dtls_credentials_free(both);
+    dtls_credentials_release(both);
 }
 
 /* An operator who trusts one issuing CA need not trust its root. */
@@ -510,7 +510,7 @@ static void an_intermediate_may_be_the_anchor(void **state)
     connect_peers(&client, &wish, &server, some);
     assert_true(client.finished);
     free_peers(&client, &server);
-    dtls_credentials_free(some);
+    dtls_credentials_release(some);
     test_write_certificates(world.manufacturer_file, &world.manufacturer_root.certificate, 1);
 }
 
@@ -535,7 +535,7 @@ static void an_rsa_root_may_sign(void **state)
     free_peers(&client, &server);
     wish.certificate = &rsa_device;
     assert_refused_by(some, &wish, SSL_AD_HANDSHAKE_FAILURE, "peer did not return a certificate");
-    dtls_credentials_free(some);
+    dtls_credentials_release(some);
     test_write_certificates(world.manufacturer_file, &world.manufacturer_root.certificate, 1);
     test_certificate_free(&root);
     test_certificate_free(&device);
@@ -652,7 +652,7 @@ static void assert_warned(const char *what)
 
 static void end_load(struct dtls_credentials *loaded)
 {
-    dtls_credentials_free(loaded);
+    dtls_credentials_release(loaded);
     buffer_free(&errors);
     buffer_free(&warnings);
 }

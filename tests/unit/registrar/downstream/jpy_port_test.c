@@ -53,7 +53,7 @@ static int create_world(void **state)
 static int destroy_world(void **state)
 {
     (void)state;
-    dtls_credentials_free(credentials);
+    dtls_credentials_release(credentials);
     world_free(&world);
     return 0;
 }
@@ -71,6 +71,7 @@ static int create(void **state)
                                                    .answer_within_ms = 20000,
                                                    .max_request_bytes = 16384,
                                                    .max_buffered_bytes = 1 << 20};
+    fixture.settings.limits.device_associations = 1000;
     fixture.settings.jpy =
         (struct jpy_settings){.max_associations = 40, .max_handshakes = 20, .handshakes_per_s = 1000};
     assert_int_equal(dtls_cookie_secret_make(&fixture.secret), STATUS_OK);

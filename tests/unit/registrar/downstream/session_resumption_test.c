@@ -30,7 +30,7 @@ static int destroy(void **state)
 {
     (void)state;
     for (size_t i = 0; i < 2; i++)
-        dtls_credentials_free(credentials[i]);
+        dtls_credentials_release(credentials[i]);
     world_free(&world);
     return 0;
 }
@@ -249,9 +249,9 @@ static void a_ticket_does_not_outlive_its_trust(void **state)
     assert_int_equal(client_alert(&pair.client), SSL_AD_UNKNOWN_CA);
     free_pair(&pair);
     SSL_SESSION_free(wish.session);
-    dtls_credentials_free(same);
-    dtls_credentials_free(wider);
-    dtls_credentials_free(others);
+    dtls_credentials_release(same);
+    dtls_credentials_release(wider);
+    dtls_credentials_release(others);
 }
 
 /* Re-checked when the session is resumed: the full handshake that follows finds it expired as well. */

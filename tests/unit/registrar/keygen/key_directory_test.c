@@ -66,7 +66,7 @@ static void keys_are_found_by_identifier(void **state)
     uint8_t long_identifier[KEY_IDENTIFIER_MAX + 1] = {0};
     assert_null(
         key_directory_asymmetric(directory, (struct bytes){long_identifier, sizeof(long_identifier)}));
-    key_directory_free(directory);
+    key_directory_release(directory);
     EVP_PKEY_free(ec);
     EVP_PKEY_free(rsa);
     key_folder_remove(&folder);
@@ -81,7 +81,7 @@ static void an_empty_folder_holds_no_key(void **state)
     struct bytes kek;
     assert_false(key_directory_symmetric(directory, BYTES_LITERAL("\x01"), &kek));
     assert_null(key_directory_asymmetric(directory, BYTES_LITERAL("\x01")));
-    key_directory_free(directory);
+    key_directory_release(directory);
     key_folder_remove(&folder);
     assert_refused(&folder, "cannot be read: No such file or directory");
 }
@@ -165,7 +165,7 @@ static void bad_public_keys_are_named(void **state)
     key_folder_write_certificate(&folder, "01.pem", &(struct made_certificate){.key = ec, .subject = "CN=a"});
     struct key_directory *directory; /* unrestricted */
     assert_loads(&folder, &directory);
-    key_directory_free(directory);
+    key_directory_release(directory);
     EVP_PKEY *const all[] = {ec, rsa, weak, other, edwards};
     for (size_t i = 0; i < 5; i++)
         EVP_PKEY_free(all[i]);
@@ -237,7 +237,7 @@ static void the_number_of_keys_is_bounded(void **state)
     assert_loads(&folder, &directory);
     struct bytes kek;
     assert_true(key_directory_symmetric(directory, BYTES_LITERAL("\x0f\xff"), &kek));
-    key_directory_free(directory);
+    key_directory_release(directory);
     key_folder_write(&folder, "ffff.key", KEK, 0600);
     assert_refused(&folder, "holds more than 4096 keys");
     key_folder_remove(&folder);

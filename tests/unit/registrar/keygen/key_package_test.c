@@ -365,7 +365,7 @@ static void openssl_opens_every_form(void **state)
         key_generation_free(key);
         certificate_request_free(csr);
     }
-    key_directory_free(directory);
+    key_directory_release(directory);
     key_folder_remove(&folder);
 }
 
@@ -399,7 +399,7 @@ static void others_open_none(void **state)
         key_generation_free(key);
         certificate_request_free(csr);
     }
-    key_directory_free(directory);
+    key_directory_release(directory);
     key_folder_remove(&folder);
 }
 
@@ -441,7 +441,7 @@ static void what_cannot_be_protected_is_not_sent(void **state)
         key_generation_free(key);
         certificate_request_free(csr);
     }
-    key_directory_free(directory);
+    key_directory_release(directory);
     key_folder_remove(&folder);
 }
 
@@ -459,7 +459,7 @@ static void a_package_that_does_not_fit_is_not_begun(void **state)
     buffer_free(&cms);
     key_generation_free(key);
     certificate_request_free(csr);
-    key_directory_free(directory);
+    key_directory_release(directory);
     key_folder_remove(&folder);
 }
 
@@ -494,7 +494,7 @@ static void protecting_a_key_leaves_no_copy(void **state)
         buffer_free(&cms);
         certificate_request_free(csr);
     }
-    key_directory_free(directory);
+    key_directory_release(directory);
     key_folder_remove(&folder);
 }
 

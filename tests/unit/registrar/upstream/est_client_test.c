@@ -259,31 +259,6 @@ static void what_is_no_request_is_refused(void **state)
     end_client(&test);
 }
 
-static void bad_settings_are_named(void **state)
-{
-    static const char *const urls[] = {"http://localhost:1",
-                                       "localhost",
-                                       "https://",
-                                       "https://user@localhost",
-                                       "https://localhost?query",
-                                       "https://localhost#part",
-                                       "https://local host",
-                                       ""};
-    struct upstream_fixture *fixture = *state;
-    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
-        struct buffer errors, warnings;
-        buffer_init(&errors, 4096);
-        buffer_init(&warnings, 4096);
-        snprintf(fixture->url, sizeof fixture->url, "%s", urls[i]);
-        fixture->settings.servers.items[0] = fixture->url;
-        fixture->settings.servers.count = 1;
-        assert_int_equal(est_client_check(&fixture->settings, &errors, &warnings), STATUS_MALFORMED);
-        assert_non_null(strstr(buffer_string(&errors), "upstream.servers[0]: \""));
-        buffer_free(&errors);
-        buffer_free(&warnings);
-    }
-}
-
 /* RA-4: how often connections are made. */
 static void connections_are_reused_only_if_allowed(void **state)
 {
@@ -956,7 +931,6 @@ int main(void)
         TEST(requests_go_to_the_long_paths),
         TEST(accept_suits_the_operation),
         TEST(what_is_no_request_is_refused),
-        TEST(bad_settings_are_named),
         TEST(connections_are_reused_only_if_allowed),
         TEST(black_holed_posts_delay_no_get),
         TEST(waiting_for_a_permit_is_bounded),

@@ -274,6 +274,26 @@ static void failures_are_shared_and_not_kept(void **state)
     assert_content(&f->waiters[0], "");
 }
 
+/* A reload may have changed the EST server: nothing of the old one is served to those who ask later. */
+static void what_is_forgotten_is_fetched_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cache_waiter *one = &fixture->waiters[0], *other = &fixture->waiters[1];
+    assert_int_equal(response_cache_ask(fixture->cache, EST_CRTS, NONE, 1000, one), CACHE_FETCH);
+    fetched(fixture, NONE, 1000, 0, "old");
+    response_cache_forget(fixture->cache);
+    assert_int_equal(response_cache_ask(fixture->cache, EST_CRTS, NONE, 1001, one), CACHE_FETCH);
+    assert_int_equal(response_cache_ask(fixture->cache, EST_CRTS, NONE, 1001, other), CACHE_WAIT);
+    response_cache_forget(fixture->cache); /* while it is fetched */
+    fetched(fixture, NONE, 1002, 0, "old");
+    turn(fixture);
+    assert_content(other, "old");
+    assert_int_equal(response_cache_ask(fixture->cache, EST_CRTS, NONE, 1003, one), CACHE_FETCH);
+    fetched(fixture, NONE, 1003, 0, "new");
+    assert_int_equal(response_cache_ask(fixture->cache, EST_CRTS, NONE, 1004, one), CACHE_HIT);
+    assert_content(one, "new");
+}
+
 static void a_waiter_may_leave(void **state)
 {
     struct fixture *f = *state;
@@ -315,6 +335,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(unknown_key_is_not_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_fetch_serves_all_who_wait, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failures_are_shared_and_not_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_forgotten_is_fetched_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_waiter_may_leave, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_large_is_no_success, set_up, tear_down),
     };

@@ -1,0 +1,197 @@
+"""SIGHUP: everything reloadable changes at once or not at all, and nothing that is under way is lost."""
+
+import pathlib
+import signal
+
+import pytest
+
+import coap
+import programs
+from dtls import DtlsError
+from enrolment import certificates, enrol, get, is_for, label, make_csr, path, POST_OPTIONS
+
+
+@pytest.fixture
+def files(pki, tmp_path):
+    """Copies of the PKI's files that a test may spoil."""
+    def copy(name):
+        target = tmp_path / name
+        target.write_bytes((pki / name).read_bytes())
+        return target
+
+    return copy
+
+
+@pytest.fixture
+def second(pki):
+    """Another certificate of the registrar, from the same CA."""
+    certificate, key = pki / "registrar-2.pem", pki / "registrar-2.key"
+    if not certificate.exists():
+        run = programs.run
+        run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key])
+        csr, extensions = pki / "registrar-2.csr", pki / "registrar-2.ext"
+        run(["openssl", "req", "-new", "-key", key, "-subj", "/O=Example/CN=Second registrar", "-out", csr])
+        extensions.write_text("extendedKeyUsage=serverAuth,1.3.6.1.5.5.7.3.28\nsubjectAltName=IP:127.0.0.1\n")
+        run(["openssl", "x509", "-req", "-in", csr, "-CA", pki / "est-ca.pem", "-CAkey", pki / "est-ca.key", "-days", "365",
+             "-extfile", extensions, "-out", certificate])
+    return certificate, key
+
+
+def common_name(peer):
+    from cryptography import x509
+    certificate = x509.load_der_x509_certificate(peer.dtls.peer_certificate())
+    return certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_certificate_and_key(start_registrar, connect, pki, second, workers):
+    """New handshakes see the new certificate; an open association goes on with the old one."""
+    one = start_registrar({"workers": workers})
+    before = connect(one)
+    one.reload({"dtls": {"certificate": str(second[0]), "private_key": str(second[1])}})
+    assert get(before, "crts")[0].status == "2.05"
+    for _ in range(4):
+        assert common_name(connect(one)) == "Second registrar"
+    assert common_name(before) == "Estuary registrar"
+    assert enrol(before, make_csr(pki))[0].status == "2.04"
+
+
+def test_nothing_under_way_is_lost(start_registrar, connect, pki, second):
+    """A Block1 transfer half done, and an enrolment that waits for the EST server, end as they would have."""
+    one = start_registrar({"est": {"labels": ["delay-1500"]}, "coap": {"separate_after_ms": 100}})
+    waiting, halfway = connect(one), connect(one, device="valve")
+    waiting_csr, halfway_csr = make_csr(pki), make_csr(pki, "valve")
+    request = waiting.send(waiting.message(coap.POST, path("sen", "delay-1500"), waiting_csr, options=POST_OPTIONS))
+    assert waiting.receive().code == coap.EMPTY
+
+    def send_block(number, more):
+        block = (coap.BLOCK1, coap.block(number, more, 3))
+        return halfway.request(coap.POST, path("sen"), halfway_csr[number * 128:(number + 1) * 128], options=[*POST_OPTIONS, block])
+
+    count = (len(halfway_csr) + 127) // 128
+    assert send_block(0, True).status == "2.31"
+    one.reload({"dtls": {"certificate": str(second[0]), "private_key": str(second[1])},
+                "upstream": {"certificate": str(pki / "est-server.pem"), "private_key": str(pki / "est-server.key")}})
+    one.reload({"upstream": {"certificate": str(pki / "ra.pem"), "private_key": str(pki / "ra.key")}})
+    for number in range(1, count):
+        answer = send_block(number, number < count - 1)
+    body = halfway.fetch_rest(coap.POST, path("sen"), answer, options=POST_OPTIONS)
+    assert answer.status == "2.04" and is_for(certificates(body)[0], halfway_csr)
+    answer = waiting.answer_to(request)
+    assert answer.status == "2.04"
+    body = waiting.fetch_rest(coap.POST, path("sen", "delay-1500"), answer, options=POST_OPTIONS)
+    assert is_for(certificates(body)[0], waiting_csr)
+
+
+def test_trust(start_registrar, connect, pki):
+    """A device whose CA was removed cannot connect any more; one whose CA was added can."""
+    one = start_registrar({"dtls": {"domain_trust": [str(pki / "est-ca.pem")]}})
+    assert get(connect(one), "crts")[0].status == "2.05"
+    one.reload({"dtls": {"manufacturer_trust": [str(pki / "other-ca.pem")]}})
+    with pytest.raises(DtlsError):
+        connect(one)
+    one.reload({"dtls": {"manufacturer_trust": [str(pki / "manufacturer-ca.pem")]}})
+    assert get(connect(one), "crts")[0].status == "2.05"
+
+
+def test_est_server_and_its_trust(start_registrar, connect, pki, tmp_path_factory):
+    """Requests go to the new EST server, with its trust anchors; what the old one said of its CA is forgotten."""
+    one = start_registrar({"upstream": {"trust": [str(pki / "other-ca.pem")]}})
+    assert enrol(connect(one), make_csr(pki))[0].status == "5.02"
+    one.reload({"upstream": {"trust": [str(pki / "est-ca.pem")]}})
+    peer = connect(one)
+    assert enrol(peer, make_csr(pki))[0].status == "2.04"
+    assert get(peer, "crts")[0].status == "2.05"
+    other_pki = programs.Pki(tmp_path_factory.mktemp("other-pki"))
+    other = programs.EstServer(other_pki, tmp_path_factory.mktemp("other-est"))
+    try:
+        one.reload({"upstream": {"servers": [other.url], "trust": [str(other_pki / "est-ca.pem")],
+                                 "certificate": str(other_pki / "ra.pem"), "private_key": str(other_pki / "ra.key")}})
+        response, body = get(peer, "crts")
+        assert response.status == "2.05"
+        from cryptography import x509
+        assert x509.load_pem_x509_certificate((other_pki / "est-ca.pem").read_bytes()) in certificates(body)
+        response, body = enrol(peer, make_csr(pki))
+        assert response.status == "2.04"
+        assert other.stats()["requests"]
+    finally:
+        other.program.stop()
+
+
+def test_access(start_registrar, connect, pki):
+    one = start_registrar({"access": {"csr_identity": "any"}})
+    peer = connect(one)
+    csr = make_csr(pki, subject_name="/O=Example/CN=somebody/serialNumber=else")
+    assert enrol(peer, csr)[0].status == "2.04"
+    one.reload({"access": {"csr_identity": "same-serial"}})
+    assert enrol(peer, make_csr(pki, subject_name="/O=Example/CN=somebody/serialNumber=else"))[0].status == "4.03"
+
+
+def test_log_level(start_registrar, connect):
+    one = start_registrar()
+    get(connect(one), "crts")
+    assert " debug " not in one.program.text()
+    one.reload({"log": {"level": "debug"}})
+    since = len(one.program.lines)
+    get(connect(one), "crts")
+    one.program.wait_for(" debug ", since=since)
+    one.reload({"log": {"level": "info"}})
+
+
+def test_bad_files_change_nothing(start_registrar, connect, pki, files, second):
+    """All or nothing: each mistake has its line, and the registrar goes on as it was."""
+    names = ["registrar.pem", "registrar.key", "manufacturer-ca.pem", "est-ca.pem", "ra.pem", "ra.key"]
+    own = {name: files(name) for name in names}
+    one = start_registrar({"dtls": {"certificate": str(own["registrar.pem"]), "private_key": str(own["registrar.key"]),
+                                    "manufacturer_trust": [str(own["manufacturer-ca.pem"])]},
+                           "upstream": {"trust": [str(own["est-ca.pem"])], "certificate": str(own["ra.pem"]),
+                                        "private_key": str(own["ra.key"])}})
+    good = {name: file.read_bytes() for name, file in own.items()}
+    for name, file in own.items():
+        for content in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", None):
+            file.unlink() if content is None else file.write_bytes(content)
+            said = one.reload(refused=True)
+            assert any(" error " in line and str(file) in line for line in said), (name, said)
+        file.write_bytes(good[name])
+    own["registrar.pem"].write_bytes(b"")
+    own["ra.pem"].write_bytes(b"")
+    said = one.reload({"log": {"level": "debug"}, "dtls": {"domain_trust": [str(pki / "nowhere.pem")]}}, refused=True)
+    for mistake in ("registrar.pem", "ra.pem", "nowhere.pem"):
+        assert sum(mistake in line for line in said) == 1, said
+    one.config.write_text("{")
+    since = len(one.program.lines)
+    one.program.process.send_signal(signal.SIGHUP)
+    one.program.wait_for("registrar.json.*line 1", since=since)
+    one.program.wait_for("reload refused", since=since)
+    peer = connect(one)
+    assert common_name(peer) == "Estuary registrar"
+    assert enrol(peer, make_csr(pki))[0].status == "2.04"
+    assert " debug " not in one.program.text()
+
+
+def test_what_needs_a_restart_is_named(start_registrar, connect):
+    one = start_registrar({"est": {"labels": []}})
+    said = one.reload({"est": {"labels": ["new"]}, "workers": 2, "dtls": {"idle_timeout_s": 10}, "log": {"level": "debug"}})
+    for key in ("est.labels", "workers", "dtls.idle_timeout_s"):
+        assert sum(f"{key} has changed, which needs a restart" in line for line in said) == 1, said
+    assert not any("log.level" in line for line in said)
+    assert get(connect(one), "crts", "new")[0].status == "4.04"
+
+
+def test_a_storm(start_registrar, connect, pki):
+    """A hundred SIGHUPs in a row, and two workers that serve meanwhile."""
+    one = start_registrar({"workers": 2})
+    peer = connect(one)
+    for _ in range(100):
+        one.program.process.send_signal(signal.SIGHUP)
+    assert enrol(peer, make_csr(pki))[0].status == "2.04"
+    one.reload()
+    assert enrol(peer, make_csr(pki))[0].status == "2.04"
+    assert get(connect(one), "crts")[0].status == "2.05"
+
+
+def test_a_reload_and_the_end(start_registrar):
+    """SIGTERM right after SIGHUP."""
+    one = start_registrar({"workers": 2})
+    one.program.process.send_signal(signal.SIGHUP)
+    one.stop()
