@@ -38,6 +38,12 @@ static const struct settings_name att_empty_names[] = {
     {"4.04", ATT_EMPTY_NOT_FOUND}, {"3000", ATT_EMPTY_SEQUENCE}, {"2.05", ATT_EMPTY_CONTENT}, {NULL, 0}};
 static const struct settings_name crts_287_names[] = {
     {"issuing-ca", CRTS_287_ISSUING_CA}, {"root", CRTS_287_ROOT}, {"refuse", CRTS_287_REFUSE}, {NULL, 0}};
+static const struct settings_name key_type_names[] = {
+    {"csr", KEY_CHOICE_CSR},         {"csrattrs", KEY_CHOICE_CSRATTRS}, {"P-256", KEY_TYPE_P256},
+    {"P-384", KEY_TYPE_P384},        {"P-521", KEY_TYPE_P521},          {"RSA-2048", KEY_TYPE_RSA_2048},
+    {"RSA-3072", KEY_TYPE_RSA_3072}, {"RSA-4096", KEY_TYPE_RSA_4096},   {NULL, 0},
+};
+
 static const struct settings_name server_keygen_names[] = {
     {"relay", SERVER_KEYGEN_RELAY},
     {"local", SERVER_KEYGEN_LOCAL},
@@ -160,6 +166,9 @@ static const struct settings_field fields[] = {
       DOC("whether `/skc` is offered: the same with a single certificate (287)") },
     { ENUM(est.server_keygen, enum server_keygen, server_keygen_names), PRESET("\"relay\""), SOURCE("SKG-4 to SKG-6"),
       DOC("who makes the key: the EST server, the registrar, or the registrar where the EST server answers 404 or 501") },
+    { ENUM(est.key_type, enum key_choice, key_type_names), PRESET("\"csr\""), SOURCE("SKG-5"),
+      DOC("type of the registrar's own keys: that of the public key in the device's CSR, that which the EST server's "
+          "csrattrs ask for, or always the same; `csr` and `csrattrs` stand in for each other, and P-256 for both") },
     { A_FILE(est.key_directory), PRESET("\"\""), SOURCE("SKG-7"), RELOADABLE,
       DOC("folder with keys of devices (`HEX.key`, `HEX.pem`), by which the registrar's own keys are protected; `\"\"` for none") },
     { U32(est.key_grace_s, 1, 3600), PRESET("60"), SOURCE("SKG-9"),

@@ -105,14 +105,29 @@ struct label_settings {
     char *upstream_path; /* in the EST server's URL, before the operation; "": /.well-known/est/NAME */
 };
 
+enum key_type { /* of keys that the registrar makes */
+                KEY_TYPE_P256,
+                KEY_TYPE_P384,
+                KEY_TYPE_P521,
+                KEY_TYPE_RSA_2048,
+                KEY_TYPE_RSA_3072,
+                KEY_TYPE_RSA_4096
+};
+
+enum key_choice { /* what decides of the type: a type itself, or one of these */
+                  KEY_CHOICE_CSR = KEY_TYPE_RSA_4096 + 1,
+                  KEY_CHOICE_CSRATTRS
+};
+
 struct est_settings {
     char *root;                     /* the short root, "/est"; /.well-known/est is always served */
     struct settings_objects labels; /* of struct label_settings */
     bool att, skg, skc;
     enum server_keygen server_keygen;
-    char *key_directory;  /* keys of devices, by which generated ones are protected (SKG-7); "" none */
-    uint32_t key_grace_s; /* how long any copy of a private key is kept at most (SKG-9) */
-    bool long_names;      /* URI-5 */
+    enum key_choice key_type; /* or an enum key_type (SKG-5) */
+    char *key_directory;      /* keys of devices, by which generated ones are protected (SKG-7); "" none */
+    uint32_t key_grace_s;     /* how long any copy of a private key is kept at most (SKG-9) */
+    bool long_names;          /* URI-5 */
     enum pop_policy pop;
     enum est_att_empty att_empty;
     enum est_crts_287 crts_287;

@@ -36,8 +36,10 @@ struct inquiry {
     struct est_call *call;         /* waits for */
     struct journal_waiter written; /* what is said of it to be on the disk, */
     bool is_being_written;         /* while this is so */
-    struct key_order *order;       /* a key is being made */
-    struct local_key *local_key;   /* it is made, and its certificate asked for */
+    struct inquiry *attributes;    /* csrattrs are asked for, to know what key to make */
+    struct est_outcome csrattrs;
+    struct key_order *order;     /* a key is being made */
+    struct local_key *local_key; /* it is made, and its certificate asked for */
     struct cache_waiter waiter;
 };
 
@@ -59,6 +61,7 @@ struct inquiry *inquiry_create(const struct exchange_services *services,
     inquiry->subject = *subject;
     inquiry->report.source = subject->csr != NULL ? "pending" : "cache";
     cached_response_init(&inquiry->waiter.response, services->settings->upstream.max_response_bytes);
+    est_outcome_init(&inquiry->csrattrs, services->settings->upstream.max_response_bytes);
     return inquiry;
 }
 
@@ -75,6 +78,8 @@ void inquiry_free(struct inquiry *inquiry)
         inquiry->orphaned = true;
         return;
     }
+    inquiry_free(inquiry->attributes);
+    est_outcome_free(&inquiry->csrattrs);
     key_order_cancel(inquiry->order);
     local_key_free(inquiry->local_key);
     cached_response_free(&inquiry->waiter.response);
@@ -146,7 +151,7 @@ static enum status ask(struct inquiry *inquiry, const struct est_operation *oper
                        void (*done)(void *, const struct est_response *));
 static bool makes_key_here(const struct inquiry *inquiry, enum server_keygen mode);
 static bool is_without_keys(const struct inquiry *inquiry, const struct est_response *response);
-static enum inquiry_verdict order_key(struct inquiry *inquiry);
+static enum inquiry_verdict make_key_here(struct inquiry *inquiry);
 static bool may_begin(const struct inquiry *inquiry);
 static void on_turn(void *user, struct est_call *call);
 static void on_written(struct letter *letter);
@@ -242,7 +247,7 @@ static enum inquiry_verdict post(struct inquiry *inquiry, struct bytes body)
 {
     inquiry->claim = CLAIM_ENTRY;
     if (makes_key_here(inquiry, SERVER_KEYGEN_LOCAL))
-        return order_key(inquiry);
+        return make_key_here(inquiry);
     if (ask(inquiry, inquiry->subject.operation, body, on_enrolled) == STATUS_OK)
         return INQUIRY_WAITS;
     refuse(inquiry, CM_SERVICE_UNAVAILABLE, inquiry->services->settings->est.retry_after_s);
@@ -324,7 +329,7 @@ static void on_enrolled(void *user, const struct est_response *response)
 {
     struct inquiry *inquiry = user;
     judge(inquiry, response);
-    if (is_without_keys(inquiry, response) && order_key(inquiry) == INQUIRY_WAITS)
+    if (is_without_keys(inquiry, response) && make_key_here(inquiry) == INQUIRY_WAITS)
         return;
     if (inquiry->claim == CLAIM_ENTRY)
         settle(inquiry);
@@ -418,6 +423,10 @@ void inquiry_delivered(struct inquiry *inquiry)
 
 /* A key that is made here (SKG-5, SKG-6). */
 
+static enum inquiry_verdict ask_for_csrattrs(struct inquiry *inquiry);
+static void on_csrattrs(void *user);
+static enum inquiry_verdict take_csrattrs(struct inquiry *inquiry);
+static enum inquiry_verdict order_key(struct inquiry *inquiry, enum key_type type);
 static void on_key_made(void *user, struct generated_key *made);
 static enum status ask_for_local_key(struct inquiry *inquiry);
 static enum inquiry_verdict refuse_key(struct inquiry *inquiry, const struct local_key_refusal *refusal);
@@ -435,18 +444,66 @@ static bool is_without_keys(const struct inquiry *inquiry, const struct est_resp
            response->result == EST_ANSWERED && (response->http_status == 404 || response->http_status == 501);
 }
 
-static enum inquiry_verdict order_key(struct inquiry *inquiry)
+static enum inquiry_verdict make_key_here(struct inquiry *inquiry)
 {
-    const struct key_order_settings settings = {
-        .csr = inquiry->subject.csr, .done = on_key_made, .user = inquiry};
+    const struct est_settings *settings = &inquiry->services->settings->est;
     struct local_key_refusal refusal;
+    enum key_type type;
     if (!local_key_may_be_made(inquiry->subject.csr, &refusal))
         return refuse_key(inquiry, &refusal);
+    return local_key_type(settings, inquiry->subject.csr, NULL, &type) ? order_key(inquiry, type)
+                                                                       : ask_for_csrattrs(inquiry);
+}
+
+/* From memory, as a rule. */
+static enum inquiry_verdict ask_for_csrattrs(struct inquiry *inquiry)
+{
+    const struct inquiry_subject subject = {
+        .operation = est_operation(EST_ATT),
+        .label = inquiry->subject.label,
+        .client = inquiry->subject.client,
+        .outcome = &inquiry->csrattrs,
+        .done = on_csrattrs,
+        .user = inquiry,
+    };
+    const struct local_key_refusal refusal = {CM_SERVICE_UNAVAILABLE, ""};
+    inquiry->attributes = inquiry_create(inquiry->services, &subject);
+    if (inquiry->attributes == NULL)
+        return refuse_key(inquiry, &refusal);
+    bool waits = inquiry_ask(inquiry->attributes, (struct bytes){NULL, 0}) == INQUIRY_WAITS;
+    return waits ? INQUIRY_WAITS : take_csrattrs(inquiry);
+}
+
+static void on_csrattrs(void *user)
+{
+    struct inquiry *inquiry = user;
+    if (take_csrattrs(inquiry) == INQUIRY_ANSWERED)
+        inquiry->subject.done(inquiry->subject.user);
+}
+
+/* An EST server that has none (4.04) asks for nothing. */
+static enum inquiry_verdict take_csrattrs(struct inquiry *inquiry)
+{
+    const struct est_outcome *outcome = &inquiry->csrattrs;
+    bool are_there = outcome->kind == OUTCOME_RESULT;
+    struct bytes csrattrs = are_there ? buffer_view(&outcome->content) : (struct bytes){NULL, 0};
+    enum key_type type;
+    if (!are_there && outcome->code != CM_NOT_FOUND) {
+        const struct local_key_refusal refusal = {outcome->code,
+                                                  "the EST server does not say what key it wants"};
+        return refuse_key(inquiry, &refusal);
+    }
+    local_key_type(&inquiry->services->settings->est, inquiry->subject.csr, &csrattrs, &type);
+    return order_key(inquiry, type);
+}
+
+static enum inquiry_verdict order_key(struct inquiry *inquiry, enum key_type type)
+{
+    const struct key_order_settings settings = {
+        .csr = inquiry->subject.csr, .type = type, .done = on_key_made, .user = inquiry};
+    const struct local_key_refusal refusal = {CM_SERVICE_UNAVAILABLE, ""};
     inquiry->order = key_workshop_order(inquiry->services->workshop, &settings);
-    if (inquiry->order != NULL)
-        return INQUIRY_WAITS;
-    refusal = (struct local_key_refusal){CM_SERVICE_UNAVAILABLE, ""};
-    return refuse_key(inquiry, &refusal);
+    return inquiry->order != NULL ? INQUIRY_WAITS : refuse_key(inquiry, &refusal);
 }
 
 static void on_key_made(void *user, struct generated_key *made)

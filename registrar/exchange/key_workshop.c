@@ -8,14 +8,12 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define CSRATTRS_OCTETS_MAX                 65536
 #define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 struct key_order {
     struct key_order *next, *prev; /* as utlist.h wants them named; while it waits for its turn */
     struct key_workshop *workshop;
     struct key_order_settings settings;
-    struct buffer csrattrs;
     struct generated_key *key;
     pthread_t thread;
     struct letter letter;
@@ -61,13 +59,11 @@ struct key_order *key_workshop_order(struct key_workshop *workshop, const struct
     order->workshop = workshop;
     order->settings = *settings;
     order->letter.open = on_made;
-    buffer_init(&order->csrattrs, CSRATTRS_OCTETS_MAX);
-    buffer_append(&order->csrattrs, settings->csrattrs);
-    if (order->csrattrs.status == STATUS_OK && workshop->threads == KEY_WORKSHOP_THREADS_MAX) {
+    if (workshop->threads == KEY_WORKSHOP_THREADS_MAX) {
         DL_APPEND(workshop->waiting, order);
         return order;
     }
-    if (order->csrattrs.status == STATUS_OK && start(order) == STATUS_OK)
+    if (start(order) == STATUS_OK)
         return order;
     order_free(order);
     return NULL;
@@ -90,7 +86,7 @@ static enum status start(struct key_order *order)
 static void *make(void *user)
 {
     struct key_order *order = user;
-    if (key_generation_make(order->settings.csr, buffer_view(&order->csrattrs), &order->key) != STATUS_OK)
+    if (key_generation_make(order->settings.csr, order->settings.type, &order->key) != STATUS_OK)
         order->key = NULL;
     mailbox_post(order->workshop->mailbox, &order->letter);
     return NULL;
@@ -146,6 +142,5 @@ void key_order_cancel(struct key_order *order)
 static void order_free(struct key_order *order)
 {
     key_generation_free(order->key);
-    buffer_free(&order->csrattrs);
     free(order);
 }

@@ -3,7 +3,7 @@
 #ifndef ESTUARY_REGISTRAR_EXCHANGE_KEY_WORKSHOP_H
 #define ESTUARY_REGISTRAR_EXCHANGE_KEY_WORKSHOP_H
 
-#include "common/bytes.h"
+#include "registrar/keygen/key_type.h"
 
 struct certificate_request;
 struct generated_key;
@@ -17,7 +17,7 @@ struct key_order;
 struct key_order_settings {
     const struct certificate_request *csr; /* borrowed until done is called or the order cancelled, and read
                                               by another thread */
-    struct bytes csrattrs;                 /* copied; may be empty */
+    enum key_type type;
     /* Once, on the mailbox's loop and never before key_workshop_order returns. Gives the key; NULL: none
      * could be made. The order is over. */
     void (*done)(void *user, struct generated_key *key);

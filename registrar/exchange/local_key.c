@@ -24,6 +24,24 @@ bool local_key_may_be_made(const struct certificate_request *device_csr, struct 
     return key_package_wish(device_csr) != KEY_WISH_REFUSED;
 }
 
+/* The CSR's type and that of the EST server's attributes stand in for each other, and P-256 for both. */
+bool local_key_type(const struct est_settings *settings, const struct certificate_request *device_csr,
+                    const struct bytes *csrattrs, enum key_type *type)
+{
+    *type = KEY_TYPE_P256;
+    if (settings->key_type < KEY_CHOICE_CSR) {
+        *type = (enum key_type)settings->key_type;
+        return true;
+    }
+    if (settings->key_type == KEY_CHOICE_CSR && key_type_of_request(device_csr, type))
+        return true;
+    if (csrattrs == NULL)
+        return false;
+    if (!key_type_of_csrattrs(*csrattrs, type))
+        key_type_of_request(device_csr, type);
+    return true;
+}
+
 struct local_key *local_key_create(const struct exchange_services *services,
                                    const struct certificate_request *device_csr, struct generated_key *made,
                                    struct local_key_refusal *refusal)

@@ -6,6 +6,7 @@
 #include "common/bytes.h"
 #include "registrar/exchange/est_outcome.h"
 #include "registrar/exchange/exchange.h"
+#include "registrar/keygen/key_type.h"
 
 struct generated_key;
 struct local_key;
@@ -19,6 +20,11 @@ struct local_key_refusal {
 /* What can be said before a key is made: false and the refusal where the device's CSR wishes what cannot be
  * (SKG-3). */
 bool local_key_may_be_made(const struct certificate_request *device_csr, struct local_key_refusal *refusal);
+
+/* Of which type it shall be, as est.key_type says. csrattrs are those of the EST server (DER, empty: it has
+ * none), NULL: not asked for yet. False: ask for them first. */
+bool local_key_type(const struct est_settings *settings, const struct certificate_request *device_csr,
+                    const struct bytes *csrattrs, enum key_type *type);
 
 /* Takes made. Protects it where the device wishes so. Gives; NULL: refusal says why, and nothing has been
  * asked of the EST server yet. */

@@ -2,49 +2,20 @@
 
 #include "registrar/keygen/private_key_info.h"
 #include "registrar/protocol/certificate_request.h"
-#include "registrar/protocol/der.h"
 
 #include <openssl/err.h>
-#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
 #include <stdlib.h>
 
-#define CSR_LIMIT         65536
-#define RSA_BITS_ORDINARY 2048
-
-#define ID_EC_PUBLIC_KEY  BYTES_LITERAL("\x2a\x86\x48\xce\x3d\x02\x01")         /* RFC 5480 section 2.1.1 */
-#define ID_RSA_ENCRYPTION BYTES_LITERAL("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01") /* RFC 3279 section 2.3.1 */
+#define CSR_LIMIT 65536
 
 struct generated_key {
     EVP_PKEY *key;
     struct buffer csr;
 };
 
-/* RFC 5480 section 2.1.1.1, and the digest as strong as the curve. */
-static const struct curve {
-    const char *name;
-    struct bytes oid;
-    const char *digest;
-} curves[] = {
-    {"P-256", {(const uint8_t *)"\x2a\x86\x48\xce\x3d\x03\x01\x07", 8}, "SHA256"},
-    {"P-384", {(const uint8_t *)"\x2b\x81\x04\x00\x22", 5}, "SHA384"},
-    {"P-521", {(const uint8_t *)"\x2b\x81\x04\x00\x23", 5}, "SHA512"},
-};
-
-/* A type of key that we make. */
-struct key_type {
-    const struct curve *curve; /* NULL: RSA */
-    unsigned rsa_bits;
-};
-
-static bool type_of_request(const struct certificate_request *csr, struct key_type *type);
-static bool type_of_attributes(struct bytes csrattrs, struct key_type *type);
-static bool type_of_attribute(struct der_element *attribute, struct key_type *type);
-static bool type_of_curve(struct bytes oid, struct key_type *type);
-static bool type_of_size(int bits, struct key_type *type);
-static int small_number(struct bytes integer);
-static enum status make_csr(const struct certificate_request *device_csr, const struct key_type *type,
+static enum status make_csr(const struct certificate_request *device_csr, const EVP_MD *digest,
                             struct generated_key *key);
 static bool fill_csr(const struct certificate_request *device_csr, X509_REQ *csr);
 static bool copy_extensions(const struct certificate_request *device_csr, X509_REQ *csr);
@@ -52,18 +23,16 @@ static bool copy_attribute(struct bytes der, X509_REQ *csr);
 static bool is_left_out(X509_ATTRIBUTE *attribute);
 static enum status encode_csr(X509_REQ *csr, struct buffer *der);
 
-enum status key_generation_make(const struct certificate_request *device_csr, struct bytes csrattrs,
+enum status key_generation_make(const struct certificate_request *device_csr, enum key_type type,
                                 struct generated_key **key)
 {
-    struct key_type type = {.curve = &curves[0]};
-    if (!type_of_request(device_csr, &type))
-        type_of_attributes(csrattrs, &type);
     struct generated_key *made = calloc(1, sizeof(*made));
     if (made == NULL)
         return STATUS_NO_MEMORY;
     buffer_init(&made->csr, CSR_LIMIT);
-    made->key = type.curve != NULL ? EVP_EC_gen(type.curve->name) : EVP_RSA_gen(type.rsa_bits);
-    enum status status = made->key != NULL ? make_csr(device_csr, &type, made) : STATUS_CRYPTO;
+    made->key = key_type_generate(type);
+    enum status status =
+        made->key != NULL ? make_csr(device_csr, key_type_digest(type), made) : STATUS_CRYPTO;
     ERR_clear_error();
     if (status != STATUS_OK) {
         key_generation_free(made);
@@ -97,92 +66,11 @@ enum status key_generation_pkcs8(const struct generated_key *key, struct buffer 
     return private_key_info_append(key->key, pkcs8);
 }
 
-/* Which type: false where nothing is asked for that we make; type is then as it was. */
-
-static bool type_of_request(const struct certificate_request *csr, struct key_type *type)
-{
-    struct bytes algorithm = certificate_request_key_algorithm(csr);
-    struct der_element name, curve;
-    if (der_read_tagged(&algorithm, DER_OBJECT_IDENTIFIER, &name) != STATUS_OK)
-        return false;
-    if (bytes_equal(name.content, ID_EC_PUBLIC_KEY))
-        return der_read_tagged(&algorithm, DER_OBJECT_IDENTIFIER, &curve) == STATUS_OK &&
-               type_of_curve(curve.content, type);
-    if (!bytes_equal(name.content, ID_RSA_ENCRYPTION))
-        return false;
-    EVP_PKEY *key = certificate_request_key(csr);
-    return type_of_size(key != NULL ? EVP_PKEY_get_bits(key) : RSA_BITS_ORDINARY, type);
-}
-
-/* CsrAttrs ::= SEQUENCE OF AttrOrOID (RFC 8951 section 3.4); the first that names a type decides. */
-static bool type_of_attributes(struct bytes csrattrs, struct key_type *type)
-{
-    struct der_element list, wanted;
-    if (der_read_tagged(&csrattrs, DER_SEQUENCE, &list) != STATUS_OK)
-        return false;
-    while (der_read(&list.content, &wanted) == STATUS_OK) {
-        if (wanted.tag == DER_OBJECT_IDENTIFIER && type_of_curve(wanted.content, type))
-            return true; /* a curve without id-ecPublicKey, as RFC 7030 section 4.5.2 has it */
-        if (wanted.tag == DER_SEQUENCE && type_of_attribute(&wanted, type))
-            return true;
-    }
-    return false;
-}
-
-/* id-ecPublicKey with curves, or rsaEncryption with sizes (RFC 9908 section 5). */
-static bool type_of_attribute(struct der_element *attribute, struct key_type *type)
-{
-    struct der_element name, values, value;
-    if (der_read_tagged(&attribute->content, DER_OBJECT_IDENTIFIER, &name) != STATUS_OK ||
-        der_read_tagged(&attribute->content, DER_SET, &values) != STATUS_OK)
-        return false;
-    bool is_ec = bytes_equal(name.content, ID_EC_PUBLIC_KEY);
-    bool is_rsa = bytes_equal(name.content, ID_RSA_ENCRYPTION);
-    while (der_read(&values.content, &value) == STATUS_OK) {
-        if (is_ec && value.tag == DER_OBJECT_IDENTIFIER && type_of_curve(value.content, type))
-            return true;
-        if (is_rsa && value.tag == DER_INTEGER && type_of_size(small_number(value.content), type))
-            return true;
-    }
-    return false;
-}
-
-static bool type_of_curve(struct bytes oid, struct key_type *type)
-{
-    for (size_t i = 0; i < sizeof(curves) / sizeof(curves[0]); i++) {
-        if (bytes_equal(oid, curves[i].oid)) {
-            *type = (struct key_type){.curve = &curves[i]};
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool type_of_size(int bits, struct key_type *type)
-{
-    if (bits != 2048 && bits != 3072 && bits != 4096)
-        return false;
-    *type = (struct key_type){.rsa_bits = (unsigned)bits};
-    return true;
-}
-
-/* The value of an INTEGER's content octets; 0 if it is negative or large. */
-static int small_number(struct bytes integer)
-{
-    if (integer.len == 0 || integer.len > 3 || integer.at[0] >= 0x80)
-        return 0;
-    int number = 0;
-    for (size_t i = 0; i < integer.len; i++)
-        number = number << 8 | integer.at[i];
-    return number;
-}
-
 /* The CSR. */
 
-static enum status make_csr(const struct certificate_request *device_csr, const struct key_type *type,
+static enum status make_csr(const struct certificate_request *device_csr, const EVP_MD *digest,
                             struct generated_key *key)
 {
-    const EVP_MD *digest = EVP_get_digestbyname(type->curve != NULL ? type->curve->digest : "SHA256");
     X509_REQ *csr = X509_REQ_new();
     enum status status = STATUS_CRYPTO;
     if (csr != NULL && X509_REQ_set_version(csr, X509_REQ_VERSION_1) == 1 &&

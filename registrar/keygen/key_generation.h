@@ -4,6 +4,7 @@
 #define ESTUARY_REGISTRAR_KEYGEN_KEY_GENERATION_H
 
 #include "common/bytes.h"
+#include "registrar/keygen/key_type.h"
 
 #include <openssl/evp.h>
 
@@ -13,15 +14,11 @@ struct certificate_request;
  * (CRYPTO_secure_malloc_init); it is overwritten when it is freed. */
 struct generated_key;
 
-/* Makes a key for a device's CSR, of the type that the algorithm of the CSR's own public key names: P-256,
- * P-384, P-521, or RSA of 2048, 3072 or 4096 bits. For any other type csrattrs decides, the DER CsrAttrs of
- * the EST server, which may be empty (RFC 8951 section 3.4); if that asks for none of these, P-256.
- * Then makes the CSR: the subject, extensions and other attributes of the device's CSR, but neither
- * challengePassword, (Asymmetric)DecryptKeyIdentifier and SMIMECapabilities nor a subjectKeyIdentifier, which
- * would be that of another key; signed with the new key.
- * An elliptic curve takes below a millisecond, RSA of 4096 bits can take seconds. Safe in any thread. Gives;
- * free with key_generation_free. */
-enum status key_generation_make(const struct certificate_request *device_csr, struct bytes csrattrs,
+/* Makes a key of that type, and the CSR that asks for its certificate: the subject, extensions and other
+ * attributes of the device's CSR, but neither challengePassword, (Asymmetric)DecryptKeyIdentifier and
+ * SMIMECapabilities nor a subjectKeyIdentifier, which would be that of another key; signed with the new key.
+ * Takes as long as key_type_generate. Safe in any thread. Gives; free with key_generation_free. */
+enum status key_generation_make(const struct certificate_request *device_csr, enum key_type type,
                                 struct generated_key **key);
 void key_generation_free(struct generated_key *key);
 

@@ -18,11 +18,27 @@ def traces(scalar):
     return found
 
 
-def readable_memory(pid):
+PAGE = 4096
+
+
+def used_memory(pid):
+    """What the process may have written: its writable memory, without pages of zeros."""
+    for line, octets in writable_memory(pid):
+        begin = None
+        for at in range(0, len(octets) + PAGE, PAGE):
+            used = octets[at:at + PAGE].strip(b"\0")
+            if used and begin is None:
+                begin = at
+            if not used and begin is not None:
+                yield line, octets[begin:at]
+                begin = None
+
+
+def writable_memory(pid):
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
         for line in maps:
             span, rights, *rest = line.split()
-            if "r" not in rights or line.rstrip().endswith(("[vvar]", "[vsyscall]", "[vdso]")):
+            if not rights.startswith("rw"):
                 continue
             begin, end = (int(part, 16) for part in span.split("-"))
             try:
@@ -35,7 +51,7 @@ def readable_memory(pid):
 def occurrences(pid, scalar):
     """Where traces of the key lie in the process's memory."""
     wanted, found = traces(scalar), []
-    for line, octets in readable_memory(pid):
+    for line, octets in used_memory(pid):
         found += [f"{line.strip()}: {trace!r}" for trace in wanted if trace in octets]
     return found
 
@@ -43,7 +59,7 @@ def occurrences(pid, scalar):
 def pkcs8_heads(pid):
     """How often the beginning of PKCS#8 of a key on P-256 lies there, in DER or base64."""
     head = bytes.fromhex("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420")
-    return sum(octets.count(head) + octets.count(base64.b64encode(head)) for _, octets in readable_memory(pid))
+    return sum(octets.count(head) + octets.count(base64.b64encode(head)) for _, octets in used_memory(pid))
 
 
 def are_findable(program):

@@ -1,5 +1,11 @@
 """Keys that the device does not make itself: /skg and /skc (requirements A7 and A11)."""
 
+import base64
+import os
+import pathlib
+import resource
+import signal
+import subprocess
 import time
 
 import cbor2
@@ -223,8 +229,10 @@ def test_keys_made_here(start_registrar, connect, est_server, pki, operation):
     """SKG-5: simpleenroll with another key, for the device's name and extensions and without its challengePassword; key and certificate
     come together, and a lost answer comes again."""
     registrar = start_registrar({"est": {**BOTH, "server_keygen": "local"}})
-    csr = make_csr(pki, "meter", "--key-usage", "digitalSignature", "--challenge-password", "secret", "--bad-signature")
-    response, body = enrol(connect(registrar), csr, operation)
+    peer = connect(registrar)
+    link = base64.b64encode(peer.dtls.finished()).decode()
+    csr = make_csr(pki, "meter", "--key-usage", "digitalSignature", "--challenge-password", link, "--bad-signature")
+    response, body = enrol(peer, csr, operation)
     assert response.status == "2.04" and response.number(coap.CONTENT_FORMAT) == MULTIPART
     items = assert_pair(body, operation)
     asked = x509.load_der_x509_csr(csr)
@@ -244,6 +252,35 @@ def test_type_of_keys_made_here(start_registrar, connect, pki, algorithm, kind, 
     csr = pki.csr(tmp_path / "key", "/O=Example/CN=meter/serialNumber=SN-meter")
     response, body = enrol(peer, csr, "skg")
     assert response.status == "2.04" and plain_key(assert_pair(body, "skg")).key_size == kind
+
+
+P384_ATTRIBUTE = "301430120607" + "2a8648ce3d0201" + "310706052b81040022"  # id-ecPublicKey: secp384r1
+
+
+@pytest.mark.parametrize("key_type, label, curve, asked", [
+    ("P-384", None, "secp384r1", ["simpleenroll"]),
+    ("csrattrs", f"csrattrs-{P384_ATTRIBUTE}", "secp384r1", ["csrattrs", "simpleenroll"]),
+    ("csrattrs", "csrattrs-3000", "secp256r1", ["csrattrs", "simpleenroll"]),
+    ("csrattrs", "csrattrs-204", "secp256r1", ["csrattrs", "simpleenroll"]),
+    ("csr", f"csrattrs-{P384_ATTRIBUTE}", "secp256r1", ["simpleenroll"]),
+])
+def test_who_decides_of_the_type(start_registrar, connect, est_server, pki, key_type, label, curve, asked):
+    """SKG-5: the configuration, the EST server's csrattrs, which are asked for once, or the CSR."""
+    registrar = start_registrar({"est": {**BOTH, "server_keygen": "local", "key_type": key_type, "labels": [label] if label else []}})
+    for device in ("meter", "lamp"):
+        response, body = enrol(connect(registrar, device=device), make_csr(pki, device), "skg", label_name=label)
+        assert response.status == "2.04" and plain_key(assert_pair(body, "skg")).curve.name == curve
+    paths = [r["path"].rsplit("/", 1)[1] for r in est_server.stats()["log"]]
+    assert paths == [*asked, "simpleenroll"]
+
+
+def test_a_type_that_cannot_be_known(start_registrar, connect, est_server, pki):
+    """SKG-5: no key is made where the EST server fails to say which, and no certificate asked for."""
+    label = "times-1.status-500"
+    peer = connect(start_registrar({"est": {**BOTH, "server_keygen": "local", "key_type": "csrattrs", "labels": [label]}}))
+    assert enrol(peer, make_csr(pki), "skg", label_name=label)[0].status == "5.00"
+    assert not posts(est_server)
+    assert enrol(peer, make_csr(pki), "skg", label_name=label)[0].status == "2.04"
 
 
 def test_keys_all_differ(start_registrar, connect, est_server, pki):
@@ -336,26 +373,48 @@ ORDINARY_BUILD = pytest.mark.skipif(not key_traces.are_findable(programs.REGISTR
 
 
 @ORDINARY_BUILD
-@pytest.mark.parametrize("mode, words, szx", [("relay", "tag-secret", 2), ("relay", "tag-secret", 5), ("relay", "key-sec1", 5), ("relay", "libest", 5),
-                                              ("relay", "delay-600", 2), ("local", "tag-secret", 2), ("local", "tag-secret", 5), ("local", "delay-600", 5)])
-def test_no_trace_of_a_key(start_registrar, connect, pki, mode, words, szx):
+@pytest.mark.parametrize("mode, ways", [("relay", [("tag-secret", 2), ("tag-more", 5), ("key-sec1", 5), ("libest", 5), ("delay-600", 2)]),
+                                        ("local", [("tag-secret", 2), ("tag-more", 5), ("delay-600", 5)])])
+def test_no_trace_of_a_key(start_registrar, connect, pki, mode, ways):
     """SKG-9: after the time of grace neither memory, hence no core dump, nor log nor files hold a piece of it."""
-    registrar = start_registrar({"est": {**BOTH, "labels": [words], "key_grace_s": 8, "server_keygen": mode}, "log": {"level": "debug"},
+    registrar = start_registrar({"est": {**BOTH, "labels": [words for words, _ in ways], "key_grace_s": 6, "server_keygen": mode}, "log": {"level": "debug"},
                                  "coap": {"separate_after_ms": 100}})
     peer = connect(registrar)
     keys = []
-    for operation in ("skg", "skc"):
-        response, body = enrol(peer, make_csr(pki), operation, label_name=words, szx=szx)
-        assert response.status == "2.04"
-        keys.append(scalar(plain_key(assert_pair(body, operation))))
+    for words, szx in ways:
+        for operation in ("skg", "skc"):
+            response, body = enrol(peer, make_csr(pki), operation, label_name=words, szx=szx)
+            assert response.status == "2.04"
+            keys.append(scalar(plain_key(assert_pair(body, operation))))
     assert key_traces.occurrences(registrar.pid, keys[-1]), "the search finds what is there"
-    time.sleep(10)  # the grace that began with the last block, and the sweep after it
+    time.sleep(8)  # the grace that began with the last block, and the sweep after it
     files = key_traces.files_below(registrar.folder).values()
     for key in keys:
         assert not key_traces.occurrences(registrar.pid, key)
         assert not key_traces.is_in_text(registrar.program.text(), key)
         for trace in key_traces.traces(key):
             assert not any(trace in octets for octets in files)
+
+
+def dumps_core(process):
+    """Whether the kernel writes a core of a process that is made to abort, as far as it may."""
+    resource.prlimit(process.pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    process.send_signal(signal.SIGABRT)
+    ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert ended.si_code in (os.CLD_DUMPED, os.CLD_KILLED)
+    return ended.si_code == os.CLD_DUMPED
+
+
+@ORDINARY_BUILD
+@pytest.mark.parametrize("skg", [True, False])
+def test_no_core(start_registrar, tmp_path, monkeypatch, skg):
+    """SKG-9: of the registrar there is no core dump, where any other program leaves one."""
+    monkeypatch.chdir(tmp_path)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        assert dumps_core(other), f"nothing here dumps core: {pathlib.Path('/proc/sys/kernel/core_pattern').read_text()}"
+    registrar = start_registrar({"est": {"skg": skg}})
+    assert not dumps_core(registrar.program.process)
+    registrar.program.kill()
 
 
 @ORDINARY_BUILD

@@ -24,25 +24,14 @@ static struct certificate_request *request_of(struct buffer der)
     return request;
 }
 
-static struct generated_key *generate(const struct certificate_request *csr, struct bytes csrattrs)
+/* Of the CSR's own type, else P-256. */
+static struct generated_key *generate(const struct certificate_request *csr)
 {
     struct generated_key *key = NULL;
-    assert_int_equal(key_generation_make(csr, csrattrs, &key), STATUS_OK);
+    enum key_type type = KEY_TYPE_P256;
+    key_type_of_request(csr, &type);
+    assert_int_equal(key_generation_make(csr, type, &key), STATUS_OK);
     return key;
-}
-
-/* "EC:secp384r1", "RSA:3072". */
-static void assert_type(const struct generated_key *key, const char *expected)
-{
-    EVP_PKEY *made = key_generation_key(key);
-    char text[64], group[32] = "";
-    if (EVP_PKEY_is_a(made, "EC")) {
-        EVP_PKEY_get_group_name(made, group, sizeof(group), NULL);
-        snprintf(text, sizeof(text), "EC:%s", group);
-    } else {
-        snprintf(text, sizeof(text), "%s:%d", EVP_PKEY_get0_type_name(made), EVP_PKEY_get_bits(made));
-    }
-    assert_string_equal(text, expected);
 }
 
 static EVP_PKEY *make_key_of(const char *type)
@@ -66,110 +55,6 @@ static struct certificate_request *request_with_type(const char *type)
     return request;
 }
 
-/* SKG-5: the algorithm of the CSR's own public key, where we have it. */
-static void the_type_is_that_of_the_csr(void **state)
-{
-    (void)state;
-    static const char *const rows[][2] = {
-        {"P-256", "EC:prime256v1"},
-        {"P-384", "EC:secp384r1"},
-        {"P-521", "EC:secp521r1"},
-        {"RSA:2048", "RSA:2048"},
-        {"brainpoolP256r1", "EC:prime256v1"},
-        {"ED25519", "EC:prime256v1"},
-        {"RSA:1024", "EC:prime256v1"},
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct certificate_request *request = request_with_type(rows[i][0]);
-        struct generated_key *key = generate(request, (struct bytes){NULL, 0});
-        assert_type(key, rows[i][1]);
-        key_generation_free(key);
-        certificate_request_free(request);
-    }
-}
-
-/* SKG-5: then csrattrs; the vectors, and what is no CsrAttrs at all. */
-static void the_type_is_else_that_of_csrattrs(void **state)
-{
-    (void)state;
-    static const char *const rows[][2] = {
-        {"rfc8951-4-csrattrs.der", "EC:secp384r1"},
-        {"rfc8951-4-csrattrs-empty.der", "EC:prime256v1"},
-        {"rfc9148-A4-att-response.csrattrs.der", "EC:prime256v1"}, /* brainpoolP384r1 */
-        {"rfc9908-5.4-rsa4096.csrattrs.der", "RSA:4096"},
-        {"rfc9908-5.5-p384.csrattrs.der", "EC:secp384r1"},
-        {"rfc9908-5.6-p521.csrattrs.der", "EC:secp521r1"},
-        {"rfc9908-5.1-acp.csrattrs.der", "EC:prime256v1"},
-        {"rfc9148-A3-skg-key.pkcs8.der", "EC:prime256v1"},
-    };
-    struct certificate_request *request = request_with_type("ED25519");
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct buffer csrattrs = read_vector(rows[i][0]);
-        struct generated_key *key = generate(request, buffer_view(&csrattrs));
-        assert_type(key, rows[i][1]);
-        key_generation_free(key);
-        buffer_free(&csrattrs);
-    }
-    certificate_request_free(request);
-}
-
-#define OID_P384       "\x06\x05\x2b\x81\x04\x00\x22"
-#define ID_RSA         "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"
-#define ID_EC          "\x06\x07\x2a\x86\x48\xce\x3d\x02\x01"
-#define RSA_SIZE(size) BYTES_LITERAL("\x30\x13\x30\x11" ID_RSA "\x31\x04\x02\x02" size)
-
-static void csrattrs_in_other_shapes(void **state)
-{
-    (void)state;
-    const struct {
-        struct bytes csrattrs;
-        const char *type;
-    } rows[] = {
-        {BYTES_LITERAL("\x30\x07" OID_P384), "EC:secp384r1"},
-        {RSA_SIZE("\x0c\x00"), "RSA:3072"},
-        {RSA_SIZE("\x40\x00"), "EC:prime256v1"}, /* 16384 bits would take minutes */
-        {RSA_SIZE("\xf8\x00"), "EC:prime256v1"}, /* negative */
-        {BYTES_LITERAL("\x30\x0d\x30\x0b" ID_EC "\x31\x00"), "EC:prime256v1"},
-        {BYTES_LITERAL("\x30\x0b\x30\x09" ID_EC), "EC:prime256v1"},
-        {BYTES_LITERAL("\x30\x16\x30\x12" ID_EC "\x31\x07" OID_P384 "\x30\xff"), "EC:secp384r1"},
-        {BYTES_LITERAL("\x30\x7f" OID_P384), "EC:prime256v1"}, /* truncated */
-        {BYTES_LITERAL("MAA="), "EC:prime256v1"},
-    };
-    struct certificate_request *request = request_with_type("ED25519");
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct generated_key *key = generate(request, rows[i].csrattrs);
-        assert_type(key, rows[i].type);
-        key_generation_free(key);
-    }
-    certificate_request_free(request);
-}
-
-/* SKG-2: a public key of zeros is no fault, and its algorithm still says what is wanted. */
-static void the_value_of_the_public_key_is_ignored(void **state)
-{
-    (void)state;
-    EVP_PKEY *p384 = EVP_EC_gen("P-384");
-    struct buffer der = make_request(&(struct made_request){.key = p384, .subject = "CN=a"});
-    uint8_t point[97];
-    size_t len;
-    assert_int_equal(
-        EVP_PKEY_get_octet_string_param(p384, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point), &len), 1);
-    uint8_t *at = memmem(der.at, der.len, point, len);
-    assert_non_null(at);
-    memset(at + 1, 0, len - 1);
-    struct certificate_request *refused = NULL;
-    assert_int_equal(certificate_request_parse(buffer_view(&der), &refused), STATUS_MALFORMED);
-
-    struct certificate_request *request = request_of(der);
-    assert_null(certificate_request_key(request));
-    assert_int_equal(certificate_request_verify(request), STATUS_UNTRUSTED);
-    struct generated_key *key = generate(request, (struct bytes){NULL, 0});
-    assert_type(key, "EC:secp384r1");
-    key_generation_free(key);
-    certificate_request_free(request);
-    EVP_PKEY_free(p384);
-}
-
 static X509_REQ *decode_csr(const struct generated_key *key)
 {
     struct bytes der = key_generation_csr(key);
@@ -188,7 +73,7 @@ static void the_csr_is_signed_by_the_new_key(void **state)
                                           "draft08to12-A3-skg-request.csr.der"};
     for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
         struct certificate_request *request = request_of(read_vector(vectors[i]));
-        struct generated_key *key = generate(request, (struct bytes){NULL, 0});
+        struct generated_key *key = generate(request);
         X509_REQ *csr = decode_csr(key);
         assert_int_equal(X509_REQ_verify(csr, key_generation_key(key)), 1);
         assert_int_equal(EVP_PKEY_eq(X509_REQ_get0_pubkey(csr), key_generation_key(key)), 1);
@@ -232,7 +117,7 @@ static void what_is_asked_for_goes_on(void **state)
         add_attribute(made, "1.2.840.113549.1.9.16.2.54", V_ASN1_OCTET_STRING, BYTES_LITERAL("ski"));
         add_attribute(made, "1.2.840.113549.1.9.2", V_ASN1_UTF8STRING, BYTES_LITERAL("name"));
         struct certificate_request *request = request_of(sign_request(made, device_key));
-        struct generated_key *key = generate(request, (struct bytes){NULL, 0});
+        struct generated_key *key = generate(request);
         struct certificate_request *csr = parse(key_generation_csr(key));
         X509_REQ *decoded = decode_csr(key);
         assert_int_equal(certificate_request_verify(csr), STATUS_OK);
@@ -258,7 +143,7 @@ static void the_pkcs8_is_what_openssl_writes(void **state)
     static const char *const types[] = {"P-256", "P-384", "P-521", "RSA:2048"};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         struct certificate_request *request = request_with_type(types[i]);
-        struct generated_key *key = generate(request, (struct bytes){NULL, 0});
+        struct generated_key *key = generate(request);
         struct buffer pkcs8;
         buffer_init(&pkcs8, MADE_LIMIT);
         buffer_append_byte(&pkcs8, 'x'); /* it is appended */
@@ -283,7 +168,7 @@ static void a_pkcs8_that_does_not_fit_is_refused(void **state)
 {
     (void)state;
     struct certificate_request *request = request_with_type("P-256");
-    struct generated_key *key = generate(request, (struct bytes){NULL, 0});
+    struct generated_key *key = generate(request);
     struct buffer pkcs8;
     buffer_init(&pkcs8, 100);
     assert_int_equal(key_generation_pkcs8(key, &pkcs8), STATUS_TOO_LARGE);
@@ -314,7 +199,7 @@ static void a_thousand_keys_are_distinct(void **state)
     static uint8_t scalars[KEYS][32];
     struct certificate_request *request = request_with_type("P-256");
     for (size_t i = 0; i < KEYS; i++) {
-        struct generated_key *key = generate(request, (struct bytes){NULL, 0});
+        struct generated_key *key = generate(request);
         scalar_of(key, scalars[i]);
         key_generation_free(key);
     }
@@ -331,7 +216,7 @@ static void no_copy_of_a_key_stays_behind(void **state)
     struct certificate_request *request = request_with_type("P-256");
     uint8_t scalar[32];
     freed_memory_start();
-    struct generated_key *key = generate(request, (struct bytes){NULL, 0});
+    struct generated_key *key = generate(request);
     struct buffer pkcs8;
     buffer_init(&pkcs8, MADE_LIMIT);
     assert_int_equal(key_generation_pkcs8(key, &pkcs8), STATUS_OK);
@@ -352,10 +237,6 @@ int main(void)
 {
     freed_memory_set_up();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_type_is_that_of_the_csr),
-        cmocka_unit_test(the_type_is_else_that_of_csrattrs),
-        cmocka_unit_test(csrattrs_in_other_shapes),
-        cmocka_unit_test(the_value_of_the_public_key_is_ignored),
         cmocka_unit_test(the_csr_is_signed_by_the_new_key),
         cmocka_unit_test(what_is_asked_for_goes_on),
         cmocka_unit_test(the_pkcs8_is_what_openssl_writes),
