@@ -35,6 +35,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_EXCHANGES_STARTED] = "exchanges_started",
     [COUNTER_EXCHANGES_ANSWERED] = "exchanges_answered",
     [COUNTER_EXCHANGES_REFUSED] = "exchanges_refused",
+    [COUNTER_ACCESS_DENIED] = "access_denied",
     [COUNTER_PROOFS_REFUSED] = "proofs_refused",
     [COUNTER_PENDING_ENTRIES] = "pending_entries",
     [COUNTER_PENDING_REPEATED] = "pending_repeated",

@@ -40,6 +40,7 @@ enum counter {
     COUNTER_EXCHANGES_ANSWERED,
     COUNTER_EXCHANGES_REFUSED, /* 4.xx of our own */
     COUNTER_PROOFS_REFUSED,    /* of those, CSRs not linked to their association (POP-1) */
+    COUNTER_ACCESS_DENIED,     /* of those, by rules, file, default or webhook */
     COUNTER_PENDING_ENTRIES,   /* now */
     COUNTER_PENDING_REPEATED,  /* re-POSTs answered from the table */
     COUNTER_PENDING_CROWDED,   /* 4.29: max_pending_per_client reached */

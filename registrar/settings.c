@@ -3,6 +3,7 @@
 #include "common/address_range.h"
 #include "common/join_names.h"
 #include "common/settings_rows.h"
+#include "registrar/access_settings.h"
 #include "registrar/protocol/est_operation.h"
 #include "registrar/protocol/https_origin.h"
 
@@ -255,6 +256,13 @@ static const struct settings_field fields[] = {
     { BOOL(upstream.content_transfer_encoding), PRESET("false"), SOURCE("PAY-6"),
       DOC("whether to send `Content-Transfer-Encoding: base64`, for old servers") },
 
+    { OBJECTS(access.rules, ACCESS_RULES_MAX, access_rule_table, struct access_rule_settings), PRESET("[]"), SOURCE("DTLS-10"), RELOADABLE,
+      DOC("who may enrol; the first rule all of whose conditions hold decides, see below") },
+    { KEY("access.default", SETTINGS_ENUM, PLACE(struct settings, access.preset, enum access_action)),
+      .names = access_defaults, PRESET("\"allow\""), SOURCE("DTLS-10"), RELOADABLE,
+      DOC("for enrolments without a label that neither a rule nor the file decides") },
+    { A_FILE(access.file), PRESET("\"\""), SOURCE("DTLS-10"), RELOADABLE,
+      DOC("file of serial numbers, looked at when no rule decides; `\"\"` for none") },
     { ENUM(access.csr_identity, enum csr_identity, csr_identity_names), PRESET("\"same-serial\""), SOURCE("RE-8"), RELOADABLE,
       DOC("what of a CSR's name must be that of the device that sends it, see below; `any` lets a device enrol for another") },
 
@@ -501,6 +509,7 @@ static void review_access(const struct settings_review *review)
     if (review->settings->access.csr_identity == CSR_IDENTITY_ANY)
         settings_review_warn(review, "access.csr_identity",
                              "\"any\" lets every device enrol in the name of any other; use \"same-serial\"");
+    access_settings_review(review);
 }
 
 /* An explicit key wins over the profile, to its harm. */

@@ -31,8 +31,26 @@ enum csr_identity { /* RE-8 */
                     CSR_IDENTITY_SAME_SERIAL,
                     CSR_IDENTITY_SERIAL_ONLY,
                     CSR_IDENTITY_SAME_SUBJECT,
-                    CSR_IDENTITY_ANY
+                    CSR_IDENTITY_ANY,
+                    CSR_IDENTITY_DEFAULT /* of a rule: as access.csr_identity says */
 };
+
+enum access_action { ACCESS_DENY, ACCESS_ALLOW, ACCESS_ASK /* the webhook */, ACCESS_FILE /* access.file */ };
+
+enum access_condition { /* what a rule may look at (DTLS-10) */
+                        ACCESS_SUBJECT,
+                        ACCESS_SERIAL_NUMBER,
+                        ACCESS_SAN,
+                        ACCESS_ISSUER,
+                        ACCESS_AUTHORITY_KEY,
+                        ACCESS_SUBJECT_KEY,
+                        ACCESS_TRUST,
+                        ACCESS_OPERATION,
+                        ACCESS_LABEL,
+                        ACCESS_CONDITION_COUNT
+};
+
+enum webhook_failure { WEBHOOK_FAIL_CLOSED, WEBHOOK_FAIL_OPEN };
 
 enum pop_policy { /* whether a CSR is linked to its association (POP-5, POP-6) */
                   POP_IF_PRESENT,
@@ -168,7 +186,28 @@ struct upstream_settings {
     bool content_transfer_encoding; /* PAY-6 */
 };
 
+/* Each condition is a list of patterns, one of which must fit; an empty list always holds. */
+struct access_rule_settings {
+    char *name; /* "" none */
+    struct settings_strings match[ACCESS_CONDITION_COUNT];
+    enum access_action action;
+    struct settings_strings allow_san; /* patterns of what the CSR may have besides (RE-8) */
+    enum csr_identity csr_identity;
+};
+
+struct webhook_settings {
+    char *url; /* "https://…" or "unix:/path"; "" none */
+    struct settings_strings trust;
+    uint32_t timeout_ms;
+    enum webhook_failure fail;
+    uint32_t max_connections, queue; /* of each worker */
+};
+
 struct access_settings {
+    struct settings_objects rules; /* of struct access_rule_settings */
+    enum access_action preset;     /* access.default */
+    char *file;                    /* of serial numbers; "" none */
+    struct webhook_settings webhook;
     enum csr_identity csr_identity;
 };
 

@@ -1,6 +1,7 @@
 #include "registrar/snapshot.h"
 
 #include "registrar/downstream/dtls_credentials.h"
+#include "registrar/exchange/access_rules.h"
 #include "registrar/keygen/key_directory.h"
 #include "registrar/protocol/revocation_lists.h"
 #include "registrar/upstream/ra_credentials.h"
@@ -21,9 +22,11 @@ static bool load_revocation_lists(const struct loading *loading);
 static bool load_ra_credentials(const struct loading *loading);
 static bool load_servers(const struct loading *loading);
 static bool load_key_directory(const struct loading *loading);
+static bool load_access_rules(const struct loading *loading);
 
 static bool (*const parts[])(const struct loading *) = {
-    load_dtls_credentials, load_revocation_lists, load_ra_credentials, load_servers, load_key_directory,
+    load_dtls_credentials, load_revocation_lists, load_ra_credentials,
+    load_servers,          load_key_directory,    load_access_rules,
 };
 
 struct snapshot *snapshot_load(const struct settings *settings, struct buffer *errors,
@@ -35,7 +38,6 @@ struct snapshot *snapshot_load(const struct settings *settings, struct buffer *e
         return NULL;
     }
     atomic_init(&snapshot->references, 1);
-    snapshot->access = settings->access;
     const struct loading loading = {settings, snapshot, errors, warnings};
     bool loaded = true;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
@@ -61,6 +63,7 @@ void snapshot_release(struct snapshot *snapshot)
     ra_credentials_release(snapshot->ra_credentials);
     server_group_release(snapshot->servers);
     key_directory_release(snapshot->key_directory);
+    access_rules_release(snapshot->access_rules);
     free(snapshot);
 }
 
@@ -98,4 +101,11 @@ static bool load_key_directory(const struct loading *loading)
         return true;
     loading->snapshot->key_directory = key_directory_load(path, loading->errors);
     return loading->snapshot->key_directory != NULL;
+}
+
+static bool load_access_rules(const struct loading *loading)
+{
+    loading->snapshot->access_rules =
+        access_rules_load(&loading->settings->access, loading->errors, loading->warnings);
+    return loading->snapshot->access_rules != NULL;
 }

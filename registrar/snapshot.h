@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 
+struct access_rules;
 struct dtls_credentials;
 struct key_directory;
 struct ra_credentials;
@@ -22,7 +23,7 @@ struct snapshot {
     struct ra_credentials *ra_credentials;
     struct server_group *servers;
     struct key_directory *key_directory; /* NULL: none */
-    struct access_settings access;
+    struct access_rules *access_rules;
 };
 
 /* Reads all files that the reloadable keys of the settings name; may take seconds: not for a loop. Gives the

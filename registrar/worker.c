@@ -119,7 +119,7 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .cache = context->cache,
         .request_rates = context->request_rates,
         .workshop = worker->workshop,
-        .access = context->snapshot->access,
+        .access_rules = context->snapshot->access_rules,
         .key_directory = context->snapshot->key_directory,
         .signer = signer_of(context->snapshot),
     };
@@ -224,7 +224,7 @@ static void adopt(struct letter *letter)
     const struct key_package_signer signer = signer_of(snapshot);
     association_table_use_credentials(worker->associations, snapshot->dtls_credentials);
     association_table_use_revocation_lists(worker->associations, snapshot->revocations);
-    exchanges_use_access(worker->exchanges, &snapshot->access);
+    exchanges_use_access_rules(worker->exchanges, snapshot->access_rules);
     exchanges_use_key_directory(worker->exchanges, snapshot->key_directory);
     exchanges_use_signer(worker->exchanges, &signer);
     est_client_use_servers(worker->est_client, snapshot->servers);

@@ -17,6 +17,7 @@ LAYERS = [
     "registrar/translate/",
     "registrar/keygen/",
     "registrar/upstream/",
+    "registrar/access_settings.c",  # likewise of operations and trust stores
     "registrar/settings.c",  # the reader asks which labels are valid (URI-4); the values in settings.h ask nobody
     "registrar/protocol/",
     "registrar/",  # settings, counters, health

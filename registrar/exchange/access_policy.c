@@ -11,12 +11,14 @@ static bool has_entry(const X509_NAME *name, int nid, const ASN1_STRING *value);
 static int count_serials(const X509_NAME *name, const ASN1_STRING **serial);
 static bool names_are_equal(const X509_NAME *a, const X509_NAME *b);
 static bool strings_are_equal(const ASN1_STRING *a, const ASN1_STRING *b);
-static enum status check_alternative_names(X509 *client, const struct certificate_request *request,
+static enum status check_alternative_names(const struct access_decision *decision, X509 *client,
+                                           const struct certificate_request *request,
                                            struct buffer *diagnostic);
-static bool all_are_known(const GENERAL_NAMES *names, const GENERAL_NAMES *known);
+static bool all_are_allowed(const struct access_rule *rule, const GENERAL_NAMES *names,
+                            const GENERAL_NAMES *known);
 static bool contains(const GENERAL_NAMES *names, GENERAL_NAME *wanted);
 
-enum status access_policy_check(const struct access_settings *settings, const struct client_identity *client,
+enum status access_policy_check(const struct access_decision *decision, const struct client_identity *client,
                                 const struct certificate_request *request, struct buffer *diagnostic)
 {
     const char *power = certificate_request_forbidden_power(request);
@@ -24,14 +26,14 @@ enum status access_policy_check(const struct access_settings *settings, const st
         buffer_printf(diagnostic, "the CSR may not ask for this: %s", power);
         return STATUS_FORBIDDEN;
     }
-    if (settings->csr_identity == CSR_IDENTITY_ANY)
+    if (decision->csr_identity == CSR_IDENTITY_ANY)
         return STATUS_OK;
     if (certificate_request_changes_name(request)) /* RE-2 */
         return forbid(diagnostic, "the CSR asks for another name by ChangeSubjectName");
     X509 *certificate = client_identity_certificate(client);
-    enum status status = check_subject(settings->csr_identity, X509_get_subject_name(certificate),
+    enum status status = check_subject(decision->csr_identity, X509_get_subject_name(certificate),
                                        certificate_request_subject(request), diagnostic);
-    return status != STATUS_OK ? status : check_alternative_names(certificate, request, diagnostic);
+    return status != STATUS_OK ? status : check_alternative_names(decision, certificate, request, diagnostic);
 }
 
 static enum status forbid(struct buffer *diagnostic, const char *reason)
@@ -115,14 +117,15 @@ static bool strings_are_equal(const ASN1_STRING *a, const ASN1_STRING *b)
 }
 
 /* That it decodes and stands there once has been checked with the forbidden powers. */
-static enum status check_alternative_names(X509 *client, const struct certificate_request *request,
+static enum status check_alternative_names(const struct access_decision *decision, X509 *client,
+                                           const struct certificate_request *request,
                                            struct buffer *diagnostic)
 {
     const STACK_OF(X509_EXTENSION) *extensions = certificate_request_extensions(request);
     GENERAL_NAMES *requested = X509V3_get_d2i(extensions, NID_subject_alt_name, NULL, NULL);
     GENERAL_NAMES *known = X509_get_ext_d2i(client, NID_subject_alt_name, NULL, NULL);
     enum status status = STATUS_OK;
-    if (!all_are_known(requested, known))
+    if (!all_are_allowed(decision->rule, requested, known))
         status = forbid(diagnostic, "the CSR has a subjectAltName that the client certificate has not");
     else if (X509_NAME_entry_count(certificate_request_subject(request)) == 0 &&
              sk_GENERAL_NAME_num(requested) <= 0)
@@ -133,11 +136,14 @@ static enum status check_alternative_names(X509 *client, const struct certificat
     return status;
 }
 
-static bool all_are_known(const GENERAL_NAMES *names, const GENERAL_NAMES *known)
+static bool all_are_allowed(const struct access_rule *rule, const GENERAL_NAMES *names,
+                            const GENERAL_NAMES *known)
 {
-    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
-        if (!contains(known, sk_GENERAL_NAME_value(names, i)))
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (!contains(known, name) && !access_rule_allows_san(rule, name))
             return false;
+    }
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include "common/rate_table.h"
 #include "registrar/counters.h"
 #include "registrar/exchange/access_policy.h"
+#include "registrar/exchange/access_rules.h"
 #include "registrar/exchange/exchange_record.h"
 #include "registrar/exchange/inquiry.h"
 #include "registrar/exchange/pending_enrolments.h"
@@ -46,7 +47,9 @@ struct exchange {
 
     enum content_format format; /* of the answer */
     struct coap_etag etags[COAP_ETAGS_MAX];
-    size_t etag_count; /* that the device has of it */
+    size_t etag_count;          /* that the device has of it */
+    struct access_rules *rules; /* held */
+    struct access_decision decision;
     struct certificate_request *csr;
     struct buffer body; /* for the EST server */
     struct inquiry *inquiry;
@@ -63,6 +66,7 @@ struct exchanges {
 };
 
 static enum verdict authenticate(struct exchange *exchange);
+static enum verdict apply_rules(struct exchange *exchange);
 static enum verdict decode_request(struct exchange *exchange);
 static enum verdict prove_possession(struct exchange *exchange);
 static enum verdict authorise(struct exchange *exchange);
@@ -73,6 +77,7 @@ static enum verdict translate_response(struct exchange *exchange);
 /* The way of every request, one way only. */
 static enum verdict (*const path[])(struct exchange *) = {
     authenticate,       /* RFC 9148 section 5        */
+    apply_rules,        /* of the operator           */
     decode_request,     /* section 4.3               */
     prove_possession,   /* RFC 7030 section 3.5      */
     authorise,          /* RFC 7030 section 3.7      */
@@ -94,6 +99,7 @@ static void validate(const struct exchange *exchange, struct est_answer *answer)
 static uint32_t secret_ms(const struct exchange *exchange, bool success);
 static bool reply_with(struct exchange *exchange, const struct est_answer *answer);
 static void log_exchange(const struct exchange *exchange);
+static const char *rule_for_log(const struct exchange *exchange);
 
 void exchange_start(struct exchanges *exchanges, const struct est_request *request,
                     const struct est_reply *reply)
@@ -150,6 +156,18 @@ static enum verdict authenticate(struct exchange *exchange)
         exchange->ends_association = true;
         return refuse(exchange, CM_UNAUTHORIZED, client_standing_text(standing));
     }
+}
+
+/* Before anything is spent on the request (DTLS-10). */
+static enum verdict apply_rules(struct exchange *exchange)
+{
+    const struct access_request request = {exchange->client, exchange->operation, exchange->label};
+    if (access_rules_decide(exchange->rules, &request, &exchange->decision) != STATUS_OK)
+        return refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
+    if (exchange->decision.action != ACCESS_DENY)
+        return NEXT;
+    metrics_add(exchange->owner->services.metrics, COUNTER_ACCESS_DENIED, 1);
+    return refuse(exchange, CM_FORBIDDEN, "the access rules refuse this");
 }
 
 static enum verdict decode_request(struct exchange *exchange)
@@ -217,8 +235,7 @@ static enum verdict authorise(struct exchange *exchange)
     if (exchange->operation->id == EST_SREN)
         status = renewal_policy_check(exchange->client, exchange->csr, &reason);
     if (status == STATUS_OK)
-        status =
-            access_policy_check(&exchange->owner->services.access, exchange->client, exchange->csr, &reason);
+        status = access_policy_check(&exchange->decision, exchange->client, exchange->csr, &reason);
     enum verdict verdict =
         status == STATUS_OK ? NEXT : refuse(exchange, CM_FORBIDDEN, buffer_string(&reason));
     buffer_free(&reason);
@@ -424,6 +441,7 @@ static void log_exchange(const struct exchange *exchange)
         .client = exchange->client,
         .operation = exchange->operation,
         .label = exchange->label,
+        .rule = rule_for_log(exchange),
         .source = report.source,
         .http_status = report.http_status,
         .code = exchange->answered,
@@ -441,6 +459,13 @@ static void log_exchange(const struct exchange *exchange)
 
 /* From beginning to end. */
 
+/* Of those who pass for want of a rule, none is told. */
+static const char *rule_for_log(const struct exchange *exchange)
+{
+    const struct access_decision *decision = &exchange->decision;
+    return decision->rule == NULL && decision->action == ACCESS_ALLOW ? NULL : decision->by;
+}
+
 static enum status set_deadline(struct exchange *exchange);
 
 struct exchanges *exchanges_create(const struct exchange_services *services)
@@ -451,14 +476,17 @@ struct exchanges *exchanges_create(const struct exchange_services *services)
     exchanges->services = *services;
     exchanges->services.key_directory = NULL;
     exchanges->services.signer = (struct key_package_signer){NULL, NULL};
+    exchanges->services.access_rules = access_rules_hold(services->access_rules);
     exchanges_use_key_directory(exchanges, services->key_directory);
     exchanges_use_signer(exchanges, &services->signer);
     return exchanges;
 }
 
-void exchanges_use_access(struct exchanges *exchanges, const struct access_settings *access)
+void exchanges_use_access_rules(struct exchanges *exchanges, struct access_rules *rules)
 {
-    exchanges->services.access = *access;
+    struct access_rules *used = exchanges->services.access_rules;
+    exchanges->services.access_rules = access_rules_hold(rules);
+    access_rules_release(used);
 }
 
 void exchanges_use_key_directory(struct exchanges *exchanges, struct key_directory *directory)
@@ -488,6 +516,7 @@ void exchanges_free(struct exchanges *exchanges)
         next = exchange->next;
         destroy(exchange);
     }
+    access_rules_release(exchanges->services.access_rules);
     key_directory_release(exchanges->services.key_directory);
     X509_free(exchanges->services.signer.certificate);
     EVP_PKEY_free(exchanges->services.signer.key);
@@ -526,6 +555,7 @@ static struct exchange *create(struct exchanges *owner, const struct est_request
     exchange->operation = request->route.operation;
     exchange->label = request->route.label;
     exchange->client = request->client == NULL ? NULL : client_identity_hold(request->client);
+    exchange->rules = access_rules_hold(owner->services.access_rules);
     exchange->reply = *reply;
     exchange->etag_count = request->etag_count;
     for (size_t i = 0; i < request->etag_count; i++)
@@ -574,6 +604,7 @@ static void destroy(struct exchange *exchange)
     inquiry_free(exchange->inquiry);
     if (exchange->client != NULL)
         client_identity_release(exchange->client);
+    access_rules_release(exchange->rules);
     certificate_request_free(exchange->csr);
     buffer_free(&exchange->body);
     buffer_wipe(&exchange->representation);

@@ -13,6 +13,7 @@
 #include "registrar/protocol/est_operation.h"
 #include "registrar/settings.h"
 
+struct access_rules;
 struct event_base;
 struct mailbox;
 struct metrics;
@@ -74,7 +75,7 @@ struct exchange_services {
     struct response_cache *cache;       /* shared by all workers */
     struct rate_table *request_rates;   /* of devices; shared by all workers */
     struct key_workshop *workshop;      /* where keys are made (SKG-5); of the worker */
-    struct access_settings access;
+    struct access_rules *access_rules;
     struct key_directory *key_directory; /* keys of devices (SKG-7); NULL: none */
     struct key_package_signer signer;    /* of what is made here */
 };
@@ -83,7 +84,7 @@ struct exchange_services {
 struct exchanges *exchanges_create(const struct exchange_services *services);
 
 /* For whatever exchanges do from now on. */
-void exchanges_use_access(struct exchanges *exchanges, const struct access_settings *access);
+void exchanges_use_access_rules(struct exchanges *exchanges, struct access_rules *rules);
 void exchanges_use_key_directory(struct exchanges *exchanges, struct key_directory *directory);
 void exchanges_use_signer(struct exchanges *exchanges, const struct key_package_signer *signer);
 

@@ -14,6 +14,8 @@ void exchange_record_write(const struct exchange_record *record, struct buffer *
     buffer_printf(line, " operation=%s", record->operation->name);
     if (record->label.len > 0)
         write_quoted(line, " label", record->label);
+    if (record->rule != NULL)
+        write_quoted(line, " rule", bytes_from_string(record->rule));
     if (record->http_status != 0)
         buffer_printf(line, " upstream=%u", record->http_status);
     else

@@ -18,6 +18,7 @@ struct exchange_record {
     uint8_t outcome;       /* that came later, when the device had been told to come back (DLY-3); else 0 */
     bool repeats_in_doubt; /* an enrolment in doubt was asked for again (in_doubt: retry) */
     uint32_t elapsed_ms;
+    const char *rule;        /* of access.rules that decided; NULL: none did */
     struct bytes serial;     /* of the certificate that was issued; empty: none */
     struct bytes diagnostic; /* of a refusal; empty: none */
 };

@@ -230,6 +230,7 @@ def default_settings(pki, upstream_url):
         "upstream": {"servers": [upstream_url], "trust": [str(pki / "est-ca.pem")],
                      "certificate": str(pki / "ra.pem"), "private_key": str(pki / "ra.key")},
         "limits": {"device_requests_per_minute": 0, "address_handshakes_per_minute": 0, "device_associations": 1000},  # tests/system/test_limits.py
+        "access": {"rules": [{"match": {"label": "?*"}, "action": "allow"}]},  # labels choose what est-server does
     }
 
 

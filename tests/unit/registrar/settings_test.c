@@ -410,6 +410,63 @@ static void warns_of_what_is_allowed_but_harmful(void **state)
     assert_non_null(strstr(buffer_string(&fixture->warnings), "upstream.content_transfer_encoding"));
 }
 
+/* DTLS-10 */
+static void names_the_place_of_a_mistake_in_a_rule(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *rule, *line;
+    } rows[] = {
+        {"{\"match\":{\"subject\":7},\"action\":\"deny\"}", ".match.subject: 7 is not a list; use "},
+        {"{\"match\":{\"subject\":[\"CN=a\",7]},\"action\":\"deny\"}",
+         ".match.subject[1]: 7 is not a string"},
+        {"{\"match\":{\"subject\":\"\"},\"action\":\"deny\"}", ".match.subject: \"\" fits nobody"},
+        {"{\"match\":{\"subject\":[]},\"action\":\"deny\"}", ".match.subject: a list is too short"},
+        {"{\"match\":{\"serial\":\"1\"},\"action\":\"deny\"}", ".match.serial: unknown key"},
+        {"{\"match\":{\"san\":\"a.example\"},\"action\":\"deny\"}",
+         ".match.san: \"a.example\" names no kind"},
+        {"{\"match\":{\"trust\":\"vendor\"},\"action\":\"deny\"}",
+         ".match.trust: \"vendor\" is no trust store"},
+        {"{\"match\":{\"operation\":\"simpleenroll\"},\"action\":\"deny\"}",
+         ".match.operation: \"simpleenroll\" is no"},
+        {"{\"match\":{\"subject_key_identifier\":\"0a:0b\"},\"action\":\"deny\"}",
+         ".match.subject_key_identifier: \"0a:0b\" is no key identifier"},
+        {"{\"match\":{}}", ".action: is missing; give \"allow\""},
+        {"{\"action\":\"permit\"}", ".action: \"permit\" is not known here; use \"allow\""},
+        {"{\"action\":\"file\"}", ".action: \"file\" has nothing to look at; give access.file"},
+        {"{\"action\":\"allow\",\"allow_san\":[\"*.example\"]}",
+         ".allow_san[0]: \"*.example\" names no kind"},
+        {"{\"action\":\"deny\",\"allow_san\":[\"dns:a\"]}",
+         ": denies, so that allow_san and csr_identity mean nothing"},
+        {"{\"action\":\"deny\",\"name\":\"a\\nb\"}", ".name: \"a…\" is no name"},
+        {"{\"action\":\"allow\",\"csr_identity\":\"none\"}", ".csr_identity: \"none\" is not known here"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char section[512], line[256];
+        snprintf(section, sizeof(section), ",\"access\":{\"rules\":[{\"action\":\"allow\"},%s]}",
+                 rows[i].rule);
+        snprintf(line, sizeof(line), ": access.rules[1]%s", rows[i].line);
+        if (read_with(fixture, "", "", section) || strstr(buffer_string(&fixture->errors), line) == NULL)
+            fail_msg("no \"%s\" in \"%s\"", line, buffer_string(&fixture->errors));
+    }
+}
+
+/* URI-4 */
+static void warns_of_labels_that_no_rule_names(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_read(fixture, read_with(fixture, "", "",
+                                   ",\"est\":{\"labels\":[\"p1\",\"p2\"]},\"access\":{\"rules\":[{\"match\":"
+                                   "{\"label\":[\"p1\",\"q1\",\"q*\",\"\"]},\"action\":\"allow\"}]}"));
+    char expected[512];
+    snprintf(expected, sizeof(expected),
+             "%s: est.labels: \"p2\" is refused to everybody: no rule of access.rules has a match.label that "
+             "fits it\n"
+             "%s: access.rules: rule 0: match.label \"q1\" fits no label of est.labels\n",
+             fixture->file, fixture->file);
+    assert_string_equal(buffer_string(&fixture->warnings), expected);
+}
+
 static void suits_libest_by_its_profile(void **state)
 {
     struct fixture *fixture = *state;
@@ -467,8 +524,11 @@ static void resolves_automatic_workers(void **state)
 static void prints_a_configuration_that_reads_the_same(void **state)
 {
     struct fixture *fixture = *state;
-    assert_read(fixture, read_with(fixture, ",\"handshake_mtu\":300", ",\"profile\":\"libest\"",
-                                   ",\"est\":{\"labels\":[\"p1\"]}"));
+    assert_read(
+        fixture,
+        read_with(fixture, ",\"handshake_mtu\":300", ",\"profile\":\"libest\"",
+                  ",\"est\":{\"labels\":[\"p1\"]},\"access\":{\"rules\":[{\"match\":{\"label\":\"p1\"},"
+                  "\"action\":\"allow\",\"allow_san\":[\"dns:*.example\"]}]}"));
     struct buffer first, second;
     buffer_init(&first, 65536);
     buffer_init(&second, 65536);
@@ -531,6 +591,8 @@ int main(void)
         TEST(wants_an_est_server_that_can_be_trusted),
         TEST(wants_a_trust_store_that_devices_can_pass),
         TEST(warns_of_what_is_allowed_but_harmful),
+        TEST(names_the_place_of_a_mistake_in_a_rule),
+        TEST(warns_of_labels_that_no_rule_names),
         TEST(suits_libest_by_its_profile),
         TEST(lets_explicit_keys_win_over_the_profile_with_a_warning),
         TEST(resolves_automatic_workers),

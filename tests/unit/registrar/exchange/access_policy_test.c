@@ -1,6 +1,7 @@
 #include "registrar/exchange/access_policy.h"
 
 #include "tests/unit/registrar/credentials.h"
+#include "tests/unit/registrar/made_rules.h"
 #include "tests/unit/registrar/test_chain.h"
 
 #define SERIAL  "the CSR's serialNumber is not that of the client certificate"
@@ -12,18 +13,21 @@
 
 static EVP_PKEY *key;
 
+/* That allowed what is checked; NULL: none did. */
+static const struct access_rule *test_rule;
+
 /* Checks one CSR of one client. reason is NULL when it is to pass. Takes der. */
 static void assert_request_checked(enum csr_identity rule, const struct made_certificate *made_client,
                                    struct buffer *der, const char *reason)
 {
-    struct access_settings settings = {.csr_identity = rule};
+    const struct access_decision decision = {.csr_identity = rule, .rule = test_rule};
     X509 *certificate = make_certificate(made_client);
     struct client_identity *client = client_identity_create(certificate, test_chain(TRUST_MANUFACTURER));
     struct buffer diagnostic;
     struct certificate_request *request = NULL;
     assert_int_equal(certificate_request_parse(buffer_view(der), &request), STATUS_OK);
     buffer_init(&diagnostic, 128);
-    enum status status = access_policy_check(&settings, client, request, &diagnostic);
+    enum status status = access_policy_check(&decision, client, request, &diagnostic);
     if (status != (reason == NULL ? STATUS_OK : STATUS_FORBIDDEN))
         fail_msg("%s by \"%s\": %s, %s", reason == NULL ? "to pass" : reason, made_client->subject,
                  status_text(status), buffer_string(&diagnostic));
@@ -140,6 +144,42 @@ static void alternative_names_are_those_of_the_client(void **state)
     }
 }
 
+/* RE-8: SANs of the client certificate, or allowed by a rule; and what is allowed does not make up for
+ * another device's serial number. */
+static void a_rule_allows_further_alternative_names(void **state)
+{
+    (void)state;
+    struct access_rules *rules =
+        make_rules("{\"rules\":[{\"action\":\"allow\",\"allow_san\":[\"dns:*.meters.example\"]}]}");
+    struct made_certificate client = {
+        .key = key, .subject = "serialNumber=42", .extensions = {{"subjectAltName", "DNS:a.example"}}};
+    struct made_request request = {.key = key,
+                                   .subject = "serialNumber=42",
+                                   .extensions = {{"subjectAltName", "DNS:a.example,DNS:42.meters.example"}}};
+    assert_checked(CSR_IDENTITY_SAME_SERIAL, &client, &request, SAN);
+
+    X509 *certificate = make_certificate(&client);
+    struct client_identity *identity = client_identity_create(certificate, test_chain(TRUST_MANUFACTURER));
+    const struct access_request asked = {identity, est_operation(EST_SEN), {NULL, 0}};
+    struct access_decision decision;
+    assert_int_equal(access_rules_decide(rules, &asked, &decision), STATUS_OK);
+    test_rule = decision.rule;
+    assert_checked(CSR_IDENTITY_SAME_SERIAL, &client, &request, NULL);
+    request.subject = "serialNumber=43";
+    assert_checked(CSR_IDENTITY_SAME_SERIAL, &client, &request, SERIAL);
+    request.subject = "serialNumber=42";
+    request.extensions[0].value = "DNS:42.meters.example,DNS:b.example";
+    assert_checked(CSR_IDENTITY_SAME_SERIAL, &client, &request, SAN);
+    request.extensions[1] = (struct made_extension){"basicConstraints", "CA:TRUE"};
+    request.extensions[0].value = "DNS:42.meters.example";
+    assert_checked(CSR_IDENTITY_ANY, &client, &request, /* RE-7 */
+                   "the CSR may not ask for this: basicConstraints CA:TRUE");
+    test_rule = NULL;
+    client_identity_release(identity);
+    X509_free(certificate);
+    access_rules_release(rules);
+}
+
 /* RE-8: a device that is only known by its alternative names must repeat one. */
 static void an_empty_subject_needs_an_alternative_name(void **state)
 {
@@ -167,9 +207,9 @@ static enum status check_name(X509_NAME *name)
     X509 *certificate =
         make_certificate(&(struct made_certificate){.key = key, .subject = "CN=Pump/O=Maker"});
     struct client_identity *client = client_identity_create(certificate, test_chain(TRUST_DOMAIN));
-    struct access_settings settings = {.csr_identity = CSR_IDENTITY_SAME_SUBJECT};
+    const struct access_decision decision = {.csr_identity = CSR_IDENTITY_SAME_SUBJECT};
     buffer_init(&diagnostic, 128);
-    enum status status = access_policy_check(&settings, client, request, &diagnostic);
+    enum status status = access_policy_check(&decision, client, request, &diagnostic);
     buffer_free(&diagnostic);
     client_identity_release(client);
     X509_free(certificate);
@@ -276,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_csr_names_its_sender),
         cmocka_unit_test(alternative_names_are_those_of_the_client),
+        cmocka_unit_test(a_rule_allows_further_alternative_names),
         cmocka_unit_test(an_empty_subject_needs_an_alternative_name),
         cmocka_unit_test(the_shape_of_a_name_matters),
         cmocka_unit_test(string_types_do_not_matter),

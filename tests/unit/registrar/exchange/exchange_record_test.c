@@ -34,6 +34,11 @@ static void an_enrolment_leaves_its_traces(void **state)
     assert_written(&record,
                    "client=\"CN=Pump \\\\\\\"1\\\\\\\"\" trust=manufacturer operation=sen label=\"p1\" "
                    "upstream=200 code=2.04 ms=35 serial=12ab");
+    record.rule = "our \"pumps\"";
+    assert_written(&record,
+                   "client=\"CN=Pump \\\\\\\"1\\\\\\\"\" trust=manufacturer operation=sen label=\"p1\" "
+                   "rule=\"our \\\"pumps\\\"\" upstream=200 code=2.04 ms=35 serial=12ab");
+    record.rule = NULL;
     record.code = CM_SERVICE_UNAVAILABLE; /* DLY-3 */
     record.outcome = CM_CHANGED;
     record.label = (struct bytes){NULL, 0};

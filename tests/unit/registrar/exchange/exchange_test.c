@@ -16,6 +16,7 @@
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/response_cache.h"
 #include "tests/unit/registrar/credentials.h"
+#include "tests/unit/registrar/made_rules.h"
 #include "tests/unit/registrar/test_chain.h"
 
 #include <event2/event.h>
@@ -70,6 +71,7 @@ struct fixture {
     struct response_cache *cache;
     struct rate_table *rates;
     struct key_workshop *workshop;
+    struct access_rules *rules;
     struct exchanges *exchanges;
     struct est_client est_client;
     struct got got[ANSWERS_MAX];
@@ -1091,6 +1093,7 @@ static void stopping_leaves_nothing_behind(void **state)
     start(fixture, &(struct ask){.id = EST_CRTS});
     assert_int_equal(exchanges_running(fixture->exchanges), 4);
     exchanges_free(fixture->exchanges);
+    access_rules_release(fixture->rules);
     fixture->exchanges = NULL;
     assert_int_equal(fixture->got_count, 0);
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
@@ -1491,6 +1494,7 @@ static int set_up(void **state)
     fixture->rates = rate_table_create((struct rate){60, 2});
     fixture->cache = response_cache_create(&fixture->settings, fixture->metrics);
     fixture->workshop = key_workshop_create(fixture->mailbox);
+    fixture->rules = make_rules("{\"rules\":[{\"match\":{\"label\":\"p1\"},\"action\":\"allow\"}]}");
     create_exchanges(fixture);
     fixture->key = make_key();
     fixture->certificate =
@@ -1514,7 +1518,8 @@ static void create_exchanges(struct fixture *fixture)
                                                .journal = fixture->journal,
                                                .cache = fixture->cache,
                                                .request_rates = fixture->rates,
-                                               .workshop = fixture->workshop};
+                                               .workshop = fixture->workshop,
+                                               .access_rules = fixture->rules};
     fixture->exchanges = exchanges_create(&services);
 }
 
