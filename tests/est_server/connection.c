@@ -154,7 +154,8 @@ static void read_request(struct connection *connection)
     int verdict = http_request_read(connection->request, bufferevent_get_input(connection->events));
     if (verdict == 100) {
         static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-        bufferevent_write(connection->events, go_on, sizeof(go_on) - 1);
+        if (!connection->owner->ignores_expect)
+            bufferevent_write(connection->events, go_on, sizeof(go_on) - 1);
         verdict = http_request_read(connection->request, bufferevent_get_input(connection->events));
     }
     if (verdict != 0)

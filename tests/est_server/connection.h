@@ -39,7 +39,8 @@ struct connection_owner {
     void (*closed)(void *context, const struct connection *connection); /* called last of all */
     unsigned handshake_timeout_ms;                                      /* 0: none */
     unsigned idle_timeout_ms;
-    bool holds_idle; /* as libest: after the idle timeout it waits for the client to close */
+    bool ignores_expect; /* as libest: never says 100 Continue, for which clients wait a second */
+    bool holds_idle;     /* as libest: after the idle timeout it waits for the client to close */
     uint64_t accepted;
     struct connection *first;
 };

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
+enum { LIBEST_LABEL_LIMIT = 128 };
+
 static int route(struct transaction *transaction);
 static bool decode_segment(const char *segment, size_t len, char label[LABEL_LIMIT + 1]);
 static int hex_value(char digit);
@@ -61,6 +63,8 @@ static int route(struct transaction *transaction)
     const char *last = slash != NULL ? slash + 1 : rest;
     if (slash != NULL && !decode_segment(rest, (size_t)(slash - rest), transaction->label))
         return transaction_refuse(transaction, 404, "the label is not one");
+    if (transaction->behaviour.libest && strlen(transaction->label) > LIBEST_LABEL_LIMIT)
+        return transaction_refuse(transaction, 404, "the label is too long");
     if (memchr(last, '/', (size_t)(end - last)) != NULL)
         return transaction_refuse(transaction, transaction->behaviour.libest ? 400 : 404,
                                   "the path has too many segments");

@@ -156,6 +156,7 @@ static bool listen_everywhere(struct program *program, const struct options *opt
                 .closed = on_closed,
                 .handshake_timeout_ms = options->libest ? 0 : HANDSHAKE_TIMEOUT_MS,
                 .idle_timeout_ms = options->idle_timeout_ms,
+                .ignores_expect = options->libest,
                 .holds_idle = options->libest,
             },
     };

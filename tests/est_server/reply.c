@@ -90,6 +90,7 @@ static void write_refusal_text(struct transaction *transaction, int status)
     default:
         if (transaction->behaviour.libest) { /* without a type */
             evbuffer_add_printf(response->body, "Error %d: %s\n%s", status, http_reason(status), reason);
+            response->closes = true;
             break;
         }
         http_response_add(response, "Content-Type", "text/plain");

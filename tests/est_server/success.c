@@ -34,7 +34,7 @@ int success_csr_attributes(struct transaction *transaction, struct octets octets
     evbuffer_add(der, octets.at, octets.len);
     int verdict = give_text(transaction, "application/csrattrs", der);
     evbuffer_free(der);
-    if (transaction->behaviour.libest)
+    if (transaction->behaviour.libest && !transaction->behaviour.csrattrs_set)
         evbuffer_add(transaction->response->body, "", 1); /* the NUL that ends its C string */
     return verdict;
 }

@@ -636,6 +636,40 @@ def test_libest_by_label(server, text, csr):
         assert (answer.status, answer.fields) == (status, fields)
 
 
+def test_libest_and_who_asks(server, pki, csr, make_csr):
+    """PoP is checked of those who are no RA, a signature where the key is the client's; errors close."""
+    wrong_pop = base64.encodebytes(make_csr("--challenge-password", "d3Jvbmc="))
+    assert enrol(server, wrong_pop, "libest").status == 200
+    assert enrol(server, wrong_pop, "libest", client="meter").status == 401
+    forged = base64.encodebytes(csr[:-1] + bytes([csr[-1] ^ 1]))
+    refused = enrol(server, forged, "libest")
+    assert refused.status == 400 and refused.fields["connection"] == "close"
+    assert enrol(server, forged, "libest", operation="serverkeygen").status == 200
+    assert enrol(server, base64.encodebytes(csr), "libest.status-500").status == 500
+    configured = curl(server, est(server, "csrattrs", "libest.csrattrs-3003020101")).body
+    assert configured == b"MAMCAQE="
+    assert curl(server, est(server, "csrattrs", "libest.csrattrs-204")).status == 204
+
+
+def test_libest_and_where_to(pki, text, tmp_path):
+    """Labels, paths, TLS; 100 Continue never comes; both ways of authentication at once."""
+    run(PKI / "make_device", pki, "cmc-only", "1001", "--ca", "est-ca", "--eku", "1.3.6.1.5.5.7.3.28")
+    options = ("--libest", "--auth", "both", "--user", "estuser", "--password-file", pki / "password")
+    with Server(pki, *options, "--label", "a" * 128, "--label", "a" * 129) as server:
+        assert curl(server, est(server, "cacerts", "a" * 128)).status == 200
+        assert curl(server, est(server, "cacerts", "a" * 129)).status == 404
+        assert curl(server, est(server, "simpleenroll/"), client="ra", text=text).status == 404
+        assert curl(server, est(server, "cacerts", "a/b")).status == 400
+        user = ("--user", "estuser:secret")
+        assert enrol(server, text).status == 401
+        assert enrol(server, text, None, *user, client=None).status == 401
+        assert enrol(server, text, None, *user).status == 200
+        for client in ("stranger", "cmc-only"):
+            assert curl(server, est(server, "cacerts"), client=client).exit_code in (35, 56), client
+        waits = ("--header", "Expect: 100-continue", "--max-time", "1.5", "--expect100-timeout", "60")
+        assert enrol(server, text, None, *user, *waits).exit_code == 28
+
+
 def test_libest_is_wedged_by_idle_connections(pki):
     """Five connections at a time; an idle one is held until the client closes it, and the sixth client waits meanwhile."""
     cacerts = request("/.well-known/est/cacerts")
