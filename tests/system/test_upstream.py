@@ -10,7 +10,7 @@ import pytest
 import programs
 from coap_peer import CoapPeer
 from dtls import DtlsClient
-from enrolment import POST_OPTIONS, certificates, enrol, get, is_for, join_domain, make_csr, path
+from enrolment import POST_OPTIONS, certificates, enrol, enrol_at_once, get, is_for, make_csr, many_devices, path
 
 
 PARALLEL = 60
@@ -164,68 +164,14 @@ def test_the_queue_is_bounded(start_registrar, connect, est_server, pki):
     assert registrar.counters()["upstream_refused"] == 1
 
 
-def enrol_at_once(registrar, pki, csrs):
-    """One association for each CSR, all at the same time; returns what went wrong."""
-    certificate, key = pki.device("meter")
-    failures = []
-
-    def device(csr):
-        try:
-            with DtlsClient(registrar.address, certificate, key, pki / "est-ca.pem") as client:
-                client.handshake(30)
-                answer, body = enrol(CoapPeer(client), csr, timeout=30)
-                if answer.status != "2.04" or not is_for(certificates(body)[0], csr):
-                    failures.append(answer)
-        except Exception as error:  # pylint: disable=broad-except
-            failures.append(error)
-
-    threads = [threading.Thread(target=device, args=(csr,)) for csr in csrs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return failures
-
-
-def test_many_devices_at_once(start_registrar, est_server, pki):
+def test_many_devices_at_once(start_registrar, est_server, pki, tmp_path):
     """RA-5: parallel clients stay apart; never more connections than allowed, with two workers."""
-    registrar = start_registrar({"workers": 2, "est": {"max_pending_per_client": PARALLEL}, "upstream": {"max_connections": 4}})
-    csrs = [make_csr(pki) for _ in range(PARALLEL)]
-    assert not enrol_at_once(registrar, pki, csrs)
+    registrar = start_registrar({"workers": 2, "upstream": {"max_connections": 4}})
+    assert not enrol_at_once(registrar, pki, many_devices(pki, tmp_path, PARALLEL))
     stats = est_server.stats()
-    assert len(stats["issued"]) == len(csrs)
-    assert len({i["csr_sha256"] for i in stats["issued"]}) == len(csrs)
+    assert len(stats["issued"]) == PARALLEL
+    assert len({i["csr_sha256"] for i in stats["issued"]}) == PARALLEL
     assert stats["connections"]["max_open_est"] <= 4
-
-
-@pytest.fixture
-def wedging_server(pki, tmp_path):
-    """An EST server that is like libest: five connections at a time, and five idle ones wedge it for good."""
-    server = programs.EstServer(pki, tmp_path, "--libest")
-    yield server
-    server.program.stop()
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_libest_is_never_wedged(start_registrar, connect, wedging_server, pki, workers):
-    """profile libest: twenty devices at once, and then another one, find all its five workers alive."""
-    registrar = start_registrar({"workers": workers, "est": {"max_pending_per_client": 20}, "upstream": {"profile": "libest"}}, upstream_url=wedging_server.url)
-    assert not enrol_at_once(registrar, pki, [make_csr(pki) for _ in range(20)])
-    assert get(connect(registrar), "crts")[0].status == "2.05"
-    assert not enrol_at_once(registrar, pki, [make_csr(pki) for _ in range(5)])
-
-
-def test_libest(start_registrar, connect, est_server, pki):
-    """profile libest: every quirk of libest.md is survived; requests in wrapped base64, no connection kept."""
-    device = join_domain(pki)
-    peer = connect(start_registrar({"est": {"labels": ["libest"]}, "upstream": {"profile": "libest"}}), device)
-    assert get(peer, "crts", "libest")[0].status == "2.05"
-    for operation in ("sen", "sren", "sen"):
-        csr = make_csr(pki, device)
-        answer, body = enrol(peer, csr, operation, "libest")
-        assert answer.status == "2.04" and is_for(certificates(body)[0], csr)
-    assert get(peer, "att", "libest")[0].status in ("2.05", "4.04")
-    assert len({r["connection"] for r in upstream_posts(est_server)}) == 3
 
 
 def test_a_slow_resolver(start_registrar, connect, pki, tmp_path, est_server):
