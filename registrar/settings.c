@@ -253,6 +253,8 @@ static const struct settings_field fields[] = {
       DOC("seconds for which they are served beyond that, with Max-Age 0, while the EST server is down") },
     { ENUM(upstream.base64_lines, enum base64_lines, base64_names), PRESET("\"64-crlf\""), SOURCE("PAY-3"),
       DOC("lines of the base64 that we send") },
+    { BOOL(upstream.client_cert_header), PRESET("false"), SOURCE("RFC 9440"),
+      DOC("whether POSTs carry the device's certificate as `Client-Cert`, so that the EST server can log for whom the RA speaks; its front end must let no other client set it") },
     { BOOL(upstream.content_transfer_encoding), PRESET("false"), SOURCE("PAY-6"),
       DOC("whether to send `Content-Transfer-Encoding: base64`, for old servers") },
 

@@ -184,6 +184,7 @@ struct upstream_settings {
     uint32_t serve_stale_s;         /* and how much longer while the EST server is down */
     enum base64_lines base64_lines; /* PAY-3 */
     bool content_transfer_encoding; /* PAY-6 */
+    bool client_cert_header;        /* RFC 9440 */
 };
 
 /* Each condition is a list of patterns, one of which must fit; an empty list always holds. */

@@ -263,6 +263,7 @@ static enum status ask(struct inquiry *inquiry, const struct est_operation *oper
         .label = inquiry->subject.label,
         .path = est_label_upstream_path(&inquiry->services->settings->est, inquiry->subject.label),
         .body = body,
+        .client = client_identity_certificate(inquiry->subject.client),
         .server = inquiry->server,
         .turn = inquiry->services->journal != NULL && inquiry->claim == CLAIM_ENTRY ? on_turn : NULL,
         .sending = on_sending,

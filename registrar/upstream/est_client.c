@@ -1,5 +1,6 @@
 #include "registrar/upstream/est_client.h"
 
+#include "common/base64.h"
 #include "common/coap_message.h"
 #include "common/log.h"
 #include "common/monotonic.h"
@@ -18,7 +19,8 @@
 
 #define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define PATH_OCTETS_MAX                     1024
-#define PROBE_CONNECT_TIMEOUTS              2 /* for all of a probe */
+#define CLIENT_CERT_OCTETS_MAX              16384 /* DTLS takes certificates of 8192 octets in all */
+#define PROBE_CONNECT_TIMEOUTS              2     /* for all of a probe */
 
 /* Open and idle. */
 struct kept_connection {
@@ -51,7 +53,8 @@ struct est_call {
     enum est_result refusal_result;
     struct buffer path; /* at every EST server */
     struct buffer body;
-    uint64_t deadline_ms; /* since it has a permit */
+    struct buffer client_cert; /* RFC 9440; empty: none */
+    uint64_t deadline_ms;      /* since it has a permit */
 
     struct server_group *servers; /* held */
     size_t server;
@@ -70,6 +73,7 @@ static void ignore_sigpipe(void);
 static enum status call_create(struct est_client *client, const struct est_call_settings *settings,
                                struct est_call **made);
 static void call_free(struct est_call *call);
+static void write_client_cert(struct est_call *call);
 static void build_path(struct est_call *call, struct bytes label);
 static void append_segment(struct buffer *path, struct bytes segment);
 static void bind_call(struct est_call *call);
@@ -238,13 +242,36 @@ static enum status call_create(struct est_client *client, const struct est_call_
     buffer_init(&call->url, HTTPS_URL_OCTETS_MAX);
     buffer_init(&call->body, settings->body.len);
     buffer_append(&call->body, settings->body);
-    if (call->timer == NULL || call->path.status != STATUS_OK || call->body.status != STATUS_OK) {
+    write_client_cert(call);
+    if (call->timer == NULL || call->path.status != STATUS_OK || call->body.status != STATUS_OK ||
+        call->client_cert.status != STATUS_OK) {
         call_free(call);
         return STATUS_NO_MEMORY;
     }
     bind_call(call);
     *made = call;
     return STATUS_OK;
+}
+
+/* RFC 9440 section 2.2: a Byte Sequence of RFC 8941 section 3.3.5. Not with GETs, whose answers are
+ * everybody's. */
+static void write_client_cert(struct est_call *call)
+{
+    unsigned char *der = NULL;
+    buffer_init(&call->client_cert, CLIENT_CERT_OCTETS_MAX);
+    X509 *client = call->settings.client;
+    call->settings.client = NULL;
+    if (!call->is_post || client == NULL || !call->client->settings->client_cert_header)
+        return;
+    int len = i2d_X509(client, &der);
+    if (len <= 0) {
+        call->client_cert.status = STATUS_NO_MEMORY;
+        return;
+    }
+    buffer_append_byte(&call->client_cert, ':');
+    base64_encode((struct bytes){der, (size_t)len}, BASE64_ONE_LINE, &call->client_cert);
+    buffer_append_byte(&call->client_cert, ':');
+    OPENSSL_free(der);
 }
 
 /* RFC 7030 section 3.2.2: perhaps a label, then the operation; or the path that stands for the label. */
@@ -294,6 +321,7 @@ static void call_free(struct est_call *call)
     buffer_free(&call->path);
     buffer_free(&call->url);
     buffer_wipe(&call->body);
+    buffer_free(&call->client_cert);
     server_group_release(call->servers);
     free(call);
 }
@@ -446,6 +474,7 @@ static void send_request(struct est_call *call)
         .is_post = call->is_post,
         .is_secret = est_operation_makes_key(call->settings.operation),
         .body = buffer_view(&call->body),
+        .client_cert = buffer_string(&call->client_cert),
         .without_password = !server_group_find(call->servers, call->origin, &server),
         .timeout_ms = now_ms < call->deadline_ms ? (uint32_t)(call->deadline_ms - now_ms) : 1,
         .sending = on_sending,

@@ -7,6 +7,8 @@
 #include "registrar/settings.h"
 #include "registrar/upstream/est_response.h"
 
+#include <openssl/x509.h>
+
 struct event_base;
 struct mailbox;
 struct metrics;
@@ -23,6 +25,7 @@ struct est_call_settings {
     struct bytes label; /* copied; empty: default_label */
     const char *path;   /* copied; in the place of /.well-known/est/LABEL; NULL or "": none */
     struct bytes body;  /* copied; base64 already */
+    X509 *client;       /* of the device that a POST is for; read before est_client_ask returns. NULL: none */
     /* May be NULL. It is the call's turn to leave; it goes on with est_call_go or est_call_withhold, at once
      * or later, on the loop. Perhaps before est_client_ask returns; once at most. The call must not be named
      * any more once done or est_client_free was called. */

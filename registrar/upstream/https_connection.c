@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADER_LINES_MAX  100 /* of one response, 1xx responses before it included */
-#define HEADER_OCTETS_MAX (32 * 1024)
-#define ATTEMPTS_MAX      2 /* RA-4: a broken kept connection is replaced once */
-#define KEPT_S            4 /* libest.md: connections that stay idle wedge the EST server */
-#define UPLOAD_OCTETS     (16 * 1024L)
-#define HOST_OCTETS_MAX   256
+#define HEADER_LINES_MAX     100 /* of one response, 1xx responses before it included */
+#define HEADER_OCTETS_MAX    (32 * 1024)
+#define ATTEMPTS_MAX         2 /* RA-4: a broken kept connection is replaced once */
+#define KEPT_S               4 /* libest.md: connections that stay idle wedge the EST server */
+#define UPLOAD_OCTETS        (16 * 1024L)
+#define CLIENT_CERT_LINE_MAX (17 * 1024)
+#define HOST_OCTETS_MAX      256
 
 struct https_connection {
     const struct https_context *context;
@@ -80,6 +81,7 @@ static bool set_callbacks(struct https_connection *connection);
 static bool set_request(struct https_connection *connection);
 static long timeout_ms(const struct https_connection *connection);
 static bool add_headers(struct https_connection *connection);
+static bool add_client_cert(struct https_connection *connection);
 static bool add_header(struct curl_slist **headers, const char *name, const char *value);
 static void forget_request(struct https_connection *connection);
 static CURLcode prepare_tls(CURL *easy, void *context, void *user);
@@ -257,10 +259,28 @@ static bool add_headers(struct https_connection *connection)
                 add_header(headers, "Expect", ""); /* never 100-continue: it costs libest a second */
         if (settings->content_transfer_encoding)
             added = added && add_header(headers, "Content-Transfer-Encoding", "base64");
+        if (!connection->request.without_password)
+            added = added && add_client_cert(connection);
     }
     if (!settings->reuse_connections)
         added = added && add_header(headers, "Connection", "close");
     return added;
+}
+
+static bool add_client_cert(struct https_connection *connection)
+{
+    const char *value = connection->request.client_cert;
+    struct buffer line;
+    if (value == NULL || *value == '\0')
+        return true;
+    buffer_init(&line, CLIENT_CERT_LINE_MAX);
+    buffer_printf(&line, "Client-Cert: %s", value);
+    struct curl_slist *longer =
+        line.status == STATUS_OK ? curl_slist_append(connection->headers, buffer_string(&line)) : NULL;
+    buffer_free(&line);
+    if (longer != NULL)
+        connection->headers = longer;
+    return longer != NULL;
 }
 
 /* Without a value, libcurl leaves the field out. */

@@ -27,10 +27,12 @@ struct https_context {
 struct https_request {
     const char *url;
     const char *accept;
-    bool is_post;      /* of application/pkcs10 */
-    bool is_secret;    /* the answer carries a private key: the connection is then not used again, for
-                           libcurl's buffers are only wiped with it (SKG-9) */
-    struct bytes body; /* of a POST, not empty */
+    bool is_post;            /* of application/pkcs10 */
+    bool is_secret;          /* the answer carries a private key: the connection is then not used again, for
+                                 libcurl's buffers are only wiped with it (SKG-9) */
+    struct bytes body;       /* of a POST, not empty */
+    const char *client_cert; /* value of the field of RFC 9440, where the URL leads to an EST server of ours;
+                                "" or NULL: none */
     bool
         without_password; /* the URL leads to no EST server of ours, but where one of them redirects (RA-9) */
     uint32_t timeout_ms;  /* for all of it; 0: upstream.timeout_ms */

@@ -26,6 +26,7 @@ json_t *record_of_request(const struct transaction *transaction)
         {"expect", "Expect"},
         {"user_agent", "User-Agent"},
         {"connection_field", "Connection"},
+        {"client_cert", "Client-Cert"},
     };
     const struct http_request *request = transaction->request;
     struct octets body = http_request_body(request);

@@ -2,6 +2,7 @@
  * RA-5), and that each is answered once. */
 #include "registrar/upstream/est_client.h"
 
+#include "common/base64.h"
 #include "common/mailbox.h"
 #include "common/monotonic.h"
 #include "registrar/counters.h"
@@ -143,6 +144,62 @@ static void ask(struct upstream_fixture *fixture, struct test_client *test, enum
 }
 
 #define NO_LABEL ((struct bytes){NULL, 0})
+
+/* What reached the server for a client: the head of the request. */
+static void ask_for_client(struct upstream_fixture *fixture, struct scripted_server *server,
+                           enum est_operation_id operation, struct server_counts *counts)
+{
+    struct test_client test;
+    struct outcome outcome;
+    start_client(fixture, &test);
+    outcome_init(&outcome, fixture->base);
+    const struct est_call_settings call = {
+        .operation = est_operation(operation),
+        .body = operation == EST_SEN ? CSR : NO_LABEL,
+        .client = fixture->ra.certificate,
+        .sending = outcome_sending,
+        .done = outcome_answered,
+        .user = &outcome,
+    };
+    assert_int_equal(est_client_ask(test.client, &call), STATUS_OK);
+    outcome_await(&outcome);
+    assert_int_equal(outcome.result, EST_ANSWERED);
+    scripted_server_count(server, counts);
+    outcome_free(&outcome);
+    end_client(&test);
+}
+
+static enum server_verdict answer_well(const struct server_request *request);
+
+/* RFC 9440 section 2.2: opt-in, and with POSTs only: what a GET brings is for all devices. */
+static void client_cert_goes_with_posts_by_switch(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+    struct server_counts counts;
+    ask_for_client(fixture, server, EST_SEN, &counts);
+    assert_null(strcasestr(counts.head, "Client-Cert"));
+    fixture->settings.client_cert_header = true;
+    ask_for_client(fixture, server, EST_CRTS, &counts);
+    assert_null(strcasestr(counts.head, "Client-Cert"));
+
+    ask_for_client(fixture, server, EST_SEN, &counts);
+    const char *field = strstr(counts.head, "\r\nClient-Cert: :");
+    assert_non_null(field);
+    field += strlen("\r\nClient-Cert: :");
+    size_t len = strcspn(field, ":\r");
+    assert_memory_equal(field + len, ":\r\n", 3);
+    struct buffer der;
+    buffer_init(&der, 4096);
+    assert_int_equal(base64_decode((struct bytes){(const uint8_t *)field, len}, &der), STATUS_OK);
+    assert_null(memchr(field, ' ', len));
+    const unsigned char *at = der.at;
+    X509 *sent = d2i_X509(NULL, &at, (long)der.len);
+    assert_int_equal(X509_cmp(sent, fixture->ra.certificate), 0);
+    X509_free(sent);
+    buffer_free(&der);
+    scripted_server_stop(server);
+}
 
 static void ask_at(struct upstream_fixture *fixture, struct test_client *test,
                    enum est_operation_id operation, uint64_t server, struct outcome *outcome)
@@ -929,6 +986,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(requests_go_to_the_long_paths),
+        TEST(client_cert_goes_with_posts_by_switch),
         TEST(accept_suits_the_operation),
         TEST(what_is_no_request_is_refused),
         TEST(connections_are_reused_only_if_allowed),

@@ -125,6 +125,43 @@ static void assert_lacks(const char *text, const char *part)
         fail_msg("\"%s\" should not be in:\n%s", part, text);
 }
 
+/* RFC 9440: the field stands once, and never leaves for a server that is not ours. */
+static void client_cert_is_sent_to_est_servers_alone(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+    for (int foreign = 0; foreign <= 1; foreign++) {
+        struct test_connection test;
+        struct outcome outcome;
+        struct server_counts counts;
+        open_connection(fixture, &test);
+        snprintf(test.url, sizeof test.url, "%s/.well-known/est/simpleenroll", fixture->url);
+        outcome_init(&outcome, fixture->base);
+        const struct https_request request = {
+            .url = test.url,
+            .accept = "application/pkcs7-mime",
+            .is_post = true,
+            .body = bytes_from_string(CSR),
+            .client_cert = ":TUlJQg==:",
+            .without_password = foreign,
+            .sending = outcome_sending,
+            .answered = outcome_answered,
+            .user = &outcome,
+        };
+        assert_int_equal(https_connection_ask(test.connection, &request), STATUS_OK);
+        outcome_await(&outcome);
+        assert_int_equal(outcome.result, EST_ANSWERED);
+        scripted_server_count(server, &counts);
+        if (foreign)
+            assert_lacks(counts.head, "Client-Cert");
+        else
+            assert_has(counts.head, "\r\nClient-Cert: :TUlJQg==:\r\n");
+        outcome_free(&outcome);
+        close_connection(&test);
+    }
+    scripted_server_stop(server);
+}
+
 /* RA-1, RA-6, PAY-2, PAY-6. */
 static void post_is_sent_as_est_wants_it(void **state)
 {
@@ -1272,6 +1309,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(post_is_sent_as_est_wants_it),
+        TEST(client_cert_is_sent_to_est_servers_alone),
         TEST(get_is_sent_without_a_body),
         TEST(settings_change_the_header),
         TEST(large_body_arrives_whole),
