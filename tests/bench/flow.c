@@ -31,6 +31,8 @@ struct flow {
 
 static int connect_socket(const struct endpoint *server);
 static bool open_ssl(struct flow *flow);
+static bool offer_session(struct flow *flow);
+static bool keep_session(struct flow *flow);
 static enum flow_state shake_hands(struct flow *flow, uint64_t now_ms);
 static enum flow_state begin_task(struct flow *flow, uint64_t now_ms);
 static enum flow_state enrol(struct flow *flow, uint64_t now_ms);
@@ -76,7 +78,15 @@ static bool open_ssl(struct flow *flow)
     }
     BIO_ctrl_set_connected(bio, &server.address.any);
     SSL_set_bio(flow->ssl, bio, bio);
-    return true;
+    return offer_session(flow);
+}
+
+static bool offer_session(struct flow *flow)
+{
+    const struct flow_plan *plan = flow->plan;
+    if (plan->wants_ticket || plan->resume != NULL)
+        SSL_clear_options(flow->ssl, SSL_OP_NO_TICKET);
+    return plan->resume == NULL || SSL_set_session(flow->ssl, plan->resume) == 1;
 }
 
 int flow_socket(const struct flow *flow)
@@ -128,6 +138,8 @@ static enum flow_state begin_task(struct flow *flow, uint64_t now_ms)
 {
     const struct enrolment_events events = {.send = send_record, .user = flow};
 
+    if (!keep_session(flow))
+        return fail("the session was not resumed");
     if (flow->plan->task == FLOW_HOLD)
         return FLOW_DONE;
     if (flow->plan->task == FLOW_HANDSHAKE)
@@ -137,6 +149,15 @@ static enum flow_state begin_task(struct flow *flow, uint64_t now_ms)
     flow->enrolment =
         enrolment_start(X509_get_subject_name(SSL_get_certificate(flow->ssl)), flow->plan->szx, &events);
     return flow->enrolment != NULL ? FLOW_UNDER_WAY : fail("CSR");
+}
+
+static bool keep_session(struct flow *flow)
+{
+    if (flow->plan->resume != NULL && SSL_session_reused(flow->ssl) != 1)
+        return false;
+    if (flow->plan->session != NULL)
+        *flow->plan->session = SSL_get1_session(flow->ssl);
+    return true;
 }
 
 /* A record that is lost here is lost on the network. */

@@ -1,4 +1,4 @@
-/* One device of many: a UDP port of its own, a full handshake, and what the task says. */
+/* One device of many: a UDP port of its own, a handshake, and what the task says. */
 #ifndef BENCH_FLOW_H
 #define BENCH_FLOW_H
 
@@ -19,7 +19,11 @@ struct flow_plan {
     enum flow_task task;
     SSL_CTX *context; /* device_context_create */
     const struct endpoint *server;
-    uint8_t szx; /* of the enrolment's blocks */
+    uint8_t szx;         /* of the enrolment's blocks */
+    bool wants_ticket;   /* of a full handshake */
+    SSL_SESSION *resume; /* NULL: the handshake is a full one */
+    SSL_SESSION *
+        *session; /* where a finished handshake leaves its session, which the caller frees; or NULL */
 };
 
 struct flow;

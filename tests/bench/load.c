@@ -22,10 +22,11 @@
 #define SPARE_FILES    64
 
 static const char usage[] =
-    "usage: bench-load handshakes|enrolments|hold|flood --server ADDRESS:PORT --certificate FILE --key FILE\n"
-    "                  [--count N] [--concurrent N] [--block-size OCTETS]\n";
+    "usage: bench-load handshakes|resumptions|enrolments|hold|flood --server ADDRESS:PORT\n"
+    "                  --certificate FILE --key FILE\n"
+    "                  [--count N] [--concurrent N] [--block-size OCTETS] [--ticket]\n";
 
-enum task { TASK_HANDSHAKES, TASK_ENROLMENTS, TASK_HOLD, TASK_FLOOD, TASKS };
+enum task { TASK_HANDSHAKES, TASK_RESUMPTIONS, TASK_ENROLMENTS, TASK_HOLD, TASK_FLOOD, TASKS };
 
 struct options {
     enum task task;
@@ -33,6 +34,7 @@ struct options {
     const char *certificate, *key;
     unsigned count, concurrent;
     unsigned block_size;
+    bool ticket;
 };
 
 struct load {
@@ -50,6 +52,7 @@ static bool read_option(int letter, const char *value, struct options *options);
 static bool raise_file_limit(const struct options *options);
 static int run(const struct options *options, SSL_CTX *context);
 static int flood(const struct options *options, SSL_CTX *context);
+static bool obtain_session(struct load *load);
 static bool load_run(struct load *load);
 static void fill(struct load *load);
 static void start_flow(struct load *load, unsigned slot);
@@ -78,13 +81,11 @@ int main(int count, char *arguments[])
 
 static bool read_options(int count, char *arguments[], struct options *options)
 {
-    static const struct option known[] = {{"server", required_argument, NULL, 's'},
-                                          {"certificate", required_argument, NULL, 'c'},
-                                          {"key", required_argument, NULL, 'k'},
-                                          {"count", required_argument, NULL, 'n'},
-                                          {"concurrent", required_argument, NULL, 'p'},
-                                          {"block-size", required_argument, NULL, 'b'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"server", required_argument, NULL, 's'},     {"certificate", required_argument, NULL, 'c'},
+        {"key", required_argument, NULL, 'k'},        {"count", required_argument, NULL, 'n'},
+        {"concurrent", required_argument, NULL, 'p'}, {"block-size", required_argument, NULL, 'b'},
+        {"ticket", no_argument, NULL, 't'},           {NULL, 0, NULL, 0}};
     int letter;
 
     if (count < 2 || !read_task(arguments[1], &options->task))
@@ -99,6 +100,7 @@ static bool read_options(int count, char *arguments[], struct options *options)
 static bool read_task(const char *name, enum task *task)
 {
     static const char *const names[TASKS] = {[TASK_HANDSHAKES] = "handshakes",
+                                             [TASK_RESUMPTIONS] = "resumptions",
                                              [TASK_ENROLMENTS] = "enrolments",
                                              [TASK_HOLD] = "hold",
                                              [TASK_FLOOD] = "flood"};
@@ -132,6 +134,9 @@ static bool read_option(int letter, const char *value, struct options *options)
     case 'b':
         options->block_size = number;
         return number >= 16 && number <= 1024 && (number & (number - 1)) == 0;
+    case 't':
+        options->ticket = true;
+        return true;
     default:
         return false;
     }
@@ -169,10 +174,15 @@ static int flood(const struct options *options, SSL_CTX *context)
 
 static int run(const struct options *options, SSL_CTX *context)
 {
-    static const enum flow_task flow_tasks[] = {
-        [TASK_HANDSHAKES] = FLOW_HANDSHAKE, [TASK_ENROLMENTS] = FLOW_ENROL, [TASK_HOLD] = FLOW_HOLD};
+    static const enum flow_task flow_tasks[] = {[TASK_HANDSHAKES] = FLOW_HANDSHAKE,
+                                                [TASK_RESUMPTIONS] = FLOW_HANDSHAKE,
+                                                [TASK_ENROLMENTS] = FLOW_ENROL,
+                                                [TASK_HOLD] = FLOW_HOLD};
     struct load load = {
-        .plan = {.task = flow_tasks[options->task], .context = context, .server = &options->server},
+        .plan = {.task = flow_tasks[options->task],
+                 .context = context,
+                 .server = &options->server,
+                 .wants_ticket = options->ticket},
         .count = options->count,
         .concurrent = options->concurrent,
         .epoll = epoll_create1(EPOLL_CLOEXEC),
@@ -181,11 +191,26 @@ static int run(const struct options *options, SSL_CTX *context)
         load.plan.szx++;
 
     double begin_s = wall_s();
-    bool good = load.epoll >= 0 && load_run(&load);
+    bool good =
+        load.epoll >= 0 && (options->task != TASK_RESUMPTIONS || obtain_session(&load)) && load_run(&load);
+    SSL_SESSION_free(load.plan.resume);
     report(&load, begin_s);
     if (options->task == TASK_HOLD)
         wait_for_end_of_input();
     return good ? 0 : 1;
+}
+
+/* By a full handshake more, which is not counted. */
+static bool obtain_session(struct load *load)
+{
+    struct load first = *load;
+    SSL_SESSION *session = NULL;
+    first.count = first.concurrent = 1;
+    first.plan.wants_ticket = true;
+    first.plan.session = &session;
+    bool good = load_run(&first) && SSL_SESSION_has_ticket(session);
+    load->plan.resume = session;
+    return good;
 }
 
 static bool load_run(struct load *load)
