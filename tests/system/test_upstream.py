@@ -1,15 +1,12 @@
 """The EST server's side (rows RA-1 to RA-6; the traps of libcurl; faults that must delay nobody else)."""
 
 import socket
-import threading
 import time
 
 import coap
 import pytest
 
 import programs
-from coap_peer import CoapPeer
-from dtls import DtlsClient
 from enrolment import POST_OPTIONS, certificates, enrol, enrol_at_once, get, is_for, make_csr, many_devices, path
 
 
