@@ -1,6 +1,5 @@
-"""The EST server's side (rows RA-1 to RA-6; the traps of libcurl; faults that must delay nobody else)."""
+"""The EST server's side (rows RA-1 to RA-6, RA-9; a trap of libcurl; permits). Faults: test_faults.py; several servers: test_servers.py."""
 
-import socket
 import time
 
 import coap
@@ -103,36 +102,6 @@ def test_redirects_to_another_origin(start_registrar, connect, est_server, pki, 
     assert registrar.counters()["upstream_redirects"] == (2 if listed else 0)
 
 
-def test_a_refused_connection(start_registrar, connect, pki):
-    """A8: 5.04, at once."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        peer = connect(start_registrar(upstream_url=f"https://localhost:{closed.getsockname()[1]}"))
-        begin = time.monotonic()
-        assert get(peer, "crts")[0].status == "5.04"
-        assert enrol(peer, make_csr(pki))[0].status == "5.04"
-        assert time.monotonic() - begin < 3
-
-
-@pytest.fixture
-def black_hole():
-    """Accepts connections and never says a word."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(64)
-        yield listener.getsockname()[1]
-
-
-def test_a_black_hole(start_registrar, connect, black_hole, pki):
-    """A8: 5.04 once the time is over; nothing was issued, so nothing is in doubt."""
-    registrar = start_registrar({"upstream": {"connect_timeout_ms": 700, "timeout_ms": 1500}},
-                                upstream_url=f"https://localhost:{black_hole}")
-    peer = connect(registrar)
-    assert get(peer, "crts")[0].status in ("5.04", "5.02")
-    assert enrol(peer, make_csr(pki))[0].status in ("5.04", "5.02")
-    assert registrar.counters()["in_doubt"] == 0
-
-
 def test_slow_enrolments_delay_nobodys_crts(start_registrar, connect, est_server, pki):
     """The reserved permit: all permits for POSTs hang, /crts answers at full speed, first from the EST server, then from memory."""
     hang = "delay-8000"
@@ -169,38 +138,3 @@ def test_many_devices_at_once(start_registrar, est_server, pki, tmp_path):
     assert len(stats["issued"]) == PARALLEL
     assert len({i["csr_sha256"] for i in stats["issued"]}) == PARALLEL
     assert stats["connections"]["max_open_est"] <= 4
-
-
-def test_a_slow_resolver(start_registrar, connect, pki, tmp_path, est_server):
-    """Trap 2 of libcurl: a look-up that takes eight seconds stops nobody: handshakes and discovery go on meanwhile."""
-    source = tmp_path / "slow.c"
-    source.write_text("""
-        #define _GNU_SOURCE
-        #include <dlfcn.h>
-        #include <netdb.h>
-        #include <string.h>
-        #include <unistd.h>
-        int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
-        {
-            int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
-            if (node != NULL && strncmp(node, "slow", 4) == 0)
-                sleep(8);
-            return real(node, service, hints, result);
-        }
-    """)
-    library = tmp_path / "slow.so"
-    programs.run(["cc", "-shared", "-fPIC", "-o", library, source])
-    registrar = start_registrar({"upstream": {"connect_timeout_ms": 1000, "timeout_ms": 2000}},
-                                upstream_url="https://slow.example:8443",
-                                environment={"LD_PRELOAD": str(library), "ASAN_OPTIONS": "verify_asan_link_order=0"})
-    waiting = connect(registrar)
-    request = waiting.send(waiting.message(coap.GET, path("crts")))
-    longest = 0
-    end = time.monotonic() + 6
-    while time.monotonic() < end:
-        begin = time.monotonic()
-        peer = connect(registrar)
-        assert peer.get((".well-known", "core")).status == "2.05"
-        longest = max(longest, time.monotonic() - begin)
-    assert longest < 1.5
-    assert waiting.answer_to(request).status == "5.04"

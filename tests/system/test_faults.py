@@ -1,0 +1,216 @@
+"""What can go wrong towards an EST server: each fault gives the device the code of docs/mapping.md within the configured time, and the others go on.
+
+| fault | POST | in doubt | others meanwhile | test |
+|---|---|---|---|---|
+| DNS has no such name | 5.04 | no | | test_names |
+| DNS is a black hole | 5.04 | no | handshakes, discovery | test_names, test_the_resolver_blocks_nobody |
+| connection refused | 5.04 | no | | test_before_a_request_can_leave |
+| black hole: connected, never a word | 5.04 | no | enrolments refused by us, /crts from memory | test_before_…, test_a_black_hole_delays_nobody |
+| reset in the TLS handshake | 5.02 | no | | test_before_… |
+| no TLS at all | 5.02 | no | | test_before_… |
+| certificate expired, of another CA, for another name | 5.02 | no | | test_before_… (wrong CA and name: system/upstream) |
+| reset, closed, cut off after the request | 5.02 | yes | enrolments at the same server | test_after_the_request_has_left |
+| no answer, or one that drips | 5.04 | yes | enrolments | test_after_… |
+| oversize body, endless header, no HTTP, garbage, wrong type | 5.02 | yes | enrolments | test_after_… |
+| 5xx storm | 5.00 to 5.04 as they say | 502 and 504 | enrolments | test_a_storm |
+| flapping | 2.04 by the next server | no | | system/servers: test_ordered |
+"""
+
+import concurrent.futures
+import socket
+import threading
+import time
+
+import coap
+import pytest
+
+import programs
+from enrolment import POST_OPTIONS, certificates, enrol, get, is_for, make_csr, path
+from front import Front
+
+PATIENCE_S = 15  # beyond what is configured, on a busy machine; the defaults would be 120 s
+OTHERS = 5
+
+
+@pytest.fixture
+def front(est_server):
+    door = Front(est_server)
+    yield door
+    door.stop()
+
+
+def enrolled(peer, pki, **more):
+    csr = make_csr(pki)
+    answer, body = enrol(peer, csr, **more)
+    return answer.status == "2.04" and is_for(certificates(body)[0], csr)
+
+
+def assert_fault(peer, pki, status, configured_ms, label=None):
+    """The device hears it in time, by what is configured."""
+    begin = time.monotonic()
+    answer, _ = enrol(peer, make_csr(pki), label_name=label)
+    assert answer.status == status, label
+    assert time.monotonic() - begin < configured_ms / 1000 + PATIENCE_S
+
+
+QUICK = {"connect_timeout_ms": 500, "timeout_ms": 800}
+
+
+@pytest.mark.parametrize("mode, status", [("refuse", "5.04"), ("silent", "5.04"), ("reset", "5.02"), ("babble", "5.02")])
+def test_before_a_request_can_leave(start_registrar, connect, front, pki, mode, status):
+    """Nothing has left: nothing is in doubt, and the same device may ask again at once."""
+    front.set(mode)
+    limits = QUICK if mode == "silent" else {}
+    registrar = start_registrar({"upstream": limits}, upstream_url=front.url)
+    peer = connect(registrar)
+    assert get(peer, "crts")[0].status == status
+    assert_fault(peer, pki, status, 800)
+    counters = registrar.counters()
+    assert counters["in_doubt"] == counters["upstream_requests"] == 0
+    assert counters["upstream_failures"] == 2
+
+
+def test_an_expired_certificate(start_registrar, connect, est_server, pki, tmp_path):
+    """RA-2"""
+    certificate, key = pki.device("expired-server", None, "--ca", "est-ca", "--san", "dns:localhost", "--expired")
+    server = programs.EstServer(pki, tmp_path, "--certificate", certificate, "--key", key)
+    try:
+        registrar = start_registrar(upstream_url=server.url)
+        assert enrol(connect(registrar), make_csr(pki))[0].status == "5.02"
+        registrar.program.wait_for(r"no TLS connection with the EST server: .*expired")
+        assert registrar.counters()["in_doubt"] == 0
+    finally:
+        server.program.stop()
+
+
+AFTER = {
+    "reset": "5.02", "close": "5.02", "close-after-post": "5.02", "cut-off": "5.02", "hang": "5.04", "drip-20": "5.04", "oversize-100000": "5.02",
+    "long-head-40000": "5.02", "not-http": "5.02", "garbage": "5.02", "broken-base64": "5.02", "type-html": "5.02", "empty": "5.02",
+}
+
+
+def test_after_the_request_has_left(start_registrar, connect, est_server, pki):
+    """Each is in doubt; another device enrols at the same server while it goes on, and again when it is over."""
+    registrar = start_registrar({"est": {"labels": list(AFTER)}, "upstream": {"connect_timeout_ms": 2500, "timeout_ms": 2500}})
+    others = [connect(registrar, device=f"other{number}") for number in range(2)]
+    peer = connect(registrar)
+    for times, (label, status) in enumerate(AFTER.items(), 1):
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            fault = pool.submit(assert_fault, peer, pki, status, 2500, label)
+            for number, other in enumerate(others):
+                csr = make_csr(pki, f"other{number}")
+                answer, body = enrol(other, csr)
+                assert answer.status == "2.04" and is_for(certificates(body)[0], csr), label
+            fault.result()
+        assert registrar.counters()["in_doubt"] == times, label
+    assert registrar.counters()["upstream_circuits_opened"] == 0
+
+
+STORM = {"500": "5.00", "501": "5.01", "502": "5.02", "503": "5.03", "504": "5.04", "507": "5.00"}
+
+
+def test_a_storm(start_registrar, connect, est_server, pki):
+    """Sixty requests that are answered 5xx: each device hears its own; one that has no part in it enrols in between, from start to end."""
+    labels = [f"status-{status}" for status in STORM]
+    registrar = start_registrar({"est": {"labels": labels}, "limits": {"device_requests_per_minute": 0}})
+    peers = [connect(registrar, device=f"storm{number}") for number in range(3)]
+    calm = connect(registrar)
+    for status, code in STORM.items():
+        for number in range(10):
+            answer, _ = enrol(peers[number % 3], make_csr(pki, f"storm{number % 3}"), label_name=f"status-{status}")
+            assert answer.status == code
+        assert enrolled(calm, pki)
+    assert registrar.counters()["in_doubt"] == 20  # 502 and 504
+    assert registrar.counters()["upstream_circuits_opened"] == 0  # there is no better server
+
+
+def test_a_black_hole_delays_nobody(start_registrar, connect, front, pki):
+    """One device waits for a server that says nothing, for as long as this test likes; all others are served: from memory, by handshakes,
+    and refused by us. Only when it has ended does the first hear of it."""
+    registrar = start_registrar({"upstream": {"connect_timeout_ms": 60000, "timeout_ms": 120000}}, upstream_url=front.url)
+    assert get(connect(registrar), "crts")[0].status == "2.05"
+    front.set("silent")
+    waiting = connect(registrar, device="waiting")
+    request = waiting.send(waiting.message(coap.POST, path("sen"), make_csr(pki, "waiting"), options=POST_OPTIONS))
+    front.await_connections(1)
+    for number in range(OTHERS):
+        other = connect(registrar, device=f"other{number}")
+        assert get(other, "crts")[0].status == "2.05"
+        assert enrol(other, b"no CSR")[0].status == "4.00"
+    front.set("refuse")  # ends the connection
+    assert waiting.answer_to(request, timeout=PATIENCE_S).status in ("5.02", "5.04")
+    assert registrar.counters()["in_doubt"] == 0
+
+
+class NameServer:
+    """DNS of the test's own: silent, until it is told to say that there is no such name."""
+
+    def __init__(self):
+        for last in range(1, 255):
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                self.address = f"127.53.{last}.1"
+                self.socket.bind((self.address, 53))
+                break
+            except OSError:
+                self.socket.close()
+        self.socket.settimeout(0.1)
+        self.silent, self.ended, self.asked = True, False, threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        unanswered = []
+        while not self.ended:
+            try:
+                unanswered.append(self.socket.recvfrom(1024))
+                self.asked.set()
+            except TimeoutError:
+                pass
+            while unanswered and not self.silent:
+                query, client = unanswered.pop()
+                self.socket.sendto(query[:2] + b"\x81\x83" + query[4:6] + b"\0" * 6 + query[12:], client)
+
+    def stop(self):
+        self.silent = False
+        self.ended = True
+        self.thread.join()
+        self.socket.close()
+
+
+@pytest.fixture
+def name_server():
+    server = NameServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def under(name_server, tmp_path):
+    """A mount namespace of the registrar's own, where that is the only name server."""
+    (tmp_path / "resolv.conf").write_text(f"nameserver {name_server.address}\noptions timeout:30 attempts:1\n")
+    (tmp_path / "nsswitch.conf").write_text("hosts: files dns\n")
+    mounts = " && ".join(f"mount --bind {tmp_path}/{name} $(readlink -f /etc/{name})" for name in ("resolv.conf", "nsswitch.conf"))
+    return ["unshare", "--mount", "sh", "-c", mounts + ' && exec "$@"', "sh"]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_names(start_registrar, connect, name_server, under, pki, silent):
+    """A name that is not there, and a name server that never answers, are 5.04 within connect_timeout_ms."""
+    name_server.silent = silent
+    registrar = start_registrar({"upstream": QUICK}, upstream_url="https://est.example:8443", under=under)
+    assert_fault(connect(registrar), pki, "5.04", 500)
+    assert name_server.asked.is_set()
+    assert registrar.counters()["in_doubt"] == 0
+
+
+def test_the_resolver_blocks_nobody(start_registrar, connect, name_server, under):
+    """Trap 2 of libcurl: while one device waits for a name, others shake hands and discover; it hears of it when the name server answers."""
+    registrar = start_registrar({"upstream": {"connect_timeout_ms": 60000, "timeout_ms": 120000}}, upstream_url="https://est.example:8443", under=under)
+    waiting = connect(registrar, device="waiting")
+    request = waiting.send(waiting.message(coap.GET, path("crts")))
+    assert name_server.asked.wait(PATIENCE_S)
+    for number in range(OTHERS):
+        assert connect(registrar, device=f"other{number}").get((".well-known", "core")).status == "2.05"
+    name_server.silent = False
+    assert waiting.answer_to(request, timeout=PATIENCE_S).status == "5.04"
