@@ -11,6 +11,7 @@
 #include "registrar/downstream/dtls_flight.h"
 #include "registrar/downstream/session_tickets.h"
 #include "registrar/protocol/client_identity.h"
+#include "tests/unit/registrar/test_crl.h"
 
 static struct test_world world;
 static struct dtls_credentials *credentials[2];
@@ -278,6 +279,41 @@ static void a_ticket_does_not_outlive_its_certificate(void **state)
     test_certificate_free(&brief);
 }
 
+/* Nor its revocation, nor that of the CA above it, which is not in the ticket. */
+static void a_ticket_does_not_outlive_revocation(void **state)
+{
+    (void)state;
+    static const long one[] = {1, 0}, two[] = {2, 0};
+    const struct test_crl_wish lists[] = {
+        {.issuer = &world.manufacturer_root, .serials = two}, /* of others */
+        {.issuer = &world.manufacturer_root, .serials = one}, /* the intermediate CA */
+    };
+    char file[128];
+    snprintf(file, sizeof file, "%s/crl.pem", world.folder);
+    struct dtls_settings settings = world_settings(&world);
+    settings.crls = (struct settings_strings){{file}, 1};
+    struct test_client_wish wish = a_device(NULL);
+    wish.session = obtain(&wish, &secret, true);
+    for (size_t i = 0; i < 2; i++) {
+        struct pair pair;
+        test_write_crls(file, &lists[i], 1);
+        struct revocation_lists *revocations = load_revocation_lists(&settings);
+        open_pair(&pair, &wish, credentials[0], &secret);
+        pair.server.context.revocations = revocations;
+        run(&pair.client, &pair.server, NULL);
+        if (i == 0) {
+            assert_works(&pair, true);
+        } else {
+            assert_true(pair.client.failed);
+            assert_int_equal(client_alert(&pair.client), SSL_AD_CERTIFICATE_REVOKED);
+        }
+        free_pair(&pair);
+        revocation_lists_release(revocations);
+    }
+    SSL_SESSION_free(wish.session);
+    unlink(file);
+}
+
 /* RFC 6347 section 4.2.4: the client is through once it has sent its last flight. Only a Finished with a new
  * number tells it that the flight was lost. */
 static void the_clients_lost_flight_is_asked_for(void **state)
@@ -391,6 +427,7 @@ int main(void)
         cmocka_unit_test(the_extended_master_secret_is_needed),
         cmocka_unit_test(a_ticket_does_not_outlive_its_trust),
         cmocka_unit_test(a_ticket_does_not_outlive_its_certificate),
+        cmocka_unit_test(a_ticket_does_not_outlive_revocation),
         cmocka_unit_test(the_clients_lost_flight_is_asked_for),
         cmocka_unit_test(a_silent_client_is_given_up),
         cmocka_unit_test(gets_through_a_lossy_network),
