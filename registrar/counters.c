@@ -56,6 +56,8 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_CACHE_HITS] = "cache_hits",
     [COUNTER_CACHE_FETCHES] = "cache_fetches",
     [COUNTER_CACHE_STALE] = "cache_stale",
+    [COUNTER_RENEWALS] = "renewals",
+    [COUNTER_RENEWALS_FAILED] = "renewals_failed",
 };
 
 struct metrics *counters_create(void)

@@ -60,6 +60,8 @@ enum counter {
     COUNTER_CACHE_HITS,
     COUNTER_CACHE_FETCHES,
     COUNTER_CACHE_STALE, /* served beyond its freshness: the EST server is down */
+    COUNTER_RENEWALS,    /* of the registrar's own certificates */
+    COUNTER_RENEWALS_FAILED,
     COUNTER_COUNT
 };
 

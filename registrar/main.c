@@ -2,6 +2,7 @@
 #include "common/service.h"
 #include "registrar/health.h"
 #include "registrar/registrar.h"
+#include "registrar/renewal/renewal_by_hand.h"
 #include "registrar/secret_memory.h"
 #include "registrar/settings.h"
 
@@ -17,9 +18,11 @@ static enum status start_libraries(struct service_call *call);
 static enum status check(struct service_call *call);
 static enum status serve(struct service_call *call);
 static enum status probe_health(struct service_call *call);
+static enum status renew(struct service_call *call);
 
 static const struct service_action actions[] = {
     {"health", true, "ask whether the registrar that uses it is well, and end", probe_health},
+    {"renew", true, "renew the registrar's own certificates now, and end", renew},
 };
 
 static const struct service registrar = {
@@ -88,4 +91,13 @@ static enum status serve(struct service_call *call)
 static enum status probe_health(struct service_call *call)
 {
     return health_check(call->settings, &call->errors);
+}
+
+static enum status renew(struct service_call *call)
+{
+    enum status status = start_libraries(call);
+    if (status == STATUS_OK)
+        status = renewal_by_hand(call->settings, &call->output, &call->errors);
+    curl_global_cleanup();
+    return status;
 }

@@ -12,6 +12,8 @@
 #include "registrar/exchange/pending_keeper.h"
 #include "registrar/protocol/revocation_lists.h"
 #include "registrar/reload.h"
+#include "registrar/renewal/renewal.h"
+#include "registrar/renewal/trust_watch.h"
 #include "registrar/snapshot.h"
 #include "registrar/upstream/permit_pool.h"
 #include "registrar/upstream/response_cache.h"
@@ -44,6 +46,8 @@ struct registrar {
     struct listen_addresses listen; /* as opened */
     struct worker **workers;
     size_t worker_count;
+    struct renewal *renewal;         /* NULL: not wanted */
+    struct trust_watch *trust_watch; /* likewise */
     struct reload *reload;
     size_t adopting; /* workers that do not use the last snapshot yet */
     struct discovery_port *discovery;
@@ -56,11 +60,15 @@ static void tell_of_revocations(const struct snapshot *snapshot);
 static bool open_workers(struct registrar *registrar, struct snapshot *snapshot, struct buffer *errors);
 static bool probe_exclusive(const char *setting, const struct settings_endpoints *endpoints,
                             struct buffer *errors);
+static bool build_upkeep(struct registrar *registrar, struct buffer *errors);
+static void stop_upkeep(struct registrar *registrar);
 static bool build_discovery(struct registrar *registrar, struct buffer *errors);
 static bool build_signals(struct registrar *registrar);
 static void on_stop(int signal, short what, void *user);
+static void on_new_files(void *user);
 static void on_hangup(int signal, short what, void *user);
 static void on_reloaded(void *user, struct reload_result *result);
+static void use_snapshot(struct est_client *client, const struct snapshot *snapshot);
 static void refuse_reload(struct registrar *registrar, struct buffer *errors);
 static void tell_of_fixed(const struct registrar *registrar, struct buffer *paths);
 static void on_adopted(void *user);
@@ -80,7 +88,8 @@ struct registrar *registrar_create(const char *file, const struct settings *sett
     registrar->file = file;
     registrar->settings = settings;
     if (!build_shared(registrar, errors) || !build_workers(registrar, errors) ||
-        !build_discovery(registrar, errors) || !build_signals(registrar)) {
+        !build_upkeep(registrar, errors) || !build_discovery(registrar, errors) ||
+        !build_signals(registrar)) {
         if (errors->len == 0)
             buffer_append_string(errors, "out of memory or file descriptors\n");
         registrar_free(registrar);
@@ -203,6 +212,33 @@ static bool probe_exclusive(const char *setting, const struct settings_endpoints
     return true;
 }
 
+/* What keeps the registrar's own certificates and trust up to date: by itself, on the main loop, within the
+ * permits of all. */
+static bool build_upkeep(struct registrar *registrar, struct buffer *errors)
+{
+    const struct settings *settings = registrar->settings;
+    const struct est_client_services services = {
+        .base = registrar->base,
+        .mailbox = registrar->mailbox,
+        .permits = registrar->permits,
+        .servers = registrar->snapshot->servers,
+        .metrics = registrar->metrics,
+        .credentials = registrar->snapshot->ra_credentials,
+    };
+    if (settings->upstream.renew || settings->dtls.renew)
+        registrar->renewal = renewal_create(
+            &(struct renewal_context){
+                .settings = settings, .services = services, .renewed = on_new_files, .user = registrar},
+            errors);
+    if (settings->upstream.learnt_trust[0] != '\0')
+        registrar->trust_watch = trust_watch_create(
+            &(struct trust_watch_context){
+                .settings = settings, .services = services, .learnt = on_new_files, .user = registrar},
+            errors);
+    return (registrar->renewal != NULL || !(settings->upstream.renew || settings->dtls.renew)) &&
+           (registrar->trust_watch != NULL || settings->upstream.learnt_trust[0] == '\0');
+}
+
 static bool build_discovery(struct registrar *registrar, struct buffer *errors)
 {
     if (registrar->settings->listen.discovery.count == 0)
@@ -239,6 +275,7 @@ void registrar_free(struct registrar *registrar)
         if (registrar->signals[i] != NULL)
             event_free(registrar->signals[i]);
     discovery_port_free(registrar->discovery);
+    stop_upkeep(registrar);
     reload_stop(registrar->reload);
     mailbox_free(registrar->mailbox); /* may hold letters of the workers, who send none any more */
     for (size_t i = 0; i < registrar->worker_count; i++)
@@ -257,6 +294,15 @@ void registrar_free(struct registrar *registrar)
     free(registrar);
 }
 
+/* It holds permits, which only a loop that runs gives back to the workers. */
+static void stop_upkeep(struct registrar *registrar)
+{
+    renewal_free(registrar->renewal);
+    trust_watch_free(registrar->trust_watch);
+    registrar->renewal = NULL;
+    registrar->trust_watch = NULL;
+}
+
 enum status registrar_run(struct registrar *registrar)
 {
     enum status status = STATUS_OK;
@@ -266,6 +312,7 @@ enum status registrar_run(struct registrar *registrar)
     if (status == STATUS_OK) {
         announce(registrar);
         event_base_dispatch(registrar->base);
+        stop_upkeep(registrar);
     }
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_drain(registrar->workers[i], registrar->settings->drain_ms);
@@ -309,6 +356,13 @@ static void on_stop(int signal, short what, void *user)
     event_base_loopbreak(registrar->base);
 }
 
+/* They come into use in the way that an operator's do. */
+static void on_new_files(void *user)
+{
+    const struct registrar *registrar = user;
+    complain_about_thread(reload_begin(registrar->reload));
+}
+
 static void on_hangup(int signal, short what, void *user)
 {
     const struct registrar *registrar = user;
@@ -331,9 +385,19 @@ static void on_reloaded(void *user, struct reload_result *result)
     tell_of_revocations(result->snapshot);
     snapshot_release(registrar->snapshot);
     registrar->snapshot = snapshot_hold(result->snapshot);
+    if (registrar->renewal != NULL)
+        use_snapshot(renewal_client(registrar->renewal), result->snapshot);
+    if (registrar->trust_watch != NULL)
+        use_snapshot(trust_watch_client(registrar->trust_watch), result->snapshot);
     registrar->adopting = registrar->worker_count;
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_offer(registrar->workers[i], result->snapshot);
+}
+
+static void use_snapshot(struct est_client *client, const struct snapshot *snapshot)
+{
+    est_client_use_credentials(client, snapshot->ra_credentials);
+    est_client_use_servers(client, snapshot->servers);
 }
 
 static void refuse_reload(struct registrar *registrar, struct buffer *errors)
@@ -401,6 +465,7 @@ enum status registrar_check(const struct settings *settings, struct buffer *erro
     struct snapshot *snapshot = snapshot_load(settings, errors, warnings);
     enum status status = snapshot == NULL ? STATUS_UNSUPPORTED : STATUS_OK;
     snapshot_release(snapshot);
+    renewal_check(settings, warnings);
 
     const char *state = settings->state_directory;
     if (state[0] != '\0' && journal_file_check(state, errors) != STATUS_OK)

@@ -112,7 +112,9 @@ static const struct settings_field fields[] = {
     { A_FILE(dtls.certificate), REQUIRED, SOURCE("DTLS-11, DTLS-13"), RELOADABLE,
       DOC("PEM: the registrar's certificate towards devices, then its intermediate CAs, not the root") },
     { A_FILE(dtls.private_key), REQUIRED, SOURCE("DTLS-11"), RELOADABLE,
-      DOC("PEM: the private key of that certificate") },
+      DOC("PEM: the private key of that certificate; it may be the same file") },
+    { BOOL(dtls.renew), PRESET("false"), SOURCE("RA-7"),
+      DOC("whether that certificate is renewed at the EST server like `upstream.renew` says; key and certificate then lie in one file") },
     { FILES(dtls.manufacturer_trust, 0), PRESET("[]"), SOURCE("DTLS-8"), RELOADABLE,
       DOC("PEM: CAs of the certificates that manufacturers put into devices (IDevID), with which they enrol first") },
     { FILES(dtls.domain_trust, 0), PRESET("[]"), SOURCE("DTLS-8, RE-3"), RELOADABLE,
@@ -211,12 +213,16 @@ static const struct settings_field fields[] = {
       DOC("where else than to `upstream.servers` an EST server may redirect us, `https://host[:port]`; passwords are not sent there") },
     { FILES(upstream.trust, 0), REQUIRED, SOURCE("RA-2"), RELOADABLE,
       DOC("PEM: the explicit trust anchors, CAs of EST: the EST server's certificate has its host name or id-kp-cmcRA") },
+    { A_FILE(upstream.learnt_trust), PRESET("\"\""), SOURCE("RA-2, RFC 7030 section 4.1.3"),
+      DOC("PEM, written by the registrar: explicit trust anchors that `/cacerts` announced and an old one vouches for; `\"\"` for none") },
     { FILES(upstream.implicit_trust, 0), PRESET("[]"), SOURCE("RA-2"), RELOADABLE,
       DOC("PEM: CAs that also certify others (`/etc/ssl/certs/ca-certificates.crt`): the certificate must have the host name") },
     { A_FILE(upstream.certificate), REQUIRED, SOURCE("RA-1"), RELOADABLE,
       DOC("PEM or PKCS#12: the RA certificate that we show the EST server, with clientAuth and id-kp-cmcRA") },
     { A_FILE(upstream.private_key), .complaint = complaint_about_private_key, REQUIRED, SOURCE("RA-1"), RELOADABLE,
       DOC("PEM: its private key; the same file where that holds both (PKCS#12 or PEM); or `pkcs11:` URI of a token's key") },
+    { BOOL(upstream.renew), PRESET("false"), SOURCE("RA-7"),
+      DOC("whether the RA certificate is renewed, with a new key, when two thirds of its life are over; key and certificate then lie in one file") },
     { A_FILE(upstream.passphrase_file), PRESET("\"\""), SOURCE("RA-1"), RELOADABLE,
       DOC("file whose first line is the pass-phrase of the private key, or the PIN of its token; `\"\"` for none") },
     { A_FILE(upstream.pkcs11_module), PRESET("\"\""), SOURCE("RA-1"), RELOADABLE,
@@ -312,12 +318,13 @@ static void review_labels(const struct settings_review *review);
 static void review_upstream(const struct settings_review *review);
 static void review_proof(const struct settings_review *review);
 static void review_credentials(const struct settings_review *review);
+static void review_renewal(const struct settings_review *review);
 static void review_access(const struct settings_review *review);
 static void review_libest(const struct settings_review *review);
 
 static void (*const reviews[])(const struct settings_review *) = {
-    review_listeners, review_jpy,   review_trust,       review_limits, review_delays, review_labels,
-    review_upstream,  review_proof, review_credentials, review_access, review_libest,
+    review_listeners, review_jpy,   review_trust,       review_limits,  review_delays, review_labels,
+    review_upstream,  review_proof, review_credentials, review_renewal, review_access, review_libest,
 };
 
 static void preset(struct settings_reader *reader, struct settings *settings);
@@ -494,7 +501,8 @@ static void review_credentials(const struct settings_review *review)
 {
     const struct upstream_settings *upstream = &review->settings->upstream;
     if (settings_review_usable(review, "upstream.trust", "upstream.implicit_trust") &&
-        upstream->trust.count == 0 && upstream->implicit_trust.count == 0)
+        upstream->trust.count == 0 && upstream->implicit_trust.count == 0 &&
+        upstream->learnt_trust[0] == '\0')
         settings_reader_complain(
             review->reader, "upstream.trust",
             "is empty as is upstream.implicit_trust: no EST server could be trusted; name "
@@ -504,6 +512,22 @@ static void review_credentials(const struct settings_review *review)
         settings_reader_complain(
             review->reader, "upstream.password_file",
             "is missing, and upstream.username is there; name the file with its password");
+}
+
+/* A rename replaces one file at a time, and a key in a token not at all. */
+static void review_renewal(const struct settings_review *review)
+{
+    const struct upstream_settings *upstream = &review->settings->upstream;
+    const struct dtls_settings *dtls = &review->settings->dtls;
+    static const char cure[] =
+        "true needs key and certificate in one file, so that both are replaced at once: put "
+        "both into one PEM file, named twice; a key in a token cannot be renewed";
+    if (upstream->renew && settings_review_usable(review, "upstream.certificate", "upstream.private_key") &&
+        strcmp(upstream->certificate, upstream->private_key) != 0)
+        settings_reader_complain(review->reader, "upstream.renew", "%s", cure);
+    if (dtls->renew && settings_review_usable(review, "dtls.certificate", "dtls.private_key") &&
+        strcmp(dtls->certificate, dtls->private_key) != 0)
+        settings_reader_complain(review->reader, "dtls.renew", "%s", cure);
 }
 
 static void review_access(const struct settings_review *review)

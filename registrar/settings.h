@@ -93,6 +93,7 @@ struct jpy_settings {
 
 struct dtls_settings {
     char *certificate, *private_key;
+    bool renew; /* that certificate, at the EST server */
     struct settings_strings manufacturer_trust,
         domain_trust;             /* PEM files; an empty list switches the store off */
     struct settings_strings crls; /* PEM or DER files */
@@ -168,6 +169,7 @@ struct upstream_settings {
     struct settings_strings implicit_trust; /* CAs of any server; empty: only EST's are trusted (RA-2) */
     char *learnt_trust;                     /* where roots are kept that /cacerts announced; "" nowhere */
     char *certificate, *private_key;        /* PEM, or both one PKCS#12 file; the key may be a pkcs11: URI */
+    bool renew;                             /* that certificate, when two thirds of its life are over */
     char *passphrase_file;                  /* of that key, or the PIN of its token; "" none */
     char *pkcs11_module;                    /* "" the system's */
     char *username, *password_file;         /* for HTTP authentication (RA-8); password_file "": none */

@@ -12,6 +12,7 @@ LAYERS = [
     "registrar/reload",
     "registrar/worker",
     "registrar/snapshot",
+    "registrar/renewal/",
     "registrar/downstream/",
     "registrar/exchange/",
     "registrar/translate/",

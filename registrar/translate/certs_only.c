@@ -58,6 +58,12 @@ static bool is_certs_only(const PKCS7 *message)
            sk_PKCS7_SIGNER_INFO_num(message->d.sign->signer_info) <= 0;
 }
 
+X509 *certs_only_at(const struct certs_only *certs, size_t index)
+{
+    return index < (size_t)sk_X509_num(certs->certificates) ? sk_X509_value(certs->certificates, (int)index)
+                                                            : NULL;
+}
+
 enum status certs_only_find(const struct certs_only *certs, EVP_PKEY *key, X509 **certificate)
 {
     for (int i = 0; i < sk_X509_num(certs->certificates); i++) {

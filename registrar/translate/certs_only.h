@@ -14,6 +14,9 @@ struct certs_only;
 enum status certs_only_parse(struct bytes der, struct certs_only **certs);
 void certs_only_free(struct certs_only *certs);
 
+/* One after the other; NULL past the end. Borrows. */
+X509 *certs_only_at(const struct certs_only *certs, size_t index);
+
 /* The certificate with this public key: STATUS_OK and a borrowed one, or STATUS_MISMATCH. */
 enum status certs_only_find(const struct certs_only *certs, EVP_PKEY *key, X509 **certificate);
 

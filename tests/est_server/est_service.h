@@ -10,13 +10,17 @@
 
 #include "connection.h"
 
+enum { CACERTS_MAX = 8 };
+
 enum authentication { BY_CERTIFICATE, BY_HTTP, BY_BOTH, BY_EITHER };
 
 /* What the service works with; it borrows all of it. */
 struct est_service {
     struct certificate_authority *authority;
     struct certificate_authority *next_authority; /* a second one for cacerts, as in a rollover */
-    const char *const *labels;                    /* ordinary ones that are legal, NULL-terminated */
+    X509 *cacerts[CACERTS_MAX];                   /* what cacerts answers in their place, if there are any */
+    size_t cacerts_count;
+    const char *const *labels; /* ordinary ones that are legal, NULL-terminated */
     enum authentication authentication;
     enum http_scheme http_scheme;
     struct http_credentials *credentials;

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +33,7 @@ struct program {
 
 static bool start(struct program *program, const struct options *options);
 static bool prepare_service(struct program *program, const struct options *options);
+static bool read_cacerts(const char *file, struct est_service *service);
 static bool read_file(const char *file, struct evbuffer *content);
 static bool listen_everywhere(struct program *program, const struct options *options);
 static bool tell_ready(const struct program *program, const struct options *options);
@@ -111,6 +114,8 @@ static bool prepare_service(struct program *program, const struct options *optio
         good &= read_file(options->password_file, password);
     if (options->csrattrs != NULL)
         good &= read_file(options->csrattrs, program->csrattrs);
+    if (options->cacerts != NULL)
+        good &= read_cacerts(options->cacerts, service);
     char *line = evbuffer_readln(password, NULL, EVBUFFER_EOL_ANY);
     if (line == NULL) {
         evbuffer_add(password, "", 1);
@@ -123,6 +128,20 @@ static bool prepare_service(struct program *program, const struct options *optio
     free(line);
     evbuffer_free(password);
     return good;
+}
+
+static bool read_cacerts(const char *file, struct est_service *service)
+{
+    BIO *in = BIO_new_file(file, "r");
+    X509 *certificate;
+    while (in != NULL && service->cacerts_count < CACERTS_MAX &&
+           (certificate = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL)
+        service->cacerts[service->cacerts_count++] = certificate;
+    BIO_free(in);
+    ERR_clear_error();
+    if (service->cacerts_count == 0)
+        fprintf(stderr, "est-server: no certificate in %s\n", file);
+    return service->cacerts_count > 0;
 }
 
 static bool read_file(const char *file, struct evbuffer *content)
@@ -202,6 +221,8 @@ static void end(struct program *program)
     statistics_free(program->service.statistics);
     approvals_free(program->service.approvals);
     http_credentials_free(program->service.credentials);
+    for (size_t i = 0; i < program->service.cacerts_count; i++)
+        X509_free(program->service.cacerts[i]);
     certificate_authority_free(program->service.next_authority);
     certificate_authority_free(program->service.authority);
     if (program->csrattrs != NULL)

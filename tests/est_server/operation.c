@@ -97,6 +97,9 @@ static int check_method(struct transaction *transaction)
 
 static int give_ca_certificates(struct transaction *transaction)
 {
+    const struct est_service *service = transaction->service;
+    if (service->cacerts_count > 0)
+        return success_certificates(transaction, service->cacerts, service->cacerts_count);
     X509 *certificates[] = {
         certificate_authority_certificate(transaction->service->authority),
         certificate_authority_certificate(transaction->service->next_authority),

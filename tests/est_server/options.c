@@ -66,6 +66,7 @@ static const struct option all[] = {
     { "user", "NAME", TEXT, AT(user), .says = "user name of HTTP authentication" },
     { "password-file", "FILE", TEXT, AT(password_file), .says = "its password: the first line of FILE" },
     { "csrattrs", "FILE", TEXT, AT(csrattrs), .says = "DER that csrattrs answers (none: 204)" },
+    { "cacerts", "FILE", TEXT, AT(cacerts), .says = "PEM certificates that cacerts answers, up to 8 (else the CA's own)" },
     { "label", "NAME", LIST, AT(labels), .says = "a label that is known and means nothing; may be repeated" },
     { "validity-days", "N", NUMBER, AT(validity_days), .max = 36500, .says = "of what is issued (365)" },
     { "tls-max", "VERSION", CHOICE, AT(tls_max), .choices = versions, .says = "1.2 or 1.3 (1.3; with --libest 1.2)" },

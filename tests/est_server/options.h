@@ -21,7 +21,7 @@ struct options {
     unsigned authentication; /* enum authentication */
     unsigned http_scheme;    /* enum http_scheme */
     const char *user, *password_file;
-    const char *csrattrs;
+    const char *csrattrs, *cacerts;
     unsigned validity_days;
     unsigned tls_max; /* a version of OpenSSL's, 0: any */
     bool libest;

@@ -1,0 +1,385 @@
+#include "registrar/renewal/renewal.h"
+
+#include "common/log.h"
+#include "registrar/counters.h"
+#include "registrar/exchange/est_outcome.h"
+#include "registrar/protocol/certificate_request.h"
+#include "registrar/renewal/identity_file.h"
+#include "registrar/renewal/successor.h"
+#include "registrar/translate/certs_only.h"
+#include "registrar/translate/request_body.h"
+
+#include <event2/event.h>
+
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOOK_EVERY_S       3600 /* clocks are set, and files replaced */
+#define DELAY_LEAST_S      60
+#define DELAY_MOST_S       (24 * 3600)
+#define LOUD_PART          9 /* below that part of its life the log says error */
+#define CSR_OCTETS_MAX     (16 * 1024)
+#define ERRORS_OCTETS_MAX  4096
+#define CONTENT_OCTETS_MAX (1024 * 1024)
+#define IDENTITIES         2
+
+/* One certificate and its key. */
+struct identity_renewal {
+    struct renewal *renewal;
+    struct ra_identity_source source;
+    struct event *timer;
+    unsigned failures; /* in a row */
+    time_t try_at;     /* not before */
+
+    /* while it is asked for */
+    struct identity_file *file;
+    struct ra_identity present;
+    struct successor_times times;
+    EVP_PKEY *key;
+    struct certificate_request *csr;
+};
+
+struct renewal {
+    struct renewal_context context;
+    struct est_client *client;
+    struct identity_renewal identities[IDENTITIES];
+    size_t count, ended; /* ended: of those by hand */
+    bool well;
+};
+
+static bool add(struct renewal *renewal, const struct ra_identity_source *source);
+static struct ra_identity_source upstream_source(const struct settings *settings);
+static struct ra_identity_source dtls_source(const struct settings *settings);
+static void on_timer(evutil_socket_t fd, short what, void *user);
+static int64_t wait_s(const struct identity_renewal *identity);
+static enum status open_present(struct identity_renewal *identity, struct buffer *errors);
+static void ask(struct identity_renewal *identity, struct buffer *errors);
+static enum status choose_key(struct identity_renewal *identity, struct buffer *errors);
+static enum status send_request(struct identity_renewal *identity, struct buffer *errors);
+static void on_done(void *user, const struct est_response *response);
+static void install(struct identity_renewal *identity, struct bytes certs_only);
+static void wait_for_approval(struct identity_renewal *identity, uint32_t seconds);
+static void fail(struct identity_renewal *identity, const char *why);
+static void end(struct identity_renewal *identity, bool well);
+static void forget(struct identity_renewal *identity);
+static void look_again(struct identity_renewal *identity, int64_t seconds);
+static void check(const struct ra_identity_source *source, const char *setting, struct buffer *warnings);
+
+struct renewal *renewal_create(const struct renewal_context *context, struct buffer *errors)
+{
+    const struct settings *settings = context->settings;
+    const struct ra_identity_source upstream = upstream_source(settings), dtls = dtls_source(settings);
+    struct renewal *renewal = calloc(1, sizeof *renewal);
+    if (renewal == NULL)
+        return NULL;
+    renewal->context = *context;
+    renewal->well = true;
+    renewal->client = est_client_create(&settings->upstream, &context->services, errors);
+    if (renewal->client != NULL &&
+        (!(settings->upstream.renew || context->by_hand) || add(renewal, &upstream)) &&
+        (!settings->dtls.renew || add(renewal, &dtls)))
+        return renewal;
+    renewal_free(renewal);
+    return NULL;
+}
+
+static bool add(struct renewal *renewal, const struct ra_identity_source *source)
+{
+    struct identity_renewal *identity = &renewal->identities[renewal->count++];
+    *identity = (struct identity_renewal){.renewal = renewal, .source = *source};
+    identity->timer = evtimer_new(renewal->context.services.base, on_timer, identity);
+    if (identity->timer == NULL)
+        return false;
+    look_again(identity, 0);
+    return true;
+}
+
+static struct ra_identity_source upstream_source(const struct settings *settings)
+{
+    return (struct ra_identity_source){
+        .certificate = settings->upstream.certificate,
+        .certificate_setting = "upstream.certificate",
+        .private_key = settings->upstream.private_key,
+        .private_key_setting = "upstream.private_key",
+        .passphrase_file = settings->upstream.passphrase_file,
+        .pkcs11_module = settings->upstream.pkcs11_module,
+    };
+}
+
+static struct ra_identity_source dtls_source(const struct settings *settings)
+{
+    return (struct ra_identity_source){
+        .certificate = settings->dtls.certificate,
+        .certificate_setting = "dtls.certificate",
+        .private_key = settings->dtls.private_key,
+        .private_key_setting = "dtls.private_key",
+        .passphrase_file = "",
+        .pkcs11_module = "",
+    };
+}
+
+void renewal_free(struct renewal *renewal)
+{
+    if (renewal == NULL)
+        return;
+    est_client_free(renewal->client); /* from here on nothing is answered */
+    for (size_t i = 0; i < renewal->count; i++) {
+        if (renewal->identities[i].timer != NULL)
+            event_free(renewal->identities[i].timer);
+        forget(&renewal->identities[i]);
+    }
+    free(renewal);
+}
+
+struct est_client *renewal_client(const struct renewal *renewal)
+{
+    return renewal->client;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *user)
+{
+    struct identity_renewal *identity = user;
+    struct buffer errors;
+    (void)fd, (void)what;
+    buffer_init(&errors, ERRORS_OCTETS_MAX);
+    if (open_present(identity, &errors) != STATUS_OK) {
+        fail(identity, buffer_string(&errors));
+    } else if (identity->renewal->context.by_hand || wait_s(identity) == 0) {
+        ask(identity, &errors);
+    } else {
+        look_again(identity, wait_s(identity));
+        forget(identity);
+    }
+    buffer_free(&errors);
+}
+
+static int64_t wait_s(const struct identity_renewal *identity)
+{
+    time_t at = identity->times.due > identity->try_at ? identity->times.due : identity->try_at,
+           now = time(NULL);
+    return at > now ? at - now : 0;
+}
+
+/* What lies on the disk counts: an operator may have replaced it. */
+static enum status open_present(struct identity_renewal *identity, struct buffer *errors)
+{
+    struct buffer warnings;
+    if (strcmp(identity->source.certificate, identity->source.private_key) != 0) {
+        buffer_printf(errors, "%s and %s are not one file\n", identity->source.certificate_setting,
+                      identity->source.private_key_setting);
+        return STATUS_UNSUPPORTED;
+    }
+    buffer_init(&warnings, ERRORS_OCTETS_MAX);
+    enum status status = ra_identity_load(&identity->source, &identity->present, errors, &warnings);
+    buffer_free(&warnings);
+    if (status == STATUS_OK)
+        status = successor_times(identity->present.certificate, &identity->times);
+    if (status != STATUS_OK)
+        return status;
+    identity->file = identity_file_open(&identity->source, errors);
+    return identity->file != NULL ? STATUS_OK : STATUS_SYSTEM;
+}
+
+static void ask(struct identity_renewal *identity, struct buffer *errors)
+{
+    if (choose_key(identity, errors) != STATUS_OK || send_request(identity, errors) != STATUS_OK)
+        fail(identity, errors->len > 0 ? buffer_string(errors) : "no request could be made");
+}
+
+/* The key of a request that waits for its approval stays. */
+static enum status choose_key(struct identity_renewal *identity, struct buffer *errors)
+{
+    identity->key = identity_file_kept_key(identity->file);
+    if (identity->key != NULL && successor_key_suits(identity->key, identity->present.key))
+        return STATUS_OK;
+    EVP_PKEY_free(identity->key);
+    identity->key = successor_make_key(identity->present.key);
+    if (identity->key != NULL)
+        return identity_file_keep_key(identity->file, identity->key, errors);
+    buffer_append_string(errors, "no key of the same kind can be made\n");
+    return STATUS_UNSUPPORTED;
+}
+
+static enum status send_request(struct identity_renewal *identity, struct buffer *errors)
+{
+    const struct upstream_settings *settings = &identity->renewal->context.settings->upstream;
+    struct buffer der, body;
+    buffer_init(&der, CSR_OCTETS_MAX);
+    buffer_init(&body, CSR_OCTETS_MAX * 2);
+    enum status status = successor_request(identity->present.certificate, identity->key, &der);
+    if (status == STATUS_OK)
+        status = certificate_request_parse(buffer_view(&der), &identity->csr);
+    if (status == STATUS_OK)
+        status = request_body_encode(settings, buffer_view(&der), &body);
+    if (status == STATUS_OK)
+        status = est_client_ask(identity->renewal->client,
+                                &(struct est_call_settings){.operation = est_operation(EST_SREN),
+                                                            .body = buffer_view(&body),
+                                                            .done = on_done,
+                                                            .user = identity});
+    if (status != STATUS_OK)
+        buffer_printf(errors, "the request could not be made: %s\n", status_text(status));
+    buffer_free(&der);
+    buffer_free(&body);
+    return status;
+}
+
+static void on_done(void *user, const struct est_response *response)
+{
+    struct identity_renewal *identity = user;
+    const struct response_context asked = {est_operation(EST_SREN), identity->renewal->context.settings,
+                                           identity->csr};
+    struct est_outcome outcome;
+    char why[128];
+    est_outcome_init(&outcome, CONTENT_OCTETS_MAX);
+    est_outcome_judge(&asked, response, time(NULL), &outcome);
+    snprintf(why, sizeof why, "the EST server answers with HTTP status %u", response->http_status);
+    if (outcome.kind == OUTCOME_RESULT)
+        install(identity, buffer_view(&outcome.content));
+    else if (outcome.kind == OUTCOME_WAIT && response->http_status == 202)
+        wait_for_approval(identity, outcome.max_age_s);
+    else
+        fail(identity, response->result != EST_ANSWERED ? response->reason
+                       : response->http_status == 200   ? "the EST server's answer is of no use"
+                                                        : why);
+    est_outcome_free(&outcome);
+}
+
+static void install(struct identity_renewal *identity, struct bytes certs_only)
+{
+    struct renewal *renewal = identity->renewal;
+    struct ra_identity next;
+    const char *why;
+    struct buffer errors, serial;
+    if (successor_accept(&identity->present, identity->key, certs_only, &next, &why) != STATUS_OK) {
+        fail(identity, why);
+        return;
+    }
+    buffer_init(&errors, ERRORS_OCTETS_MAX);
+    buffer_init(&serial, 128);
+    certs_only_append_serial(next.certificate, &serial);
+    if (identity_file_replace(identity->file, &next, &errors) != STATUS_OK) {
+        fail(identity, buffer_string(&errors));
+    } else {
+        metrics_add(renewal->context.services.metrics, COUNTER_RENEWALS, 1);
+        log_info("renewal", "%s: \"%s\" is renewed: serial number %s; the old one is \"%s.old\"",
+                 identity->source.certificate_setting, identity->source.certificate, buffer_string(&serial),
+                 identity->source.certificate);
+        if (renewal->context.renewed != NULL)
+            renewal->context.renewed(renewal->context.user);
+        end(identity, true);
+    }
+    ra_identity_free(&next);
+    buffer_free(&serial);
+    buffer_free(&errors);
+}
+
+/* RFC 7030 section 4.2.3: the same request again, by the key that is kept. */
+static void wait_for_approval(struct identity_renewal *identity, uint32_t seconds)
+{
+    log_info("renewal", "%s: the EST server has not decided yet; it is asked again in %" PRIu32 " s",
+             identity->source.certificate_setting, seconds);
+    if (identity->renewal->context.by_hand) {
+        end(identity, false);
+        return;
+    }
+    identity->try_at = time(NULL) + seconds;
+    look_again(identity, seconds);
+    forget(identity);
+}
+
+static void fail(struct identity_renewal *identity, const char *why)
+{
+    struct renewal *renewal = identity->renewal;
+    int64_t left_s = identity->present.certificate != NULL ? identity->times.end - time(NULL) : 0;
+    int64_t life_s = (identity->times.end - identity->times.due) * 3;
+    char left[64] = "";
+    int len = (int)strcspn(why, "\n");
+    if (identity->present.certificate != NULL && left_s > 0)
+        snprintf(left, sizeof left, "; it ends in %" PRId64 " hours", left_s / 3600);
+    else if (identity->present.certificate != NULL)
+        snprintf(left, sizeof left, "; it has ended");
+    metrics_add(renewal->context.services.metrics, COUNTER_RENEWALS_FAILED, 1);
+    log_write(left_s < life_s / LOUD_PART ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "renewal",
+              "%s: \"%s\" could not be renewed: %.*s%s", identity->source.certificate_setting,
+              identity->source.certificate, len, why, left);
+    if (renewal->context.by_hand) {
+        end(identity, false);
+        return;
+    }
+    uint32_t delay_s = renewal_delay_s(++identity->failures, left_s);
+    identity->try_at = time(NULL) + delay_s;
+    look_again(identity, delay_s);
+    forget(identity);
+}
+
+uint32_t renewal_delay_s(unsigned failures, int64_t left_s)
+{
+    int64_t delay_s =
+        failures > 12 ? DELAY_MOST_S : (int64_t)DELAY_LEAST_S << (failures > 0 ? failures - 1 : 0);
+    if (delay_s > DELAY_MOST_S)
+        delay_s = DELAY_MOST_S;
+    if (delay_s > left_s / 8)
+        delay_s = left_s / 8;
+    return delay_s > DELAY_LEAST_S ? (uint32_t)delay_s : DELAY_LEAST_S;
+}
+
+/* Of a try. */
+static void end(struct identity_renewal *identity, bool well)
+{
+    struct renewal *renewal = identity->renewal;
+    forget(identity);
+    renewal->well = renewal->well && well;
+    if (renewal->context.by_hand) {
+        if (++renewal->ended == renewal->count)
+            renewal->context.ended(renewal->context.user, renewal->well);
+        return;
+    }
+    identity->failures = 0;
+    look_again(identity, LOOK_EVERY_S);
+}
+
+static void forget(struct identity_renewal *identity)
+{
+    identity_file_close(identity->file);
+    identity->file = NULL;
+    ra_identity_free(&identity->present);
+    EVP_PKEY_free(identity->key);
+    identity->key = NULL;
+    certificate_request_free(identity->csr);
+    identity->csr = NULL;
+}
+
+/* At the latest: it looks more often. */
+static void look_again(struct identity_renewal *identity, int64_t seconds)
+{
+    struct timeval timeout = {seconds < LOOK_EVERY_S ? seconds : LOOK_EVERY_S, 0};
+    evtimer_add(identity->timer, &timeout);
+}
+
+void renewal_check(const struct settings *settings, struct buffer *warnings)
+{
+    const struct ra_identity_source upstream = upstream_source(settings), dtls = dtls_source(settings);
+    if (settings->upstream.renew)
+        check(&upstream, "upstream.renew", warnings);
+    if (settings->dtls.renew)
+        check(&dtls, "dtls.renew", warnings);
+}
+
+static void check(const struct ra_identity_source *source, const char *setting, struct buffer *warnings)
+{
+    char path[PATH_MAX], folder[PATH_MAX];
+    if (realpath(source->certificate, path) == NULL)
+        return; /* an error elsewhere */
+    memcpy(folder, path, sizeof folder);
+    if (access(dirname(folder), W_OK) != 0)
+        buffer_printf(
+            warnings,
+            "%s: the folder of \"%s\" cannot be written to, so that a renewed certificate could not be "
+            "kept: let the user of est-registrar write there\n",
+            setting, source->certificate);
+}
