@@ -76,7 +76,7 @@ static enum status start_libraries(struct service_call *call)
 
 static enum status check(struct service_call *call)
 {
-    return registrar_check(call->settings, &call->errors, &call->warnings);
+    return registrar_check(call->file, call->settings, &call->errors, &call->warnings);
 }
 
 static enum status serve(struct service_call *call)

@@ -39,7 +39,6 @@ struct registrar {
     struct dtls_cookie_secret cookie_secret;
     struct session_ticket_secret ticket_secret;
     struct permit_pool *permits;
-    struct snapshot *snapshot; /* the last one that is or will be in use */
     struct pending_keeper *pending;
     struct response_cache *cache;
     struct rate_table *request_rates, *handshake_rates;
@@ -50,12 +49,14 @@ struct registrar {
     struct trust_watch *trust_watch; /* likewise */
     struct reload *reload;
     size_t adopting; /* workers that do not use the last snapshot yet */
+    bool forgets;    /* once they do: what was fetched before may be of another EST server */
     struct discovery_port *discovery;
     struct event *signals[4];
 };
 
 static bool build_shared(struct registrar *registrar, struct buffer *errors);
 static bool build_workers(struct registrar *registrar, struct buffer *errors);
+static bool build_reload(struct registrar *registrar, struct snapshot *snapshot);
 static void tell_of_revocations(const struct snapshot *snapshot);
 static bool open_workers(struct registrar *registrar, struct snapshot *snapshot, struct buffer *errors);
 static bool probe_exclusive(const char *setting, const struct settings_endpoints *endpoints,
@@ -67,12 +68,9 @@ static bool build_signals(struct registrar *registrar);
 static void on_stop(int signal, short what, void *user);
 static void on_new_files(void *user);
 static void on_hangup(int signal, short what, void *user);
-static void on_reloaded(void *user, struct reload_result *result);
+static void on_offered(void *user, const struct snapshot *before, struct snapshot *snapshot);
 static void use_snapshot(struct est_client *client, const struct snapshot *snapshot);
-static void refuse_reload(struct registrar *registrar, struct buffer *errors);
-static void tell_of_fixed(const struct registrar *registrar, struct buffer *paths);
 static void on_adopted(void *user);
-static void complain_about_thread(bool started);
 static void on_report(int signal, short what, void *user);
 static void announce(const struct registrar *registrar);
 static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses);
@@ -111,14 +109,7 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
     registrar->metrics = counters_create();
     if (registrar->base == NULL || registrar->metrics == NULL)
         return false;
-    const struct reload_context reload = {
-        .file = registrar->file,
-        .running = settings,
-        .mailbox = registrar->mailbox = mailbox_create(registrar->base),
-        .done = on_reloaded,
-        .user = registrar,
-    };
-    registrar->reload = reload_create(&reload);
+    registrar->mailbox = mailbox_create(registrar->base);
     registrar->permits =
         permit_pool_create(settings->upstream.max_connections, settings->upstream.queue, registrar->metrics);
     registrar->pending = pending_keeper_create(settings, registrar->base, registrar->metrics, errors);
@@ -127,21 +118,37 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
         (struct rate){settings->limits.device_requests_per_minute, settings->limits.device_request_burst});
     registrar->handshake_rates = rate_table_create((struct rate){
         settings->limits.address_handshakes_per_minute, settings->limits.address_handshake_burst});
-    return registrar->mailbox != NULL && registrar->reload != NULL && registrar->permits != NULL &&
-           registrar->pending != NULL && registrar->cache != NULL && registrar->request_rates != NULL &&
-           registrar->handshake_rates != NULL;
+    return registrar->mailbox != NULL && registrar->permits != NULL && registrar->pending != NULL &&
+           registrar->cache != NULL && registrar->request_rates != NULL && registrar->handshake_rates != NULL;
 }
 
 static bool build_workers(struct registrar *registrar, struct buffer *errors)
 {
     struct buffer warnings; /* told already, by registrar_check */
     buffer_init(&warnings, MESSAGES_OCTETS_MAX);
-    struct snapshot *snapshot = snapshot_load(registrar->settings, errors, &warnings);
-    if (snapshot != NULL)
-        tell_of_revocations(snapshot);
-    registrar->snapshot = snapshot;
+    const struct snapshot_source source = {registrar->file, registrar->settings, errors, &warnings};
+    struct snapshot *snapshot = snapshot_load(&source, SNAPSHOT_ALL, NULL);
+    bool built =
+        snapshot != NULL && build_reload(registrar, snapshot) && open_workers(registrar, snapshot, errors);
+    snapshot_release(snapshot);
     buffer_free(&warnings);
-    return snapshot != NULL && open_workers(registrar, snapshot, errors);
+    return built;
+}
+
+static bool build_reload(struct registrar *registrar, struct snapshot *snapshot)
+{
+    const struct reload_context context = {
+        .file = registrar->file,
+        .settings = registrar->settings,
+        .snapshot = snapshot,
+        .base = registrar->base,
+        .mailbox = registrar->mailbox,
+        .offer = on_offered,
+        .user = registrar,
+    };
+    tell_of_revocations(snapshot);
+    registrar->reload = reload_create(&context);
+    return registrar->reload != NULL;
 }
 
 static void tell_of_revocations(const struct snapshot *snapshot)
@@ -217,13 +224,14 @@ static bool probe_exclusive(const char *setting, const struct settings_endpoints
 static bool build_upkeep(struct registrar *registrar, struct buffer *errors)
 {
     const struct settings *settings = registrar->settings;
+    const struct snapshot *snapshot = reload_snapshot(registrar->reload);
     const struct est_client_services services = {
         .base = registrar->base,
         .mailbox = registrar->mailbox,
         .permits = registrar->permits,
-        .servers = registrar->snapshot->servers,
+        .servers = snapshot->servers,
         .metrics = registrar->metrics,
-        .credentials = registrar->snapshot->ra_credentials,
+        .credentials = snapshot->ra_credentials,
     };
     if (settings->upstream.renew || settings->dtls.renew)
         registrar->renewal = renewal_create(
@@ -287,7 +295,6 @@ void registrar_free(struct registrar *registrar)
     rate_table_free(registrar->handshake_rates);
     pending_keeper_free(registrar->pending);
     permit_pool_free(registrar->permits);
-    snapshot_release(registrar->snapshot);
     metrics_free(registrar->metrics);
     if (registrar->base != NULL)
         event_base_free(registrar->base);
@@ -335,7 +342,7 @@ static void announce(const struct registrar *registrar)
     announce_addresses("coap", &discovery);
     log_info("registrar", "ready: est-registrar %s, %zu worker%s, EST server %s", ESTUARY_VERSION,
              registrar->worker_count, registrar->worker_count == 1 ? "" : "s",
-             server_group_url(registrar->snapshot->servers, 0));
+             server_group_url(reload_snapshot(registrar->reload)->servers, 0));
 }
 
 static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses)
@@ -360,7 +367,7 @@ static void on_stop(int signal, short what, void *user)
 static void on_new_files(void *user)
 {
     const struct registrar *registrar = user;
-    complain_about_thread(reload_begin(registrar->reload));
+    reload_begin_parts(registrar->reload, SNAPSHOT_DTLS_CREDENTIALS | SNAPSHOT_RA_CREDENTIALS);
 }
 
 static void on_hangup(int signal, short what, void *user)
@@ -369,29 +376,22 @@ static void on_hangup(int signal, short what, void *user)
     (void)signal;
     (void)what;
     log_info("registrar", "SIGHUP: reads %s anew", registrar->file);
-    complain_about_thread(reload_begin(registrar->reload));
+    reload_begin(registrar->reload);
 }
 
-static void on_reloaded(void *user, struct reload_result *result)
+static void on_offered(void *user, const struct snapshot *before, struct snapshot *snapshot)
 {
     struct registrar *registrar = user;
-    service_log_lines(LOG_LEVEL_WARNING, "registrar", &result->warnings);
-    if (result->snapshot == NULL) {
-        refuse_reload(registrar, &result->errors);
-        return;
-    }
-    tell_of_fixed(registrar, &result->fixed);
-    log_configure(result->log_level, registrar->settings->log.format, stderr);
-    tell_of_revocations(result->snapshot);
-    snapshot_release(registrar->snapshot);
-    registrar->snapshot = snapshot_hold(result->snapshot);
+    tell_of_revocations(snapshot);
+    registrar->forgets =
+        snapshot->servers != before->servers || snapshot->ra_credentials != before->ra_credentials;
     if (registrar->renewal != NULL)
-        use_snapshot(renewal_client(registrar->renewal), result->snapshot);
+        use_snapshot(renewal_client(registrar->renewal), snapshot);
     if (registrar->trust_watch != NULL)
-        use_snapshot(trust_watch_client(registrar->trust_watch), result->snapshot);
+        use_snapshot(trust_watch_client(registrar->trust_watch), snapshot);
     registrar->adopting = registrar->worker_count;
     for (size_t i = 0; i < registrar->worker_count; i++)
-        worker_offer(registrar->workers[i], result->snapshot);
+        worker_offer(registrar->workers[i], snapshot);
 }
 
 static void use_snapshot(struct est_client *client, const struct snapshot *snapshot)
@@ -400,37 +400,14 @@ static void use_snapshot(struct est_client *client, const struct snapshot *snaps
     est_client_use_servers(client, snapshot->servers);
 }
 
-static void refuse_reload(struct registrar *registrar, struct buffer *errors)
-{
-    service_log_lines(LOG_LEVEL_ERROR, "registrar", errors);
-    log_error("registrar", "reload refused: nothing has changed; mend what is named above");
-    complain_about_thread(reload_adopted(registrar->reload));
-}
-
-static void tell_of_fixed(const struct registrar *registrar, struct buffer *paths)
-{
-    char *rest = NULL, *text = strdup(buffer_string(paths));
-    for (char *path = strtok_r(text, "\n", &rest); path != NULL; path = strtok_r(NULL, "\n", &rest))
-        log_warning("registrar", "%s: %s has changed, which needs a restart; its old value stays in use",
-                    registrar->file, path);
-    free(text);
-}
-
 static void on_adopted(void *user)
 {
     struct registrar *registrar = user;
     if (--registrar->adopting > 0)
         return;
-    response_cache_forget(registrar->cache);
-    log_info("registrar", "reloaded: %s is in use", registrar->file);
-    complain_about_thread(reload_adopted(registrar->reload));
-}
-
-static void complain_about_thread(bool started)
-{
-    if (!started)
-        log_error("registrar", "reload failed: no thread could be started: %s; nothing has changed",
-                  strerror(errno));
+    if (registrar->forgets)
+        response_cache_forget(registrar->cache);
+    reload_adopted(registrar->reload);
 }
 
 static void on_report(int signal, short what, void *user)
@@ -446,9 +423,9 @@ static void report(const struct registrar *registrar)
     const struct metrics *metrics = registrar->metrics;
     struct buffer line;
 
-    for (size_t i = 0; i < server_group_count(registrar->snapshot->servers); i++) {
+    for (size_t i = 0; i < server_group_count(reload_snapshot(registrar->reload)->servers); i++) {
         struct server_view view;
-        server_group_view(registrar->snapshot->servers, i, &view);
+        server_group_view(reload_snapshot(registrar->reload)->servers, i, &view);
         log_info("registrar",
                  "EST server %s: %s requests=%" PRIu64 " failures=%" PRIu64 " circuits_opened=%" PRIu64,
                  view.url, view.well ? "well" : "failing", view.requests, view.failures, view.openings);
@@ -460,9 +437,11 @@ static void report(const struct registrar *registrar)
     buffer_free(&line);
 }
 
-enum status registrar_check(const struct settings *settings, struct buffer *errors, struct buffer *warnings)
+enum status registrar_check(const char *file, const struct settings *settings, struct buffer *errors,
+                            struct buffer *warnings)
 {
-    struct snapshot *snapshot = snapshot_load(settings, errors, warnings);
+    const struct snapshot_source source = {file, settings, errors, warnings};
+    struct snapshot *snapshot = snapshot_load(&source, SNAPSHOT_ALL, NULL);
     enum status status = snapshot == NULL ? STATUS_UNSUPPORTED : STATUS_OK;
     snapshot_release(snapshot);
     renewal_check(settings, warnings);

@@ -18,6 +18,7 @@ enum status registrar_run(struct registrar *registrar);
 
 /* Loads what a start would load, without opening a socket (--check-config): STATUS_OK, or errors has a line
  * for each thing wrong; warnings has one for each thing that will hurt later. */
-enum status registrar_check(const struct settings *settings, struct buffer *errors, struct buffer *warnings);
+enum status registrar_check(const char *file, const struct settings *settings, struct buffer *errors,
+                            struct buffer *warnings);
 
 #endif

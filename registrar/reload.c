@@ -1,29 +1,67 @@
 #include "registrar/reload.h"
 
+#include "common/log.h"
 #include "common/mailbox.h"
+#include "common/service.h"
+#include "registrar/file_marks.h"
+
+#include <event2/event.h>
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
+#define WATCHED_PARTS       (SNAPSHOT_REVOCATIONS | SNAPSHOT_ACCESS_RULES)
+
+/* What is asked for. */
+struct order {
+    bool configuration; /* to be read anew; parts are then SNAPSHOT_ALL */
+    unsigned parts;     /* 0: nothing is asked for */
+};
+
+/* What the thread works with; the main thread leaves it alone meanwhile. */
+struct job {
+    struct order order;
+    struct settings *wanted; /* what the file says now; NULL: it was not read, or is wrong */
+    struct settings merged;  /* with wanted */
+    struct snapshot *snapshot;
+    struct file_marks marks; /* before anything was read */
+    struct buffer errors, warnings;
+    struct buffer fixed; /* paths of keys that have changed, but only for the next start: lines */
+};
 
 struct reload {
     struct reload_context context;
-    pthread_t thread;
-    bool has_thread; /* to be joined */
-    bool busy;       /* until it is adopted */
-    bool again;      /* was asked for meanwhile */
+    struct snapshot *snapshot;
+    struct settings *wanted; /* what the file said last; NULL: at the start */
+    struct settings merged;  /* what is in use: the reloadable keys of wanted, and others of the start */
+    struct file_marks loaded, found; /* of the watched files: when they were last loaded, or looked at */
+    struct event *watch;
+
+    struct order next;
+    bool busy; /* until it is adopted */
     bool stopped;
+    bool has_thread; /* to be joined */
+    pthread_t thread;
     struct letter letter;
-    struct reload_result result; /* of the thread, until its letter is opened */
+    struct job job;
 };
 
-static bool start(struct reload *reload);
+static bool build_watch(struct reload *reload);
+static void on_watch(evutil_socket_t fd, short what, void *user);
+static void ask(struct reload *reload, struct order order);
+static void start(struct reload *reload);
+static bool start_thread(struct reload *reload);
 static void *run(void *user);
-static void load(const struct reload_context *context, struct reload_result *result);
+static void load(const struct reload *reload, struct job *job);
+static bool read_configuration(const struct reload *reload, struct job *job);
 static void on_loaded(struct letter *letter);
+static void use(struct reload *reload, struct job *job);
+static void tell_of_fixed(const struct reload *reload, struct buffer *paths);
+static void refuse(struct reload *reload);
 static void join(struct reload *reload);
 
 struct reload *reload_create(const struct reload_context *context)
@@ -32,8 +70,24 @@ struct reload *reload_create(const struct reload_context *context)
     if (reload == NULL)
         return NULL;
     reload->context = *context;
+    reload->snapshot = snapshot_hold(context->snapshot);
+    reload->merged = *context->settings;
     reload->letter.open = on_loaded;
-    return reload;
+    if (build_watch(reload))
+        return reload;
+    reload_free(reload);
+    return NULL;
+}
+
+/* What changes while the registrar starts is loaded once more, or not noticed until it changes again. */
+static bool build_watch(struct reload *reload)
+{
+    const uint32_t interval_s = reload->context.settings->watch_interval_s;
+    const struct timeval interval = {interval_s, 0};
+    file_marks_take(&reload->merged, &reload->loaded);
+    reload->found = reload->loaded;
+    reload->watch = event_new(reload->context.base, -1, EV_PERSIST, on_watch, reload);
+    return reload->watch != NULL && (interval_s == 0 || event_add(reload->watch, &interval) == 0);
 }
 
 void reload_stop(struct reload *reload)
@@ -46,29 +100,74 @@ void reload_stop(struct reload *reload)
 
 void reload_free(struct reload *reload)
 {
+    if (reload == NULL)
+        return;
+    if (reload->watch != NULL)
+        event_free(reload->watch);
+    snapshot_release(reload->snapshot);
+    settings_free(reload->wanted);
     free(reload);
 }
 
-bool reload_begin(struct reload *reload)
+const struct snapshot *reload_snapshot(const struct reload *reload)
 {
-    if (reload->busy)
-        reload->again = true;
-    return reload->busy || start(reload);
+    return reload->snapshot;
 }
 
-bool reload_adopted(struct reload *reload)
+void reload_begin(struct reload *reload)
 {
-    bool again = reload->again;
-    reload->busy = reload->again = false;
-    return !again || start(reload);
+    ask(reload, (struct order){.configuration = true, .parts = SNAPSHOT_ALL});
+}
+
+void reload_begin_parts(struct reload *reload, unsigned parts)
+{
+    ask(reload, (struct order){.parts = parts});
+}
+
+/* A file that looks the same twice in a row is taken for written. */
+static void on_watch(evutil_socket_t fd, short what, void *user)
+{
+    struct reload *reload = user;
+    struct file_marks now;
+    (void)fd, (void)what;
+    if (reload->busy)
+        return;
+    file_marks_take(&reload->merged, &now);
+    bool settled = file_marks_equal(&now, &reload->found);
+    reload->found = now;
+    if (!settled || file_marks_equal(&now, &reload->loaded))
+        return;
+    log_info("reload", "a file of dtls.crls or access.file has changed");
+    reload_begin_parts(reload, WATCHED_PARTS);
+}
+
+static void ask(struct reload *reload, struct order order)
+{
+    reload->next.configuration |= order.configuration;
+    reload->next.parts |= order.parts;
+    if (!reload->busy)
+        start(reload);
+}
+
+static void start(struct reload *reload)
+{
+    struct job *job = &reload->job;
+    if (reload->stopped || reload->next.parts == 0)
+        return;
+    *job = (struct job){.order = reload->next};
+    reload->next = (struct order){false, 0};
+    buffer_init(&job->errors, MESSAGES_OCTETS_MAX);
+    buffer_init(&job->warnings, MESSAGES_OCTETS_MAX);
+    buffer_init(&job->fixed, MESSAGES_OCTETS_MAX);
+    if (!start_thread(reload))
+        log_error("reload", "reload failed: no thread could be started: %s; nothing has changed",
+                  strerror(errno));
 }
 
 /* Signals are the main thread's. */
-static bool start(struct reload *reload)
+static bool start_thread(struct reload *reload)
 {
     sigset_t all, before;
-    if (reload->stopped)
-        return true;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     errno = pthread_create(&reload->thread, NULL, run, reload);
@@ -80,40 +179,104 @@ static bool start(struct reload *reload)
 static void *run(void *user)
 {
     struct reload *reload = user;
-    struct reload_result *result = &reload->result;
-    buffer_init(&result->errors, MESSAGES_OCTETS_MAX);
-    buffer_init(&result->warnings, MESSAGES_OCTETS_MAX);
-    buffer_init(&result->fixed, MESSAGES_OCTETS_MAX);
-    load(&reload->context, result);
+    load(reload, &reload->job);
     mailbox_post(reload->context.mailbox, &reload->letter);
     return NULL;
 }
 
-static void load(const struct reload_context *context, struct reload_result *result)
+static void load(const struct reload *reload, struct job *job)
 {
-    struct settings *wanted = settings_read(context->file, &result->errors, &result->warnings);
-    if (wanted == NULL)
+    const struct snapshot_source source = {
+        .file = reload->context.file,
+        .settings = &job->merged,
+        .errors = &job->errors,
+        .warnings = &job->warnings,
+    };
+    job->merged = reload->merged;
+    if (job->order.configuration && !read_configuration(reload, job))
         return;
-    struct settings merged;
-    settings_compare(context->running, wanted, SETTINGS_FIXED, &result->fixed);
-    settings_merge(context->running, wanted, &merged);
-    result->snapshot = snapshot_load(&merged, &result->errors, &result->warnings);
-    result->log_level = merged.log.level;
-    settings_free(wanted);
+    file_marks_take(&job->merged, &job->marks);
+    job->snapshot = snapshot_load(&source, job->order.parts, reload->snapshot);
+}
+
+static bool read_configuration(const struct reload *reload, struct job *job)
+{
+    const struct reload_context *context = &reload->context;
+    job->wanted = settings_read(context->file, &job->errors, &job->warnings);
+    if (job->wanted == NULL)
+        return false;
+    settings_compare(context->settings, job->wanted, SETTINGS_FIXED, &job->fixed);
+    settings_merge(context->settings, job->wanted, &job->merged);
+    return true;
 }
 
 static void on_loaded(struct letter *letter)
 {
     struct reload *reload = (struct reload *)((char *)letter - offsetof(struct reload, letter));
-    struct reload_result *result = &reload->result;
+    struct job *job = &reload->job;
+    bool loaded = job->snapshot != NULL;
     join(reload);
+    if (!reload->stopped) {
+        service_log_lines(LOG_LEVEL_WARNING, "reload", &job->warnings);
+        service_log_lines(LOG_LEVEL_ERROR, "reload", &job->errors);
+        if (loaded)
+            use(reload, job);
+    }
+    snapshot_release(job->snapshot);
+    settings_free(job->wanted);
+    buffer_free(&job->errors);
+    buffer_free(&job->warnings);
+    buffer_free(&job->fixed);
+    if (!loaded)
+        refuse(reload);
+}
+
+/* Swaps what is in use for what was loaded. */
+static void use(struct reload *reload, struct job *job)
+{
+    struct snapshot *before = reload->snapshot;
+    tell_of_fixed(reload, &job->fixed);
+    reload->snapshot = job->snapshot;
+    job->snapshot = before;
+    reload->merged = job->merged;
+    reload->loaded = job->marks;
+    if (job->order.configuration) {
+        struct settings *old = reload->wanted;
+        reload->wanted = job->wanted;
+        job->wanted = old;
+        log_configure(reload->merged.log.level, reload->merged.log.format, stderr);
+    }
+    reload->context.offer(reload->context.user, before, reload->snapshot);
+}
+
+static void tell_of_fixed(const struct reload *reload, struct buffer *paths)
+{
+    char *rest = NULL, *text = strdup(buffer_string(paths));
+    for (char *path = strtok_r(text, "\n", &rest); path != NULL; path = strtok_r(NULL, "\n", &rest))
+        log_warning("reload", "%s: %s has changed, which needs a restart; its old value stays in use",
+                    reload->context.file, path);
+    free(text);
+}
+
+/* What was watched and could not be loaded is tried again when it changes again. */
+static void refuse(struct reload *reload)
+{
+    if (!reload->job.order.configuration)
+        reload->loaded = reload->job.marks;
     if (!reload->stopped)
-        reload->context.done(reload->context.user, result);
-    snapshot_release(result->snapshot);
-    result->snapshot = NULL;
-    buffer_free(&result->errors);
-    buffer_free(&result->warnings);
-    buffer_free(&result->fixed);
+        log_error("reload", "reload refused: nothing has changed; mend what is named above");
+    reload->busy = false;
+    start(reload);
+}
+
+void reload_adopted(struct reload *reload)
+{
+    if (reload->job.order.configuration)
+        log_info("reload", "reloaded: %s is in use", reload->context.file);
+    else
+        log_info("reload", "reloaded: what has changed is in use");
+    reload->busy = false;
+    start(reload);
 }
 
 static void join(struct reload *reload)

@@ -1,4 +1,6 @@
-/* Reads the configuration anew, in full or not at all: off all loops, on a thread of its own. */
+/* Keeps what is reloadable up to date: the whole configuration on SIGHUP, and lists that others write as soon
+ * as they change. Everything is read off all loops, on a thread of its own, and used in full or not at all.
+ */
 #ifndef ESTUARY_REGISTRAR_RELOAD_H
 #define ESTUARY_REGISTRAR_RELOAD_H
 
@@ -6,42 +8,42 @@
 #include "registrar/settings.h"
 #include "registrar/snapshot.h"
 
+struct event_base;
 struct mailbox;
 struct reload;
 
-/* What came of it. */
-struct reload_result {
-    struct snapshot *snapshot; /* NULL: refused, and nothing changes */
-    enum log_level log_level;
-    struct buffer errors;   /* why it is refused: a line for each mistake */
-    struct buffer warnings; /* lines: what will hurt later */
-    struct buffer fixed;    /* lines: the paths of keys that have changed, but only for the next start */
-};
-
-/* Everything is borrowed. */
+/* Everything is borrowed, but for the snapshot. */
 struct reload_context {
     const char *file;
-    const struct settings *running; /* as the registrar has started with them */
-    struct mailbox *mailbox;        /* of the loop that asks, and is told */
-    /* The result is borrowed for the call. The next reload waits for reload_adopted. */
-    void (*done)(void *user, struct reload_result *result);
+    const struct settings *settings; /* those that the registrar starts with */
+    struct snapshot *snapshot;       /* of these; a reference of its own is taken */
+    struct event_base *base;         /* of the main thread, where all functions are called */
+    struct mailbox *mailbox;         /* likewise */
+    /* What begins from now on shall use the snapshot instead of the one before; once it does, reload_adopted
+     * is to be called. Never called before it was. */
+    void (*offer)(void *user, const struct snapshot *before, struct snapshot *snapshot);
     void *user;
 };
 
 /* Copies context. Gives; NULL: no memory. */
 struct reload *reload_create(const struct reload_context *context);
 
-/* Waits for the thread; done is not called any more, and nothing begins. */
+/* Waits for the thread; nothing is offered any more, and nothing begins. */
 void reload_stop(struct reload *reload); /* NULL is ignored */
 
 /* Only once it is stopped, and then its mailbox freed. */
 void reload_free(struct reload *reload);
 
-/* done will be called, and never before this has returned. While one is under way, just one more will follow,
- * however often it is asked for. False: no thread could be started, with errno. */
-bool reload_begin(struct reload *reload);
+/* The configuration file is to be read anew, and all that it names. While one reload is under way, just one
+ * more will follow, however often it is asked for. The log tells how it went. */
+void reload_begin(struct reload *reload);
 
-/* The result is in use, or was refused. False: likewise, for the next one that is due. */
-bool reload_adopted(struct reload *reload);
+/* So are the files of these parts (enum snapshot_part), with the configuration as it is. */
+void reload_begin_parts(struct reload *reload, unsigned parts);
+
+void reload_adopted(struct reload *reload);
+
+/* What was offered last, or the first. Borrows. */
+const struct snapshot *reload_snapshot(const struct reload *reload);
 
 #endif

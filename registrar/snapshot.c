@@ -8,15 +8,21 @@
 #include "registrar/upstream/server_group.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-/* What loads a part from; where it puts it. */
+#define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
+
+/* What a part is loaded from; where it is put. */
 struct loading {
     const struct settings *settings;
     struct snapshot *snapshot;
     struct buffer *errors, *warnings;
 };
 
-/* One for each part: false, and a line in errors, when it cannot be loaded. */
+static bool load(const struct loading *loading, unsigned parts, const struct snapshot *others);
+static void append_lines(const char *file, struct buffer *lines, struct buffer *to);
+
+/* For each part: false, and a line in errors, when it cannot be loaded. */
 static bool load_dtls_credentials(const struct loading *loading);
 static bool load_revocation_lists(const struct loading *loading);
 static bool load_ra_credentials(const struct loading *loading);
@@ -24,28 +30,70 @@ static bool load_servers(const struct loading *loading);
 static bool load_key_directory(const struct loading *loading);
 static bool load_access_rules(const struct loading *loading);
 
-static bool (*const parts[])(const struct loading *) = {
-    load_dtls_credentials, load_revocation_lists, load_ra_credentials,
-    load_servers,          load_key_directory,    load_access_rules,
+/* And to share it with another snapshot. */
+static void share_dtls_credentials(const struct snapshot *from, struct snapshot *to);
+static void share_revocation_lists(const struct snapshot *from, struct snapshot *to);
+static void share_ra_credentials(const struct snapshot *from, struct snapshot *to);
+static void share_servers(const struct snapshot *from, struct snapshot *to);
+static void share_key_directory(const struct snapshot *from, struct snapshot *to);
+static void share_access_rules(const struct snapshot *from, struct snapshot *to);
+
+static const struct part {
+    enum snapshot_part part;
+    bool (*load)(const struct loading *loading);
+    void (*share)(const struct snapshot *from, struct snapshot *to);
+} parts_of_all[] = {
+    {SNAPSHOT_DTLS_CREDENTIALS, load_dtls_credentials, share_dtls_credentials},
+    {SNAPSHOT_REVOCATIONS, load_revocation_lists, share_revocation_lists},
+    {SNAPSHOT_RA_CREDENTIALS, load_ra_credentials, share_ra_credentials},
+    {SNAPSHOT_SERVERS, load_servers, share_servers},
+    {SNAPSHOT_KEY_DIRECTORY, load_key_directory, share_key_directory},
+    {SNAPSHOT_ACCESS_RULES, load_access_rules, share_access_rules},
 };
 
-struct snapshot *snapshot_load(const struct settings *settings, struct buffer *errors,
-                               struct buffer *warnings)
+struct snapshot *snapshot_load(const struct snapshot_source *source, unsigned parts,
+                               const struct snapshot *others)
 {
+    struct buffer errors, warnings;
     struct snapshot *snapshot = calloc(1, sizeof *snapshot);
     if (snapshot == NULL) {
-        buffer_append_string(errors, "out of memory\n");
+        buffer_append_string(source->errors, "out of memory\n");
         return NULL;
     }
     atomic_init(&snapshot->references, 1);
-    const struct loading loading = {settings, snapshot, errors, warnings};
+    buffer_init(&errors, MESSAGES_OCTETS_MAX);
+    buffer_init(&warnings, MESSAGES_OCTETS_MAX);
+    if (!load(&(struct loading){source->settings, snapshot, &errors, &warnings}, parts, others)) {
+        snapshot_release(snapshot);
+        snapshot = NULL;
+    }
+    append_lines(source->file, &errors, source->errors);
+    append_lines(source->file, &warnings, source->warnings);
+    buffer_free(&errors);
+    buffer_free(&warnings);
+    return snapshot;
+}
+
+/* All of them, so that everything wrong is told at once. */
+static bool load(const struct loading *loading, unsigned parts, const struct snapshot *others)
+{
     bool loaded = true;
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        loaded = parts[i](&loading) && loaded;
-    if (loaded)
-        return snapshot;
-    snapshot_release(snapshot);
-    return NULL;
+    for (size_t i = 0; i < sizeof parts_of_all / sizeof parts_of_all[0]; i++) {
+        const struct part *part = &parts_of_all[i];
+        if ((parts & part->part) != 0)
+            loaded = part->load(loading) && loaded;
+        else
+            part->share(others, loading->snapshot);
+    }
+    return loaded;
+}
+
+static void append_lines(const char *file, struct buffer *lines, struct buffer *to)
+{
+    char *rest = NULL, *text = strdup(buffer_string(lines));
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
+        buffer_printf(to, "%s: %s\n", file, line);
+    free(text);
 }
 
 struct snapshot *snapshot_hold(struct snapshot *snapshot)
@@ -74,11 +122,21 @@ static bool load_dtls_credentials(const struct loading *loading)
     return loading->snapshot->dtls_credentials != NULL;
 }
 
+static void share_dtls_credentials(const struct snapshot *from, struct snapshot *to)
+{
+    to->dtls_credentials = dtls_credentials_hold(from->dtls_credentials);
+}
+
 static bool load_revocation_lists(const struct loading *loading)
 {
     loading->snapshot->revocations =
         revocation_lists_load(&loading->settings->dtls, loading->errors, loading->warnings);
     return loading->snapshot->revocations != NULL;
+}
+
+static void share_revocation_lists(const struct snapshot *from, struct snapshot *to)
+{
+    to->revocations = revocation_lists_hold(from->revocations);
 }
 
 static bool load_ra_credentials(const struct loading *loading)
@@ -88,10 +146,20 @@ static bool load_ra_credentials(const struct loading *loading)
     return loading->snapshot->ra_credentials != NULL;
 }
 
+static void share_ra_credentials(const struct snapshot *from, struct snapshot *to)
+{
+    to->ra_credentials = ra_credentials_hold(from->ra_credentials);
+}
+
 static bool load_servers(const struct loading *loading)
 {
     loading->snapshot->servers = server_group_load(&loading->settings->upstream, loading->errors);
     return loading->snapshot->servers != NULL;
+}
+
+static void share_servers(const struct snapshot *from, struct snapshot *to)
+{
+    to->servers = server_group_hold(from->servers);
 }
 
 static bool load_key_directory(const struct loading *loading)
@@ -103,9 +171,20 @@ static bool load_key_directory(const struct loading *loading)
     return loading->snapshot->key_directory != NULL;
 }
 
+static void share_key_directory(const struct snapshot *from, struct snapshot *to)
+{
+    if (from->key_directory != NULL)
+        to->key_directory = key_directory_hold(from->key_directory);
+}
+
 static bool load_access_rules(const struct loading *loading)
 {
     loading->snapshot->access_rules =
         access_rules_load(&loading->settings->access, loading->errors, loading->warnings);
     return loading->snapshot->access_rules != NULL;
+}
+
+static void share_access_rules(const struct snapshot *from, struct snapshot *to)
+{
+    to->access_rules = access_rules_hold(from->access_rules);
 }

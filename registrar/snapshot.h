@@ -26,11 +26,29 @@ struct snapshot {
     struct access_rules *access_rules;
 };
 
-/* Reads all files that the reloadable keys of the settings name; may take seconds: not for a loop. Gives the
- * first reference; on failure NULL, and errors has a line for each thing wrong. warnings has one for each
- * thing that will hurt later. Borrows settings for the call. */
-struct snapshot *snapshot_load(const struct settings *settings, struct buffer *errors,
-                               struct buffer *warnings);
+enum snapshot_part { /* a set of bits */
+                     SNAPSHOT_DTLS_CREDENTIALS = 1 << 0,
+                     SNAPSHOT_REVOCATIONS = 1 << 1,
+                     SNAPSHOT_RA_CREDENTIALS = 1 << 2,
+                     SNAPSHOT_SERVERS = 1 << 3,
+                     SNAPSHOT_KEY_DIRECTORY = 1 << 4,
+                     SNAPSHOT_ACCESS_RULES = 1 << 5,
+                     SNAPSHOT_ALL = (1 << 6) - 1
+};
+
+/* What a snapshot is loaded from, and where it is said what is wrong (errors) and what will hurt later: lines
+ * that begin with the configuration file's name. Borrowed for the call. */
+struct snapshot_source {
+    const char *file;
+    const struct settings *settings;
+    struct buffer *errors, *warnings;
+};
+
+/* Reads the files that the settings name for these parts, and takes all others from another snapshot, which
+ * may be NULL for SNAPSHOT_ALL. May take seconds: not for a loop. Gives the first reference; on failure NULL,
+ * and there is a line for each thing wrong. */
+struct snapshot *snapshot_load(const struct snapshot_source *source, unsigned parts,
+                               const struct snapshot *others);
 struct snapshot *snapshot_hold(struct snapshot *snapshot);
 void snapshot_release(struct snapshot *snapshot); /* NULL is ignored */
 

@@ -12,6 +12,7 @@ LAYERS = [
     "registrar/reload",
     "registrar/worker",
     "registrar/snapshot",
+    "registrar/file_marks",
     "registrar/renewal/",
     "registrar/downstream/",
     "registrar/exchange/",

@@ -1,9 +1,11 @@
 """SIGHUP: everything reloadable changes at once or not at all, and nothing that is under way is lost."""
 
-import pathlib
+import datetime
 import signal
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 import coap
 import programs
@@ -38,7 +40,6 @@ def second(pki):
 
 
 def common_name(peer):
-    from cryptography import x509
     certificate = x509.load_der_x509_certificate(peer.dtls.peer_certificate())
     return certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
 
@@ -109,7 +110,6 @@ def test_est_server_and_its_trust(start_registrar, connect, pki, tmp_path_factor
                                  "certificate": str(other_pki / "ra.pem"), "private_key": str(other_pki / "ra.key")}})
         response, body = get(peer, "crts")
         assert response.status == "2.05"
-        from cryptography import x509
         assert x509.load_pem_x509_certificate((other_pki / "est-ca.pem").read_bytes()) in certificates(body)
         response, body = enrol(peer, make_csr(pki))
         assert response.status == "2.04"
@@ -195,3 +195,61 @@ def test_a_reload_and_the_end(start_registrar):
     one = start_registrar({"workers": 2})
     one.program.process.send_signal(signal.SIGHUP)
     one.stop()
+
+
+class RevocationList:
+    """A CRL of the manufacturer, in a file that is replaced by renaming."""
+
+    def __init__(self, pki, file):
+        self.issuer = x509.load_pem_x509_certificate((pki / "manufacturer-sub.pem").read_bytes())
+        self.key = serialization.load_pem_private_key((pki / "manufacturer-sub.key").read_bytes(), None)
+        self.file, self.number = file, 0
+
+    def revoke(self, *certificates):
+        now, self.number = datetime.datetime.utcnow(), self.number + 1
+        builder = x509.CertificateRevocationListBuilder(self.issuer.subject, now, now + datetime.timedelta(days=1))
+        builder = builder.add_extension(x509.CRLNumber(self.number), critical=False)
+        for certificate in certificates:
+            serial = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build())
+        fresh = self.file.with_suffix(".new")
+        fresh.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        fresh.rename(self.file)
+
+
+def test_revocation_lists_and_access_file(start_registrar, connect, pki, tmp_path):
+    """They are loaded as soon as they change, and by SIGHUP; a bad one leaves the one before in use, and is named once. Nothing
+    else is read then: a configuration that is being edited waits for its SIGHUP."""
+    listed, serials = RevocationList(pki, tmp_path / "manufacturer.crl"), tmp_path / "serials"
+    listed.revoke()
+    serials.write_text("allow SN-meter\nallow SN-valve\n")
+    one = start_registrar({"watch_interval_s": 1, "dtls": {"crls": [str(listed.file)], "manufacturer_trust": [str(pki / "manufacturer-sub.pem")]},
+                           "access": {"file": str(serials), "default": "deny"}})
+
+    def after(change):
+        since = len(one.program.lines)
+        change()
+        one.program.wait_for("reloaded: what has changed", since=since)
+
+    meter, valve = connect(one), connect(one, device="valve")
+    assert enrol(meter, make_csr(pki))[0].status == enrol(valve, make_csr(pki, "valve"))[0].status == "2.04"
+    one.config.write_text("{")
+    after(lambda: listed.revoke(pki / "meter.crt"))
+    assert enrol(meter, make_csr(pki))[0] is None or enrol(meter, make_csr(pki))[0].status != "2.04"
+    with pytest.raises(DtlsError):
+        connect(one)
+    after(lambda: serials.write_text("allow SN-meter\n"))
+    assert enrol(valve, make_csr(pki, "valve"))[0].status == "4.03"
+
+    since = len(one.program.lines)
+    listed.file.write_text("nothing")
+    one.program.wait_for("reload refused", since=since)
+    after(lambda: serials.write_text("allow SN-meter\nallow SN-valve\n") and listed.revoke())
+    assert sum(str(listed.file) in line and " error " in line for line in one.program.lines if line) == 1
+    assert enrol(valve, make_csr(pki, "valve"))[0].status == "2.04"
+    assert enrol(connect(one), make_csr(pki))[0].status == "2.04"
+    listed.revoke(pki / "valve.crt")
+    one.reload({"watch_interval_s": 0})
+    with pytest.raises(DtlsError):
+        connect(one, device="valve")
