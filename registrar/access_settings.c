@@ -7,14 +7,19 @@
 
 #include "common/settings_rows.h"
 
+#include <curl/curl.h>
+
 #include <string.h>
 
 #define NAME_OCTETS_MAX    64
 #define PATTERN_OCTETS_MAX 512
 
-const struct settings_name access_defaults[] = {{"allow", ACCESS_ALLOW}, {"deny", ACCESS_DENY}, {NULL, 0}};
+const struct settings_name access_defaults[] = {
+    {"allow", ACCESS_ALLOW}, {"deny", ACCESS_DENY}, {"ask", ACCESS_ASK}, {NULL, 0}};
+const struct settings_name webhook_failures[] = {
+    {"closed", WEBHOOK_FAIL_CLOSED}, {"open", WEBHOOK_FAIL_OPEN}, {NULL, 0}};
 static const struct settings_name actions[] = {
-    {"allow", ACCESS_ALLOW}, {"deny", ACCESS_DENY}, {"file", ACCESS_FILE}, {NULL, 0}};
+    {"allow", ACCESS_ALLOW}, {"deny", ACCESS_DENY}, {"ask", ACCESS_ASK}, {"file", ACCESS_FILE}, {NULL, 0}};
 static const struct settings_name identities[] = {{"default", CSR_IDENTITY_DEFAULT},
                                                   {"same-serial", CSR_IDENTITY_SAME_SERIAL},
                                                   {"serial-only", CSR_IDENTITY_SERIAL_ONLY},
@@ -64,7 +69,7 @@ static const struct settings_field rule_fields[] = {
       DOC("the label of the request, `\"\"` where it has none") },
     { KEY("action", SETTINGS_ENUM, PLACE(struct access_rule_settings, action, enum access_action)),
       .names = actions, REQUIRED, SOURCE("DTLS-10"),
-      DOC("what follows; `file` looks the device up in `access.file`, and who is not there is refused") },
+      DOC("what follows; `ask` asks the webhook, `file` looks the device up in `access.file`, and who is not there is refused") },
     { KEY("allow_san", SETTINGS_STRINGS, PLACE(struct access_rule_settings, allow_san, struct settings_strings)),
       .max = SETTINGS_STRINGS_MAX, .complaint = complaint_about_allowed_san, PRESET("[]"), SOURCE("RE-8"),
       DOC("subjectAltNames that the CSR may have besides those of the client certificate: `dns:*.meters.example`") },
@@ -78,6 +83,8 @@ const struct settings_table access_rule_table = {rule_fields, sizeof(rule_fields
 
 static void review_rule(const struct settings_review *review, size_t index);
 static void review_need(const struct settings_review *review, const char *path, enum access_action action);
+static void review_webhook(const struct settings_review *review);
+static bool asks(const struct access_settings *access);
 static void review_names(const struct settings_review *review);
 static bool is_named(const struct access_settings *access, const char *label);
 static void review_rule_labels(const struct settings_review *review, size_t index);
@@ -88,10 +95,12 @@ static bool fits(const char *pattern, const char *text);
 void access_settings_review(const struct settings_review *review)
 {
     const struct access_settings *access = &review->settings->access;
-    if (!settings_review_usable(review, "access.rules", "access.file"))
+    if (!settings_review_usable(review, "access.rules", "access.file") ||
+        !settings_reader_usable(review->reader, "access.webhook.url"))
         return;
     for (size_t i = 0; i < access->rules.count; i++)
         review_rule(review, i);
+    review_webhook(review);
     if (settings_reader_usable(review->reader, "est.labels"))
         review_names(review);
 }
@@ -119,6 +128,39 @@ static void review_need(const struct settings_review *review, const char *path, 
     const struct access_settings *access = &review->settings->access;
     if (action == ACCESS_FILE && access->file[0] == '\0')
         settings_reader_complain(review->reader, path, "\"file\" has nothing to look at; give access.file");
+}
+
+static void review_webhook(const struct settings_review *review)
+{
+    const struct access_settings *access = &review->settings->access;
+    bool is_https = strncmp(access->webhook.url, "https://", strlen("https://")) == 0;
+    if (is_https && access->webhook.trust.count == 0 &&
+        settings_reader_usable(review->reader, "access.webhook.trust"))
+        settings_reader_complain(review->reader, "access.webhook.trust",
+                                 "is empty; name the PEM file of the CA of the webhook's certificate");
+    if (access->webhook.url[0] == '\0')
+        return;
+    if (settings_review_usable(review, "access.webhook.timeout_ms", "coap.answer_within_ms") &&
+        access->webhook.timeout_ms >= review->settings->coap.answer_within_ms)
+        settings_reader_complain(
+            review->reader, "access.webhook.timeout_ms",
+            "%u is not below coap.answer_within_ms, which is %u; lower the one or raise the other",
+            access->webhook.timeout_ms, review->settings->coap.answer_within_ms);
+    if (!asks(access))
+        settings_review_warn(review, "access.webhook.url",
+                             "is never asked: no rule has the action \"ask\", nor has access.default");
+    if (access->webhook.fail == WEBHOOK_FAIL_OPEN)
+        settings_review_warn(review, "access.webhook.fail",
+                             "\"open\" lets everybody enrol while the webhook is silent; use \"closed\"");
+}
+
+/* The file may have lines that ask. */
+static bool asks(const struct access_settings *access)
+{
+    bool found = access->preset == ACCESS_ASK || access->file[0] != '\0';
+    for (size_t i = 0; i < access->rules.count; i++)
+        found = found || rule_at(access, i)->action == ACCESS_ASK;
+    return found;
 }
 
 /* URI-4 */
@@ -243,4 +285,23 @@ static const char *complaint_about_operation(const json_t *value)
         if (fits(json_string_value(value), est_operation((enum est_operation_id)i)->name))
             return NULL;
     return "is no operation; use \"sen\", \"sren\", \"skg\", \"skc\", \"crts\" or \"att\"";
+}
+
+const char *access_complaint_about_url(const json_t *value)
+{
+    static const char cure[] =
+        "is no address of a webhook; use https://host[:port]/path, or unix:/path for a Unix socket";
+    const char *url = json_string_value(value);
+    char *host = NULL;
+    if (*url == '\0' ||
+        (strncmp(url, "unix:/", strlen("unix:/")) == 0 && strlen(url) <= strlen("unix:") + 107))
+        return NULL;
+    CURLU *parsed = curl_url();
+    bool good = parsed != NULL && strncmp(url, "https://", strlen("https://")) == 0 &&
+                strchr(url, '@') == NULL && strchr(url, '#') == NULL &&
+                curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK &&
+                curl_url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+    curl_free(host);
+    curl_url_cleanup(parsed);
+    return good ? NULL : cure;
 }

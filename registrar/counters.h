@@ -41,13 +41,15 @@ enum counter {
     COUNTER_EXCHANGES_REFUSED, /* 4.xx of our own */
     COUNTER_PROOFS_REFUSED,    /* of those, CSRs not linked to their association (POP-1) */
     COUNTER_ACCESS_DENIED,     /* of those, by rules, file, default or webhook */
-    COUNTER_PENDING_ENTRIES,   /* now */
-    COUNTER_PENDING_REPEATED,  /* re-POSTs answered from the table */
-    COUNTER_PENDING_CROWDED,   /* 4.29: max_pending_per_client reached */
-    COUNTER_IN_DOUBT,          /* transactions whose outcome is unknown */
-    COUNTER_JOURNAL_RECORDS,   /* of the pending table, handed to the journal */
-    COUNTER_JOURNAL_WRITES,    /* to the disk, each of all records that waited */
-    COUNTER_JOURNAL_LOST,      /* records for which the disk was too slow */
+    COUNTER_WEBHOOK_ASKED,
+    COUNTER_WEBHOOK_FAILED,   /* without an answer that is of use */
+    COUNTER_PENDING_ENTRIES,  /* now */
+    COUNTER_PENDING_REPEATED, /* re-POSTs answered from the table */
+    COUNTER_PENDING_CROWDED,  /* 4.29: max_pending_per_client reached */
+    COUNTER_IN_DOUBT,         /* transactions whose outcome is unknown */
+    COUNTER_JOURNAL_RECORDS,  /* of the pending table, handed to the journal */
+    COUNTER_JOURNAL_WRITES,   /* to the disk, each of all records that waited */
+    COUNTER_JOURNAL_LOST,     /* records for which the disk was too slow */
     COUNTER_UPSTREAM_REQUESTS,
     COUNTER_UPSTREAM_FAILURES,
     COUNTER_UPSTREAM_QUEUED,    /* now */

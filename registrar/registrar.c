@@ -18,6 +18,7 @@
 #include "registrar/upstream/permit_pool.h"
 #include "registrar/upstream/response_cache.h"
 #include "registrar/upstream/server_group.h"
+#include "registrar/upstream/webhook.h"
 #include "registrar/worker.h"
 
 #include <errno.h>
@@ -446,6 +447,8 @@ enum status registrar_check(const char *file, const struct settings *settings, s
     snapshot_release(snapshot);
     renewal_check(settings, warnings);
 
+    if (webhook_check(&settings->access.webhook, errors, warnings) != STATUS_OK)
+        status = STATUS_UNSUPPORTED;
     const char *state = settings->state_directory;
     if (state[0] != '\0' && journal_file_check(state, errors) != STATUS_OK)
         status = STATUS_UNSUPPORTED;

@@ -12,6 +12,7 @@
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/snapshot.h"
 #include "registrar/upstream/est_client.h"
+#include "registrar/upstream/webhook.h"
 
 #include <event2/event.h>
 #include <pthread.h>
@@ -25,6 +26,7 @@ struct worker {
     struct event_base *base;
     struct mailbox *mailbox;
     struct est_client *est_client;
+    struct webhook *webhook; /* NULL: none */
     struct key_workshop *workshop;
     struct exchanges *exchanges;
     struct association_table *associations;
@@ -44,6 +46,7 @@ struct worker {
 static bool build_loop(struct worker *worker);
 static struct key_package_signer signer_of(const struct snapshot *snapshot);
 static bool build_upstream(struct worker *worker, struct buffer *errors);
+static bool build_webhook(struct worker *worker, struct buffer *errors);
 static bool build_downstream(struct worker *worker, struct buffer *errors);
 static bool build_ports(struct worker *worker, struct buffer *errors);
 static void *run(void *user);
@@ -99,7 +102,16 @@ static bool build_upstream(struct worker *worker, struct buffer *errors)
     };
 
     worker->est_client = est_client_create(&context->settings->upstream, &services, errors);
-    return worker->est_client != NULL;
+    return worker->est_client != NULL && build_webhook(worker, errors);
+}
+
+static bool build_webhook(struct worker *worker, struct buffer *errors)
+{
+    const struct webhook_settings *settings = &worker->context.settings->access.webhook;
+    if (settings->url[0] == '\0')
+        return true;
+    worker->webhook = webhook_create(settings, worker->base, errors);
+    return worker->webhook != NULL;
 }
 
 static bool build_downstream(struct worker *worker, struct buffer *errors)
@@ -119,6 +131,7 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .cache = context->cache,
         .request_rates = context->request_rates,
         .workshop = worker->workshop,
+        .webhook = worker->webhook,
         .access_rules = context->snapshot->access_rules,
         .key_directory = context->snapshot->key_directory,
         .signer = signer_of(context->snapshot),
@@ -180,6 +193,7 @@ void worker_free(struct worker *worker)
     jpy_port_free(worker->jpy_port);
     est_client_free(worker->est_client);
     exchanges_free(worker->exchanges);
+    webhook_free(worker->webhook);
     key_workshop_free(worker->workshop);
     mailbox_free(worker->mailbox);
     if (worker->drain != NULL)

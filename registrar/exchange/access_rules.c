@@ -49,6 +49,7 @@ static void lower_dns(char *pattern);
 static void lower(char *text);
 static bool load_file(struct access_rules *rules, const char *file, struct buffer *errors,
                       struct buffer *warnings);
+static bool asks_somebody(const struct access_rules *rules, const char *url, struct buffer *errors);
 static void free_rule(struct access_rule *rule);
 static void free_patterns(struct patterns *patterns);
 
@@ -63,7 +64,8 @@ struct access_rules *access_rules_load(const struct access_settings *settings, s
         access_rules_release(rules);
         return NULL;
     }
-    if (!load_file(rules, settings->file, errors, warnings)) {
+    if (!load_file(rules, settings->file, errors, warnings) ||
+        !asks_somebody(rules, settings->webhook.url, errors)) {
         access_rules_release(rules);
         return NULL;
     }
@@ -163,6 +165,22 @@ static bool load_file(struct access_rules *rules, const char *file, struct buffe
     if (serial_list_count(rules->file) == 0)
         buffer_printf(warnings, "access.file: \"%s\" holds no serial number; is it the right file?\n", file);
     return true;
+}
+
+/* A reload does not bring a webhook about: what asks it is then refused like everything else that is wrong.
+ */
+static bool asks_somebody(const struct access_rules *rules, const char *url, struct buffer *errors)
+{
+    const char *who = rules->preset == ACCESS_ASK ? "access.default" : NULL;
+    for (size_t i = 0; i < rules->count; i++)
+        if (rules->items[i].action == ACCESS_ASK)
+            who = rules->items[i].name;
+    if (rules->file != NULL && serial_list_asks(rules->file))
+        who = "access.file";
+    if (who == NULL || url[0] != '\0')
+        return true;
+    buffer_printf(errors, "%s: \"ask\" asks nobody; give access.webhook.url, and restart\n", who);
+    return false;
 }
 
 static void free_rule(struct access_rule *rule)

@@ -41,10 +41,10 @@ struct access_decision {
 /* In this order:
  * - a label that no rule names by a fitting match.label is denied (URI-4);
  * - the first rule all of whose conditions hold decides; a condition that is not given holds. /crts and /att,
- * which everybody gets alike, are judged only by rules with match.operation;
+ *   which everybody gets alike, are judged only by rules with match.operation;
  * - what is left of /crts and /att is allowed;
  * - access.file decides, if it has a serialNumber of the client's subject; denying wins over asking, and that
- * over allowing;
+ *   over allowing;
  * - what is left with a label is denied;
  * - access.default decides.
  * STATUS_NO_MEMORY: there is no decision. */

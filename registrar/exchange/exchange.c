@@ -5,6 +5,7 @@
 #include "common/rate_table.h"
 #include "registrar/counters.h"
 #include "registrar/exchange/access_policy.h"
+#include "registrar/exchange/access_question.h"
 #include "registrar/exchange/access_rules.h"
 #include "registrar/exchange/exchange_record.h"
 #include "registrar/exchange/inquiry.h"
@@ -16,6 +17,7 @@
 #include "registrar/translate/entity_tag.h"
 #include "registrar/translate/request_body.h"
 #include "registrar/translate/response_body.h"
+#include "registrar/upstream/webhook.h"
 
 #include <event2/event.h>
 
@@ -25,6 +27,7 @@
 #define GET_RETRY_S 5
 
 #define DIAGNOSTIC_OCTETS_MAX 128
+#define QUESTION_OCTETS_MAX   ((size_t)1024 * 1024)
 #define RECORD_OCTETS_MAX     1500
 
 enum verdict {
@@ -51,7 +54,8 @@ struct exchange {
     struct access_rules *rules; /* held */
     struct access_decision decision;
     struct certificate_request *csr;
-    struct buffer body; /* for the EST server */
+    struct buffer body;            /* for the EST server */
+    struct webhook_call *question; /* while the webhook decides */
     struct inquiry *inquiry;
     struct est_outcome outcome;
     struct buffer representation; /* of a result, in the format asked for */
@@ -71,6 +75,7 @@ static enum verdict decode_request(struct exchange *exchange);
 static enum verdict prove_possession(struct exchange *exchange);
 static enum verdict authorise(struct exchange *exchange);
 static enum verdict translate_request(struct exchange *exchange);
+static enum verdict ask_webhook(struct exchange *exchange);
 static enum verdict ask_est_server(struct exchange *exchange);
 static enum verdict translate_response(struct exchange *exchange);
 
@@ -82,6 +87,7 @@ static enum verdict (*const path[])(struct exchange *) = {
     prove_possession,   /* RFC 7030 section 3.5      */
     authorise,          /* RFC 7030 section 3.7      */
     translate_request,  /* section 5                 */
+    ask_webhook,        /* WAITs where a rule says so */
     ask_est_server,     /* WAITs for HTTPS           */
     translate_response, /* sections 4.3, 4.5 and 5   */
 };
@@ -136,6 +142,9 @@ static enum verdict refuse(struct exchange *exchange, uint8_t code, const char *
 static enum verdict read_csr(struct exchange *exchange);
 static struct inquiry_subject subject_of(struct exchange *exchange);
 static void on_outcome(void *user);
+static void on_decided(void *user, const struct webhook_answer *answer);
+static enum verdict heed(struct exchange *exchange, const struct webhook_answer *answer);
+static enum verdict do_without(struct exchange *exchange, const char *why);
 
 /* DTLS has proved who the client is; nobody gets here without (RFC 9148 section 3). What it proved may count
  * no more (DTLS-9). */
@@ -257,6 +266,70 @@ static enum verdict translate_request(struct exchange *exchange)
     }
 }
 
+/* Only what may go to the EST server otherwise is worth a question (DTLS-10). */
+static enum verdict ask_webhook(struct exchange *exchange)
+{
+    const struct exchange_services *services = &exchange->owner->services;
+    const struct access_question question = {exchange->client, exchange->operation, exchange->label,
+                                             exchange->decision.by, exchange->csr};
+    if (exchange->decision.action != ACCESS_ASK)
+        return NEXT;
+    if (services->webhook == NULL)
+        return do_without(exchange, "there is none");
+    struct buffer json;
+    buffer_init(&json, QUESTION_OCTETS_MAX);
+    enum status status = access_question_write(&question, &json);
+    metrics_add(services->metrics, COUNTER_WEBHOOK_ASKED, 1);
+    if (status == STATUS_OK)
+        exchange->question = webhook_ask(services->webhook, buffer_view(&json), on_decided, exchange);
+    buffer_free(&json);
+    if (exchange->question == NULL)
+        return do_without(exchange, status == STATUS_OK ? "too many wait for it" : status_text(status));
+    return WAIT;
+}
+
+static void on_decided(void *user, const struct webhook_answer *answer)
+{
+    struct exchange *exchange = user;
+    exchange->question = NULL;
+    if (heed(exchange, answer) == NEXT)
+        walk(exchange);
+    else
+        finish(exchange);
+}
+
+static enum verdict heed(struct exchange *exchange, const struct webhook_answer *answer)
+{
+    struct buffer reason;
+    enum verdict verdict = NEXT;
+    buffer_init(&reason, DIAGNOSTIC_OCTETS_MAX);
+    switch (answer->http_status == 200 ? access_answer_read(answer->body, &reason) : ANSWER_UNUSABLE) {
+    case ANSWER_ALLOW:
+        break;
+    case ANSWER_DENY:
+        metrics_add(exchange->owner->services.metrics, COUNTER_ACCESS_DENIED, 1);
+        verdict = refuse(exchange, CM_FORBIDDEN,
+                         reason.len > 0 ? buffer_string(&reason) : "the webhook refuses this");
+        break;
+    default:
+        verdict = do_without(exchange, answer->failure != NULL ? answer->failure : "its answer is of no use");
+    }
+    buffer_free(&reason);
+    return verdict;
+}
+
+/* The webhook gives no answer. */
+static enum verdict do_without(struct exchange *exchange, const char *why)
+{
+    const struct exchange_services *services = &exchange->owner->services;
+    bool open = services->settings->access.webhook.fail == WEBHOOK_FAIL_OPEN && services->webhook != NULL;
+    metrics_add(services->metrics, COUNTER_WEBHOOK_FAILED, 1);
+    log_warning("exchange", "the webhook did not decide about client=\"%s\" operation=%s, which is %s: %s",
+                client_identity_name(exchange->client), exchange->operation->name,
+                open ? "allowed" : "told to come back", why);
+    return open ? NEXT : refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
+}
+
 static enum verdict ask_est_server(struct exchange *exchange)
 {
     const struct inquiry_subject subject = subject_of(exchange);
@@ -372,6 +445,13 @@ static void on_deadline(evutil_socket_t fd, short what, void *user)
 {
     (void)fd, (void)what;
     struct exchange *exchange = user;
+    if (exchange->question != NULL) { /* nothing has left yet */
+        webhook_cancel(exchange->question);
+        exchange->question = NULL;
+        refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
+        finish(exchange);
+        return;
+    }
     if (!answer_stale(exchange))
         answer_early(exchange);
     if (inquiry_leave(exchange->inquiry)) {
@@ -604,6 +684,7 @@ static void destroy(struct exchange *exchange)
     inquiry_free(exchange->inquiry);
     if (exchange->client != NULL)
         client_identity_release(exchange->client);
+    webhook_cancel(exchange->question);
     access_rules_release(exchange->rules);
     certificate_request_free(exchange->csr);
     buffer_free(&exchange->body);

@@ -22,6 +22,7 @@ struct pending_enrolments;
 struct pending_journal;
 struct response_cache;
 struct key_workshop;
+struct webhook;
 struct rate_table;
 struct exchanges;
 
@@ -76,6 +77,7 @@ struct exchange_services {
     struct rate_table *request_rates;   /* of devices; shared by all workers */
     struct key_workshop *workshop;      /* where keys are made (SKG-5); of the worker */
     struct access_rules *access_rules;
+    struct webhook *webhook;             /* NULL: none */
     struct key_directory *key_directory; /* keys of devices (SKG-7); NULL: none */
     struct key_package_signer signer;    /* of what is made here */
 };

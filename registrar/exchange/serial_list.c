@@ -21,19 +21,13 @@ struct serial_list {
     uint32_t *slots;
     size_t slot_count; /* a power of two */
     size_t count;
-};
-
-/* A line of the file. */
-struct line {
-    const char *file;
-    size_t number;
-    struct bytes text;
+    bool asks;
 };
 
 static const struct action_word {
     const char *word;
     enum access_action action;
-} words[] = {{"allow", ACCESS_ALLOW}, {"deny", ACCESS_DENY}};
+} words[] = {{"allow", ACCESS_ALLOW}, {"deny", ACCESS_DENY}, {"ask", ACCESS_ASK}};
 
 /* The file is the operator's own. */
 static const struct siphash_key hash_key = {{0}};
@@ -123,6 +117,11 @@ size_t serial_list_count(const struct serial_list *list)
     return list->count;
 }
 
+bool serial_list_asks(const struct serial_list *list)
+{
+    return list->asks;
+}
+
 size_t serial_list_octets(const struct serial_list *list)
 {
     return sizeof(*list) + list->entries.room + list->slot_count * sizeof(list->slots[0]);
@@ -198,7 +197,7 @@ static const char *read_line(struct serial_list *list, struct bytes line)
     struct bytes serial = trim(bytes_slice(text, word, text.len));
     enum access_action action;
     if (!read_action(bytes_slice(text, 0, word), &action))
-        return "does not begin with allow or deny; write such a word before the serial number";
+        return "does not begin with allow, deny or ask; write such a word before the serial number";
     if (serial.len == 0)
         return "has no serial number; write one after the word";
     if (serial.len > SERIAL_OCTETS_MAX)
@@ -262,6 +261,7 @@ static const char *add(struct serial_list *list, struct bytes serial, enum acces
     if (list->entries.status != STATUS_OK)
         return status_text(list->entries.status);
     *slot = (uint32_t)entry;
+    list->asks |= action == ACCESS_ASK;
     list->count++;
     return NULL;
 }

@@ -14,11 +14,11 @@
 struct serial_list;
 
 /* Lines, each ended by a line end, the last one too: a file that was cut off is refused.
- *   allow SERIAL      what follows is ACTION, blanks, and a subject's serialNumber of 1 to 255 octets of
- * visible deny SERIAL       ASCII, which may have blanks within; one a line ask SERIAL # …               a
- * comment, also after a serial number and a blank; empty lines mean nothing All or nothing: on failure NULL,
- * and errors names file, line numbers (of the first mistakes), what is wrong and the cure. A serial number
- * may stand twice, if both lines say the same. file is for errors. */
+ *   - allow SERIAL, deny SERIAL or ask SERIAL: a word, blanks, and a subject's serialNumber of 1 to 255
+ * octets of visible ASCII, which may have blanks within
+ *   - a comment, from a "#" on that begins the line or follows a blank; empty lines mean nothing
+ * All or nothing: on failure NULL, and errors names file, line numbers (of the first mistakes), what is wrong
+ * and the cure. A serial number may stand twice, if both lines say the same. file is for errors. */
 struct serial_list *serial_list_parse(struct bytes text, const char *file, struct buffer *errors);
 
 /* The same for a file. */
@@ -27,6 +27,8 @@ void serial_list_free(struct serial_list *list);
 
 size_t serial_list_count(const struct serial_list *list);
 size_t serial_list_octets(const struct serial_list *list); /* of memory */
+
+bool serial_list_asks(const struct serial_list *list); /* whether a line has the word ask */
 
 /* False: it is not in the list. */
 bool serial_list_find(const struct serial_list *list, struct bytes serial, enum access_action *action);

@@ -451,6 +451,43 @@ static void names_the_place_of_a_mistake_in_a_rule(void **state)
     }
 }
 
+/* DTLS-10 */
+static void wants_a_webhook_that_can_be_asked(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *section, *line;
+    } rows[] = {
+        {"\"access\":{\"webhook\":{\"url\":\"http://a/b\"}}",
+         "access.webhook.url: \"http://a/b\" is no address of a webhook"},
+        {"\"access\":{\"webhook\":{\"url\":\"https://u:p@a/b\"}}",
+         "access.webhook.url: \"…@a/b\" is no address"},
+        {"\"access\":{\"webhook\":{\"url\":\"unix:decide\"}}",
+         "access.webhook.url: \"unix:decide\" is no address"},
+        {"\"access\":{\"webhook\":{\"url\":\"https://a/b\"}}",
+         "access.webhook.trust: is empty; name the PEM file"},
+        {"\"access\":{\"webhook\":{\"url\":\"unix:/run/x\"}},\"coap\":{\"answer_within_ms\":2000}",
+         "access.webhook.timeout_ms: 2000 is not below coap.answer_within_ms, which is 2000; "},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char section[256];
+        snprintf(section, sizeof(section), ",%s", rows[i].section);
+        if (read_with(fixture, "", "", section) ||
+            strstr(buffer_string(&fixture->errors), rows[i].line) == NULL)
+            fail_msg("no \"%s\" in \"%s\"", rows[i].line, buffer_string(&fixture->errors));
+    }
+    assert_read(fixture,
+                read_with(fixture, "", "",
+                          ",\"access\":{\"default\":\"ask\",\"webhook\":{\"url\":\"https://a:1/b?c\","
+                          "\"trust\":[\"t\"],\"fail\":\"open\"}}"));
+    assert_said(
+        fixture, &fixture->warnings,
+        "access.webhook.fail: \"open\" lets everybody enrol while the webhook is silent; use \"closed\"");
+    assert_read(fixture, read_with(fixture, "", "", ",\"access\":{\"webhook\":{\"url\":\"unix:/run/x\"}}"));
+    assert_said(fixture, &fixture->warnings,
+                "access.webhook.url: is never asked: no rule has the action \"ask\", nor has access.default");
+}
+
 /* URI-4 */
 static void warns_of_labels_that_no_rule_names(void **state)
 {
@@ -592,6 +629,7 @@ int main(void)
         TEST(wants_a_trust_store_that_devices_can_pass),
         TEST(warns_of_what_is_allowed_but_harmful),
         TEST(names_the_place_of_a_mistake_in_a_rule),
+        TEST(wants_a_webhook_that_can_be_asked),
         TEST(warns_of_labels_that_no_rule_names),
         TEST(suits_libest_by_its_profile),
         TEST(lets_explicit_keys_win_over_the_profile_with_a_warning),
