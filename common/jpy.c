@@ -1,6 +1,6 @@
 #include "common/jpy.h"
 
-#include <cbor.h>
+#include "common/cbor_count.h"
 
 #define HEAD_MAX 9 /* octets of a CBOR initial octet and its argument */
 
@@ -17,13 +17,6 @@ enum kind {
     KIND_OTHER,
     KIND_INDEFINITE
 };
-
-/* libcbor counts with the type of its callbacks. */
-#if CBOR_MAJOR_VERSION == 0 && CBOR_MINOR_VERSION < 10
-typedef size_t cbor_count;
-#else
-typedef uint64_t cbor_count;
-#endif
 
 /* One data item, or the head of one that has items inside. */
 struct item {

@@ -1,6 +1,6 @@
 #include "registrar/translate/multipart_core.h"
 
-#include <cbor.h>
+#include "common/cbor_count.h"
 
 #define HEAD_OCTETS_MAX 9
 #define OCTETS_MAX      ((size_t)1 << 24)
@@ -117,12 +117,12 @@ static void on_uint32(void *user, uint32_t number)
     on_unsigned(user, number);
 }
 
-static void on_bytes(void *user, cbor_data at, size_t len)
+static void on_bytes(void *user, cbor_data at, cbor_count len)
 {
-    *(struct item *)user = (struct item){.kind = ITEM_BYTES, .content = {at, len}};
+    *(struct item *)user = (struct item){.kind = ITEM_BYTES, .content = {at, (size_t)len}};
 }
 
-static void on_array(void *user, size_t count)
+static void on_array(void *user, cbor_count count)
 {
     *(struct item *)user = (struct item){.kind = ITEM_ARRAY, .number = count};
 }
