@@ -237,3 +237,31 @@ def test_the_proxy_finds_the_jpy_port(net, start_proxy, pki, tmp_path, start_pai
     assert ask(net.pledges[0], "mesh0", ["brski-jp=*"])[0].payload == b"<>;brski-jp=5685"
     assert_done(run_device(net, pki, proxy, "crts", "sen"))
     assert programs.counters(registrar)["handshakes_completed"] == 1
+
+
+def documented_costs():
+    """Of docs/join-proxy.md: {(mode, block size): (datagrams, octets)}."""
+    page = (programs.ROOT / "docs" / "join-proxy.md").read_text()
+    rows = re.findall(r"^\| (\w+)[^|]*\| (\d+) octets \| (\d+) \| (\d+) \| ", page, re.M)
+    return {(mode, int(block)): (int(datagrams), int(octets)) for mode, block, datagrams, octets in rows}
+
+
+@pytest.mark.parametrize("mode", ["stateful", "transparent", "stateless"])
+def test_what_it_costs(net, start_pair, pki, mode):
+    """JPY-5: datagrams and octets between proxy and registrar, IPv6 and UDP headers included, are those that docs/join-proxy.md shows."""
+    transparent = mode == "transparent"
+    _, proxy = start_pair("stateful" if transparent else mode, proxy={"pledge": {"transparent": transparent}})
+    if transparent:
+        route_to_here(net)
+        net.pledges[0].run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", "mesh0")
+    server = f"[{REGISTRAR}]:5684" if transparent else f"[{PROXY_LOCAL}%mesh0]:{proxy.port}"
+    for block in (256, 64):
+        net.registrar.run("nft", "add table ip6 cost; add chain ip6 cost in { type filter hook prerouting priority 0; };"
+                          "add chain ip6 cost out { type filter hook output priority 0; };"
+                          "add rule ip6 cost in iifname backbone meta l4proto udp counter; add rule ip6 cost out oifname backbone meta l4proto udp counter")
+        assert_done(programs.run(est_device(net.pledges[0], pki, "--server", server, "--block-size", block, "crts", "sen"), check=False))
+        text = net.registrar.run("nft", "list", "table", "ip6", "cost").stdout.decode()
+        datagrams, octets = (sum(map(int, re.findall(rf"{what} (\d+)", text))) for what in ("packets", "bytes"))
+        net.registrar.run("nft", "delete", "table", "ip6", "cost")
+        expected = documented_costs()[mode, block]
+        assert datagrams == expected[0] and abs(octets - expected[1]) <= 20 + expected[1] / 100, (mode, block, datagrams, octets)
