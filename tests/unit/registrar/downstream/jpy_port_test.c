@@ -74,6 +74,7 @@ static int create(void **state)
     fixture.settings.limits.device_associations = 1000;
     fixture.settings.jpy =
         (struct jpy_settings){.max_associations = 40, .max_handshakes = 20, .handshakes_per_s = 1000};
+    fixture.settings.limits.device_associations = 1000;
     assert_int_equal(dtls_cookie_secret_make(&fixture.secret), STATUS_OK);
     buffer_init(&fixture.errors, 4096);
     clock_ms = 1000000;
