@@ -224,7 +224,8 @@ static int create(void **state)
 static void create_table(struct fixture *fixture)
 {
     const struct limit_settings *limits = &fixture->settings.limits;
-    fixture->rates = rate_table_create((struct rate){limits->address_handshakes_per_minute, 2});
+    if (fixture->rates == NULL) /* all workers have it together */
+        fixture->rates = rate_table_create((struct rate){limits->address_handshakes_per_minute, 2});
     assert_non_null(fixture->rates);
     const struct association_table_context context = {.settings = &fixture->settings,
                                                       .metrics = fixture->metrics,
