@@ -341,9 +341,10 @@ static void announce(const struct registrar *registrar)
     if (registrar->discovery != NULL)
         discovery_port_addresses(registrar->discovery, &discovery);
     announce_addresses("coap", &discovery);
-    log_info("registrar", "ready: est-registrar %s, %zu worker%s, EST server %s", ESTUARY_VERSION,
-             registrar->worker_count, registrar->worker_count == 1 ? "" : "s",
-             server_group_url(reload_snapshot(registrar->reload)->servers, 0));
+    const struct server_group *servers = reload_snapshot(registrar->reload)->servers;
+    log_info("registrar", "ready: est-registrar %s, %zu worker%s, EST server %s%s", ESTUARY_VERSION,
+             registrar->worker_count, registrar->worker_count == 1 ? "" : "s", server_group_url(servers, 0),
+             server_group_count(servers) > 1 ? " and others" : "");
 }
 
 static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses)

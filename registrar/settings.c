@@ -242,7 +242,7 @@ static const struct settings_field fields[] = {
     { ENUM(upstream.profile, enum upstream_profile, profile_names), PRESET("\"rfc7030\""), SOURCE("PAY-3, RA-5"),
       DOC("changes defaults to suit an EST server, see below") },
     { U32(upstream.max_connections, 2, 1024), PRESET("16"), SOURCE("RA-5"),
-      DOC("connections to the EST server, whole process; one of them is kept for GETs") },
+      DOC("connections to all EST servers together, whole process; one of them is kept for GETs") },
     { BOOL(upstream.reuse_connections), PRESET("true"), SOURCE("RA-4"),
       DOC("whether connections are kept for further requests") },
     { U32(upstream.connect_timeout_ms, 100, 60000), PRESET("3000"), SOURCE("RA-5"),

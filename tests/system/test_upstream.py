@@ -102,6 +102,25 @@ def test_redirects_to_another_origin(start_registrar, connect, est_server, pki, 
     assert registrar.counters()["upstream_redirects"] == (2 if listed else 0)
 
 
+@pytest.mark.parametrize("is_server", [False, True])
+def test_redirects_and_the_password(start_registrar, connect, pki, tmp_path, is_server):
+    """RA-8, RA-9: an EST server of ours gets the password when it asks for it, an origin that is only redirected to never."""
+    (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "password").chmod(0o600)
+    server = programs.EstServer(pki, tmp_path, "--user", "ra", "--password-file", tmp_path / "password")
+    other = f"https://127.0.0.1:{server.port}"
+    settings = {"username": "ra", "password_file": str(tmp_path / "password"), "probe_interval_ms": 0}
+    settings |= {"servers": [server.url, other]} if is_server else {"redirect_origins": [other]}
+    try:
+        peer = connect(start_registrar({"est": {"labels": ["basic", "redirect-307-other.basic"]}, "upstream": settings}, upstream_url=server.url))
+        assert enrol(peer, make_csr(pki), label_name="basic")[0].status == "2.04"
+        assert enrol(peer, make_csr(pki), label_name="redirect-307-other.basic")[0].status == ("2.04" if is_server else "4.01")
+        there = [r for r in upstream_posts(server) if r["host"].startswith("127.0.0.1")]
+        assert [bool(r.get("authorization")) for r in there] == ([False, True] if is_server else [False])
+    finally:
+        server.program.stop()
+
+
 def test_slow_enrolments_delay_nobodys_crts(start_registrar, connect, est_server, pki):
     """The reserved permit: all permits for POSTs hang, /crts answers at full speed, first from the EST server, then from memory."""
     hang = "delay-8000"
