@@ -1093,7 +1093,6 @@ static void stopping_leaves_nothing_behind(void **state)
     start(fixture, &(struct ask){.id = EST_CRTS});
     assert_int_equal(exchanges_running(fixture->exchanges), 4);
     exchanges_free(fixture->exchanges);
-    access_rules_release(fixture->rules);
     fixture->exchanges = NULL;
     assert_int_equal(fixture->got_count, 0);
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
@@ -1527,6 +1526,7 @@ static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
     exchanges_free(fixture->exchanges);
+    access_rules_release(fixture->rules);
     key_workshop_free(fixture->workshop);
     mailbox_free(fixture->mailbox);
     response_cache_free(fixture->cache);
