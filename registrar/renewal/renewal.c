@@ -34,6 +34,7 @@ struct identity_renewal {
     struct event *timer;
     unsigned failures; /* in a row */
     time_t try_at;     /* not before */
+    uint64_t server;   /* the EST server that has taken the request on (202); 0: none has */
 
     /* while it is asked for */
     struct identity_file *file;
@@ -62,7 +63,7 @@ static enum status choose_key(struct identity_renewal *identity, struct buffer *
 static enum status send_request(struct identity_renewal *identity, struct buffer *errors);
 static void on_done(void *user, const struct est_response *response);
 static void install(struct identity_renewal *identity, struct bytes certs_only);
-static void wait_for_approval(struct identity_renewal *identity, uint32_t seconds);
+static void wait_for_approval(struct identity_renewal *identity, uint64_t server, uint32_t seconds);
 static void fail(struct identity_renewal *identity, const char *why);
 static void end(struct identity_renewal *identity, bool well);
 static void forget(struct identity_renewal *identity);
@@ -219,6 +220,7 @@ static enum status send_request(struct identity_renewal *identity, struct buffer
         status = est_client_ask(identity->renewal->client,
                                 &(struct est_call_settings){.operation = est_operation(EST_SREN),
                                                             .body = buffer_view(&body),
+                                                            .server = identity->server,
                                                             .done = on_done,
                                                             .user = identity});
     if (status != STATUS_OK)
@@ -241,7 +243,7 @@ static void on_done(void *user, const struct est_response *response)
     if (outcome.kind == OUTCOME_RESULT)
         install(identity, buffer_view(&outcome.content));
     else if (outcome.kind == OUTCOME_WAIT && response->http_status == 202)
-        wait_for_approval(identity, outcome.max_age_s);
+        wait_for_approval(identity, response->server, outcome.max_age_s);
     else
         fail(identity, response->result != EST_ANSWERED ? response->reason
                        : response->http_status == 200   ? "the EST server's answer is of no use"
@@ -279,8 +281,9 @@ static void install(struct identity_renewal *identity, struct bytes certs_only)
 }
 
 /* RFC 7030 section 4.2.3: the same request again, by the key that is kept. */
-static void wait_for_approval(struct identity_renewal *identity, uint32_t seconds)
+static void wait_for_approval(struct identity_renewal *identity, uint64_t server, uint32_t seconds)
 {
+    identity->server = server;
     log_info("renewal", "%s: the EST server has not decided yet; it is asked again in %" PRIu32 " s",
              identity->source.certificate_setting, seconds);
     if (identity->renewal->context.by_hand) {
@@ -298,6 +301,7 @@ static void fail(struct identity_renewal *identity, const char *why)
     int64_t left_s = identity->present.certificate != NULL ? identity->times.end - time(NULL) : 0;
     int64_t life_s = (identity->times.end - identity->times.due) * 3;
     char left[64] = "";
+    identity->server = 0; /* better from another EST server than not in time */
     int len = (int)strcspn(why, "\n");
     if (identity->present.certificate != NULL && left_s > 0)
         snprintf(left, sizeof left, "; it ends in %" PRId64 " hours", left_s / 3600);
@@ -340,6 +344,7 @@ static void end(struct identity_renewal *identity, bool well)
         return;
     }
     identity->failures = 0;
+    identity->server = 0;
     look_again(identity, LOOK_EVERY_S);
 }
 

@@ -97,6 +97,19 @@ def test_approval_outlives_a_restart(start_registrar, est_server, pki, old_ra):
     assert made.load(old_ra).public_key().public_numbers() == kept.public_key().public_numbers()
 
 
+def test_approval_is_asked_for_where_it_waits(start_registrar, est_server, pki, old_ra, tmp_path):
+    """RFC 7030 section 4.2.3: of two EST servers that take turns, the one that said 202 is asked again."""
+    (tmp_path / "second").mkdir()
+    second = programs.EstServer(pki, tmp_path / "second")
+    try:
+        both = {"servers": [est_server.url, second.url], "selection": "round-robin", "probe_interval_ms": 0}
+        one = start_registrar(renewing(old_ra, default_label="manual.approve-attempts-2.retry-1.tag-turns", **both))
+        one.program.wait_for(RENEWED)
+        assert [len([r for r in server.stats()["log"] if r["method"] == "POST"]) for server in (est_server, second)] == [2, 0]
+    finally:
+        second.program.stop()
+
+
 def renew_by_hand(config):
     return subprocess.run([programs.REGISTRAR, "--config", config, "--renew"], capture_output=True, timeout=30, text=True)
 
