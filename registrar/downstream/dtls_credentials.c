@@ -58,6 +58,7 @@ static int validate_against(const struct trusted *trusted, X509_STORE_CTX *prese
                             struct client_chain *chain);
 static int waive_expiry_of_leaf(int valid, X509_STORE_CTX *context);
 static int read_chain(const struct trusted *trusted, X509_STORE_CTX *context, struct client_chain *chain);
+static void add_links_above(X509_STORE_CTX *context, struct client_chain *chain);
 static int error_of(enum client_standing standing);
 static bool says_nothing(int verify_error);
 
@@ -410,6 +411,7 @@ static int read_chain(const struct trusted *trusted, X509_STORE_CTX *context, st
     chain->trust_generation = trusted->generation;
     switch (client_chain_read(X509_STORE_CTX_get0_chain(context), chain)) {
     case STATUS_OK:
+        add_links_above(context, chain);
         chain->accepted_expired = client_chain_has_expired(chain, false, time(NULL));
         return X509_V_OK;
     case STATUS_TOO_LARGE:
@@ -417,6 +419,25 @@ static int read_chain(const struct trusted *trusted, X509_STORE_CTX *context, st
     default:
         return X509_V_ERR_UNSPECIFIED;
     }
+}
+
+/* OpenSSL stops at the first certificate that is trusted. Where that is a CA, which stands in a trust file
+ * because it signs revocation lists, and its root beside it, the root may revoke it. */
+static void add_links_above(X509_STORE_CTX *context, struct client_chain *chain)
+{
+    const STACK_OF(X509) *verified = X509_STORE_CTX_get0_chain(context);
+    X509 *last = sk_X509_value(verified, sk_X509_num(verified) - 1), *issuer, *held = NULL;
+    bool is_linked = sk_X509_num(verified) == 1;
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && X509_self_signed(last, 0) != 1 &&
+           X509_STORE_CTX_get1_issuer(&issuer, context, last) == 1) {
+        if (!is_linked)
+            status = client_chain_extend(chain, last, issuer);
+        is_linked = false;
+        X509_free(held);
+        last = held = issuer;
+    }
+    X509_free(held);
 }
 
 /* By it OpenSSL chooses the alert. */

@@ -13,7 +13,7 @@
 #define NEVER_UNIX     INT64_MAX
 #define SHA_256_OCTETS 32
 
-static enum status read_link(const STACK_OF(X509) * certificates, int index, struct chain_link *link);
+static enum status read_link(const X509 *certificate, const X509 *issuer, struct chain_link *link);
 static enum status digest_serial(const X509 *certificate, struct chain_link *link);
 static enum status digest(struct bytes octets, struct chain_digest *cut);
 static int64_t expiry_of(const X509 *certificate);
@@ -39,15 +39,22 @@ enum status client_chain_read(const STACK_OF(X509) * certificates, struct client
     }
     enum status status = STATUS_OK;
     for (int i = 0; i < links && status == STATUS_OK; i++)
-        status = read_link(certificates, i, &chain->links[i]);
+        status =
+            read_link(sk_X509_value(certificates, i), sk_X509_value(certificates, i + 1), &chain->links[i]);
     ERR_clear_error();
     return status;
 }
 
-static enum status read_link(const STACK_OF(X509) * certificates, int index, struct chain_link *link)
+enum status client_chain_extend(struct client_chain *chain, const X509 *authority, const X509 *issuer)
 {
-    const X509 *certificate = sk_X509_value(certificates, index);
-    const X509 *issuer = sk_X509_value(certificates, index + 1);
+    if (chain->count == CLIENT_CHAIN_CERTIFICATES_MAX)
+        return STATUS_TOO_LARGE;
+    return read_link(authority, issuer, &chain->links[chain->count++]);
+}
+
+/* issuer NULL: not known but by name. */
+static enum status read_link(const X509 *certificate, const X509 *issuer, struct chain_link *link)
+{
     const X509_NAME *name =
         issuer != NULL ? X509_get_subject_name(issuer) : X509_get_issuer_name(certificate);
     enum status status = chain_digest_name(name, &link->issuer);

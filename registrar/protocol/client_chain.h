@@ -42,6 +42,10 @@ struct client_chain {
  * leaf first and the trust anchor last. STATUS_TOO_LARGE: longer than we keep; STATUS_CRYPTO. */
 enum status client_chain_read(const STACK_OF(X509) * certificates, struct client_chain *chain);
 
+/* Adds the link of a CA that is an anchor, and has an issuer all the same: it counts for revocation, not for
+ * expiry. STATUS_TOO_LARGE: there is no room. */
+enum status client_chain_extend(struct client_chain *chain, const X509 *authority, const X509 *issuer);
+
 /* The digests that make a link; a revocation list is indexed by the same. serial: content octets of the
  * INTEGER. STATUS_CRYPTO. */
 enum status chain_digest_name(const X509_NAME *name, struct chain_digest *digest);

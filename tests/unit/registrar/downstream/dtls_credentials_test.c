@@ -336,7 +336,12 @@ static void refuses_revoked_certificates(void **state)
     test_write_crls(file, &(struct test_crl_wish){.issuer = &world.domain_ca, .serials = two}, 1);
     assert_judged(&settings, &domain, 0, NULL);
 
-    /* Its intermediate CA, which has serial number 1 too, and then with a list that nobody has. */
+    /* Its intermediate CA, which has serial number 1 too: presented, or beside its root in the trust file. */
+    X509 *both[] = {world.manufacturer_root.certificate, world.manufacturer_sub.certificate};
+    test_write_crls(file, &(struct test_crl_wish){.issuer = &world.manufacturer_root, .serials = one}, 1);
+    test_write_certificates(world.manufacturer_file, both, 2);
+    assert_judged(&settings, &device, SSL_AD_CERTIFICATE_REVOKED, REVOKED);
+    test_write_certificates(world.manufacturer_file, both, 1);
     test_write_crls(file, &(struct test_crl_wish){.issuer = &world.manufacturer_root, .serials = one}, 1);
     assert_judged(&settings, &device, SSL_AD_CERTIFICATE_REVOKED, REVOKED);
     test_write_crls(file, &(struct test_crl_wish){.issuer = &world.manufacturer_root}, 1);

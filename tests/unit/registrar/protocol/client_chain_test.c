@@ -94,6 +94,27 @@ static void reads_a_chain_of_one(void **state)
     sk_X509_free(alone);
 }
 
+/* What stands above an anchor counts for revocation alone. */
+static void is_extended_above_an_anchor(void **state)
+{
+    (void)state;
+    struct client_chain chain = {.trust = TRUST_DOMAIN}, whole;
+    assert_int_equal(client_chain_read(made.verified, &whole), STATUS_OK);
+    X509 *root = sk_X509_pop(made.verified);
+    assert_int_equal(client_chain_read(made.verified, &chain), STATUS_OK);
+    sk_X509_push(made.verified, root);
+    assert_int_equal(chain.count, 1);
+    int64_t expires = chain.chain_expires_unix;
+    assert_int_equal(client_chain_extend(&chain, made.sub.certificate, made.root.certificate), STATUS_OK);
+    assert_int_equal(chain.count, 2);
+    assert_memory_equal(chain.links, whole.links, 2 * sizeof chain.links[0]);
+    assert_true(chain.chain_expires_unix == expires);
+    while (chain.count < CLIENT_CHAIN_CERTIFICATES_MAX)
+        assert_int_equal(client_chain_extend(&chain, made.sub.certificate, made.root.certificate), STATUS_OK);
+    assert_int_equal(client_chain_extend(&chain, made.sub.certificate, made.root.certificate),
+                     STATUS_TOO_LARGE);
+}
+
 static void bounds_the_chain(void **state)
 {
     (void)state;
@@ -206,10 +227,10 @@ static void refuses_other_octets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_a_verified_chain), cmocka_unit_test(reads_a_chain_of_one),
-        cmocka_unit_test(bounds_the_chain),       cmocka_unit_test(tells_what_has_expired),
-        cmocka_unit_test(folds_a_trust_store),    cmocka_unit_test(survives_a_ticket),
-        cmocka_unit_test(refuses_other_octets),
+        cmocka_unit_test(reads_a_verified_chain),      cmocka_unit_test(reads_a_chain_of_one),
+        cmocka_unit_test(is_extended_above_an_anchor), cmocka_unit_test(bounds_the_chain),
+        cmocka_unit_test(tells_what_has_expired),      cmocka_unit_test(folds_a_trust_store),
+        cmocka_unit_test(survives_a_ticket),           cmocka_unit_test(refuses_other_octets),
     };
     return cmocka_run_group_tests(tests, create, destroy);
 }
