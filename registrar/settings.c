@@ -265,7 +265,7 @@ static const struct settings_field fields[] = {
       DOC("whether to send `Content-Transfer-Encoding: base64`, for old servers") },
 
     { OBJECTS(access.rules, ACCESS_RULES_MAX, access_rule_table, struct access_rule_settings), PRESET("[]"), SOURCE("DTLS-10"), RELOADABLE,
-      DOC("who may enrol; the first rule all of whose conditions hold decides, see below") },
+      DOC("who may enrol; the first rule all of whose conditions hold decides ([access.md](access.md))") },
     { KEY("access.default", SETTINGS_ENUM, PLACE(struct settings, access.preset, enum access_action)),
       .names = access_defaults, PRESET("\"allow\""), SOURCE("DTLS-10"), RELOADABLE,
       DOC("for enrolments without a label that neither a rule nor the file decides") },

@@ -101,7 +101,8 @@ def test_a_file_of_serial_numbers(start_registrar, connect, est_server, pki, tmp
     serials = tmp_path / "serials"
     lot = "".join(f"allow LOT-{number:06}\n" for number in range(100000))
     serials.write_text(f"# inventory\n{lot}allow SN-meter # ours\ndeny SN-valve\n")
-    registrar = start_registrar(access(rule("deny", "recalled", serial_number="LOT-000007"), default="deny", file=serials))
+    rules = access(rule("deny", "recalled", serial_number="LOT-000007"), default="deny", file=serials)
+    registrar = start_registrar({"watch_interval_s": 0, **rules})
     meter, valve, other = connect(registrar), connect(registrar, "valve"), connect(registrar, "other-device")
     recalled = connect(registrar, "recalled", "LOT-000007")
     assert_refused(est_server, registrar, enrol(valve, make_csr(pki, "valve"))[0], "access.file")
