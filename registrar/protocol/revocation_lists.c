@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SOON_S           (24 * 60 * 60) /* before which an operator should hear that a list ends */
+#define LATE_PART        10 /* the last tenth of a list's time is late for a new one */
 #define ISSUER_LISTS_MAX 4096
 #define NAME_OCTETS_MAX  160
 
@@ -325,7 +325,8 @@ static void warn_of_age(const struct loading *loading, const struct certificate_
     if (list->this_update_unix > loading->now_unix)
         pem_file_say(&loading->file, loading->warnings,
                      "holds a CRL of %s that does not count yet: check the clock", name);
-    if (list->next_update_unix > loading->now_unix + SOON_S || gmtime_r(&end, &day) == NULL ||
+    int64_t late_s = (list->next_update_unix - list->this_update_unix) / LATE_PART;
+    if (list->next_update_unix - late_s > loading->now_unix || gmtime_r(&end, &day) == NULL ||
         strftime(date, sizeof date, "%Y-%m-%dT%H:%MZ", &day) == 0)
         return;
     pem_file_say(&loading->file, loading->warnings,

@@ -273,6 +273,12 @@ static void warns_of_outdated_lists(void **state)
     struct revocation_lists *lists = load_warned("/CN=Domain that is outdated from");
     assert_int_equal(judge(lists, &domain, 1), REVOCATION_UNKNOWN);
     revocation_lists_release(lists);
+    test_write_crls(first, &(struct test_crl_wish){.issuer = &domain, .from_s = -950, .to_s = 50}, 1);
+    lists = load_warned("/CN=Domain that is outdated from");
+    assert_int_equal(judge(lists, &domain, 1), REVOCATION_NONE);
+    revocation_lists_release(lists);
+    test_write_crls(first, &(struct test_crl_wish){.issuer = &domain, .from_s = -500, .to_s = 100}, 1);
+    revocation_lists_release(load());
     test_write_crls(first, &(struct test_crl_wish){.issuer = &domain, .from_s = 500, .to_s = 100000}, 1);
     lists = load_warned("does not count yet");
     assert_int_equal(judge(lists, &domain, 1), REVOCATION_UNKNOWN);
