@@ -45,6 +45,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_IN_DOUBT] = "in_doubt",
     [COUNTER_JOURNAL_RECORDS] = "journal_records",
     [COUNTER_JOURNAL_WRITES] = "journal_writes",
+    [COUNTER_JOURNAL_QUEUED] = "journal_queued",
     [COUNTER_JOURNAL_LOST] = "journal_lost",
     [COUNTER_UPSTREAM_REQUESTS] = "upstream_requests",
     [COUNTER_UPSTREAM_FAILURES] = "upstream_failures",

@@ -49,6 +49,7 @@ enum counter {
     COUNTER_IN_DOUBT,         /* transactions whose outcome is unknown */
     COUNTER_JOURNAL_RECORDS,  /* of the pending table, handed to the journal */
     COUNTER_JOURNAL_WRITES,   /* to the disk, each of all records that waited */
+    COUNTER_JOURNAL_QUEUED,   /* octets of records that wait for the disk now */
     COUNTER_JOURNAL_LOST,     /* records for which the disk was too slow */
     COUNTER_UPSTREAM_REQUESTS,
     COUNTER_UPSTREAM_FAILURES,

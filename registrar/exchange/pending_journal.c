@@ -142,6 +142,8 @@ bool pending_journal_put(struct pending_journal *journal, const struct pending_r
         journal_batch_add(&journal->queue, buffer_view(&octets));
     bool queued = fits && journal->queue.status == STATUS_OK;
     journal->queue.status = STATUS_OK; /* without memory nothing was added */
+    if (queued)
+        metrics_add(journal->metrics, COUNTER_JOURNAL_QUEUED, octets.len + sizeof(uint32_t));
     if (queued && was_empty && !atomic_load(&journal->fails))
         pthread_cond_signal(&journal->news);
     pthread_mutex_unlock(&journal->mutex);
@@ -263,6 +265,8 @@ static void write_batch(struct pending_journal *journal)
         status = journal_file_write(journal->file, buffer_view(&journal->batch));
         note_status(journal, status, errno);
     }
+    if (status == STATUS_OK)
+        metrics_subtract(journal->metrics, COUNTER_JOURNAL_QUEUED, journal->batch.len);
     if (status == STATUS_OK && journal->batch.room > ROOM_KEPT)
         buffer_free(&journal->batch);
     else if (status == STATUS_OK)

@@ -242,6 +242,7 @@ static void a_full_disk_is_told_and_outlived(void **state)
     put_and_wait(fixture, 2, &waiting);
     assert_int_equal(await(fixture, &waiting), STATUS_SYSTEM);
     assert_false(pending_journal_works(fixture->journal));
+    assert_int_not_equal(metrics_get(fixture->metrics, COUNTER_JOURNAL_QUEUED), 0);
     put_and_wait(fixture, 3, &waiting);
     assert_int_equal(await(fixture, &waiting), STATUS_SYSTEM);
     let_files_grow_to(RLIM_INFINITY);
@@ -250,6 +251,7 @@ static void a_full_disk_is_told_and_outlived(void **state)
     assert_true(pending_journal_works(fixture->journal));
     put_and_wait(fixture, 4, &waiting);
     assert_int_equal(await(fixture, &waiting), STATUS_OK);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_JOURNAL_QUEUED), 0);
     reopen(fixture);
     assert_holds(fixture, "1 2 3 4 ");
 }

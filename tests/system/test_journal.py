@@ -1,0 +1,260 @@
+"""What outlives the registrar (DLY-4, `state_directory`): no enrolment is forgotten, none is issued twice without a word."""
+
+import collections
+import hashlib
+import os
+import re
+import resource
+import stat
+import threading
+import time
+
+import coap
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+import programs
+from coap_peer import CoapPeer
+from dtls import Closed, DtlsClient, DtlsError
+from enrolment import POST_OPTIONS, certificates, enrol, is_for, make_csr, path
+
+DEVICES, KEYS = 25, 8  # as many of one device as est.max_pending_per_client allows
+UNLIMITED = {"device_requests_per_minute": 0, "address_handshakes_per_minute": 0, "device_associations": 1000}
+
+
+def posts(est_server):
+    return [r for r in est_server.stats()["log"] if r["method"] == "POST"]
+
+
+def kill(registrar):
+    """As a power failure does, but for what the kernel still writes."""
+    registrar.program.process.kill()
+    registrar.program.kill()
+
+
+@pytest.fixture
+def state(tmp_path):
+    (tmp_path / "state").mkdir()
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def restart(start_registrar):
+    """restart(registrar) gives one like it, at the same port."""
+    return lambda registrar, changes=None, **more: start_registrar(
+        programs.merge(programs.merge(registrar.settings, {"listen": {"coaps": ["{}:{}".format(*registrar.address)]}}), changes or {}), **more)
+
+
+class Device:
+    """Enrols one key for as long as it takes, whatever becomes of the registrar."""
+
+    def __init__(self, pki, registrar, number):
+        self.name = f"unit{number // KEYS}"
+        self.certificate, self.key = pki.device(self.name)
+        self.trust, self.address = pki / "est-ca.pem", registrar.address
+        self.csr = self.make_csr()
+        self.result, self.told_to_wait, self.restarted, self.given_up = None, 0, threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def make_csr(self):
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = [(NameOID.ORGANIZATION_NAME, "Example"), (NameOID.COMMON_NAME, self.name), (NameOID.SERIAL_NUMBER, f"SN-{self.name}")]
+        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(*part) for part in name]))
+        return request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+    def run(self):
+        while self.result is None and not self.given_up.is_set():
+            try:
+                with DtlsClient(self.address, self.certificate, self.key, self.trust) as client:
+                    client.handshake(30)
+                    self.ask(CoapPeer(client), had_restarted=self.restarted.is_set())
+            except (Closed, ConnectionError, DtlsError, TimeoutError):
+                time.sleep(0.05)  # until there is a registrar again
+
+    def ask(self, peer, had_restarted):
+        """All blocks in one, until there is an answer or the registrar is another one."""
+        request = peer.send(peer.message(coap.POST, path("sen", "delay-150"), self.csr, options=POST_OPTIONS))
+        while not self.given_up.is_set() and self.restarted.is_set() == had_restarted:
+            answer = peer.answer_to(request, timeout=0.5)
+            if answer is None:
+                continue
+            if answer.status == "2.04":
+                self.result = peer.fetch_rest(coap.POST, path("sen", "delay-150"), answer, options=POST_OPTIONS)
+            else:
+                assert answer.status == "5.03", answer
+                self.told_to_wait += had_restarted
+                self.given_up.wait(0.3)
+            return
+
+
+@pytest.mark.parametrize("policy, workers", [("retry", 2), ("hold", 1)])
+def test_kill_in_the_middle_of_many(start_registrar, restart, est_server, pki, state, policy, workers):
+    """DLY-4: kill -9 in the middle of 200 enrolments, restart, repeat: all get their certificates, and the EST server has issued one
+    to each, but for the retries of what was in doubt, which the log names; with in_doubt: hold there are none, and those held are named."""
+    registrar = start_registrar({"workers": workers, "state_directory": str(state), "est": {"labels": ["delay-150"], "in_doubt": policy},
+                                 "limits": UNLIMITED, "dtls": {"retransmit_timeout_ms": 300}})
+    devices = [Device(pki, registrar, number) for number in range(DEVICES * KEYS)]
+    for device in devices:
+        device.thread.start()
+    try:
+        while sum(device.result is not None for device in devices) < len(devices) // 4:
+            time.sleep(0.02)
+        kill(registrar)
+        second = restart(registrar)
+        for device in devices:
+            device.restarted.set()
+        doubts = int(second.program.wait_for(r"known from before: .* (\d+) in doubt")[1])
+        named = [line for line in second.program.lines if line and re.search(r"enrolment in doubt: client=\".*CN=unit\d+.*\" operation=sen label=\"delay-150\"", line)]
+        assert 1 <= doubts == len(named) <= 15
+        held = doubts if policy == "hold" else 0
+        deadline = time.monotonic() + 60
+        while (missing := [d for d in devices if d.result is None]) and (len(missing) > held or not all(d.told_to_wait for d in missing)):
+            assert time.monotonic() < deadline, (len(missing), second.program.text())
+            time.sleep(0.05)
+    finally:
+        for device in devices:
+            device.given_up.set()
+        for device in devices:
+            device.thread.join()
+    assert len(missing) == held
+    assert all(is_for(certificates(d.result)[0], d.csr) for d in devices if d.result is not None)
+    repeated = len([line for line in second.program.lines if line and " repeats=in-doubt " in line])
+    issued = collections.Counter(i["csr_sha256"] for i in est_server.stats()["issued"])
+    wanted = {hashlib.sha256(d.csr).hexdigest() for d in devices if d.result is not None}
+    assert wanted <= set(issued) and max(issued.values()) <= 2
+    assert sum(issued.values()) <= len(devices) + repeated and repeated <= doubts
+    if policy == "hold":
+        assert repeated == 0 and max(issued.values()) == 1
+    written = second.counters()
+    assert written["journal_lost"] == 0 and written["journal_writes"] < written["journal_records"]
+
+
+def test_what_is_known_again(start_registrar, restart, connect, est_server, pki, state):
+    """DLY-3, DLY-4: a certificate that nobody has fetched, one whose answer was lost, what waits for approval, and a refusal that nobody
+    has heard: all as before after kill -9, without a request to the EST server."""
+    words = {"late": "delay-700", "waiting": "approve-attempts-2.retry-2", "refused": "status-403.delay-700"}
+    first = start_registrar({"state_directory": str(state), "est": {"labels": list(words.values())},
+                             "coap": {"separate_after_ms": 50, "answer_within_ms": 200}})
+    csr = {name: make_csr(pki) for name in ("fetched", "late", "waiting", "refused")}
+    peer = connect(first)
+    fetched = enrol(peer, csr["fetched"])[1]
+    for name, word in words.items():
+        assert enrol(peer, csr[name], label_name=word)[0].status == "5.03"
+    for answer in (r"upstream=200 code=5.03 outcome=2.04", r"upstream=403 code=5.03 outcome=4.03"):
+        first.program.wait_for(answer)
+    assert len(posts(est_server)) == 4
+    while first.counters()["journal_queued"] > 0:
+        time.sleep(0.01)
+    kill(first)
+    second = restart(first)
+    second.program.wait_for(r"known from before: 1 enrolments waiting, 2 ready, 1 refused, 0 in doubt")
+    peer = connect(second)
+    assert enrol(peer, csr["fetched"])[1] == fetched
+    answer, body = enrol(peer, csr["late"], label_name=words["late"])
+    assert answer.status == "2.04" and is_for(certificates(body)[0], csr["late"])
+    assert enrol(peer, csr["refused"], label_name=words["refused"])[0].status == "4.03"
+    early = enrol(peer, csr["waiting"], label_name=words["waiting"])[0]
+    assert early.status == "5.03" and 1 <= early.number(coap.MAX_AGE) <= 2
+    assert len(posts(est_server)) == 4
+    time.sleep(early.number(coap.MAX_AGE) + 0.05)
+    answer, body = enrol(peer, csr["waiting"], label_name=words["waiting"])
+    assert answer.status == "2.04" and is_for(certificates(body)[0], csr["waiting"])
+    assert len(posts(est_server)) == 5
+
+
+def test_stopping_is_recorded(start_registrar, restart, connect, est_server, pki, state):
+    """SIGTERM past drain_ms: what the EST server has is in doubt after the restart; what waited for a connection was never sent, and is not."""
+    first = start_registrar({"state_directory": str(state), "drain_ms": 300, "est": {"labels": ["delay-4000"]},
+                             "coap": {"separate_after_ms": 50}, "upstream": {"max_connections": 2}})
+    for device in ("sent", "queued"):
+        peer = connect(first, device=device)
+        peer.send(peer.message(coap.POST, path("sen", "delay-4000"), make_csr(pki, device), options=POST_OPTIONS))
+        assert peer.receive().code == coap.EMPTY
+    first.stop()
+    second = restart(first)
+    line = second.program.wait_for(r"enrolment in doubt: (.*)")[1]
+    assert "CN=sent" in line and "asked again" in line
+    second.program.wait_for(r"known from before: 0 enrolments waiting, 0 ready, 0 refused, 1 in doubt")
+    assert len(posts(est_server)) == 1
+
+
+def test_a_full_disk(start_registrar, connect, est_server, pki, state):
+    """An enrolment that cannot be recorded does not leave: 5.03, said once in the log; /crts and what is known go on; so does the rest
+    once there is room."""
+    registrar = start_registrar({"state_directory": str(state)})
+    peer, known = connect(registrar), make_csr(pki)
+    assert enrol(peer, known)[0].status == "2.04"
+    unlimited = resource.RLIM_INFINITY
+    resource.prlimit(registrar.pid, resource.RLIMIT_FSIZE, ((state / "pending.journal").stat().st_size, unlimited))
+    for _ in range(3):
+        answer, _ = enrol(peer, make_csr(pki))
+        assert answer.status == "5.03" and answer.number(coap.MAX_AGE) >= 1
+    assert enrol(peer, known)[0].status == "2.04"
+    assert peer.get(path("crts")).status == "2.05"
+    assert len(posts(est_server)) == 1
+    resource.prlimit(registrar.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+    registrar.program.wait_for(r"the journal can be written again")
+    assert enrol(peer, make_csr(pki))[0].status == "2.04"
+    assert len(posts(est_server)) == 2
+    assert registrar.program.text().count("the journal cannot be written") == 1
+
+
+def test_the_file(start_registrar, restart, connect, est_server, pki, state):
+    """Readable for its owner only; a torn end is repaired with a warning; damage in the middle and a second registrar are refused."""
+    first = start_registrar({"state_directory": str(state)})
+    csr = make_csr(pki)
+    assert enrol(connect(first), csr)[0].status == "2.04"
+    file = state / "pending.journal"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert os.listdir(state) == ["pending.journal"]
+    other = start_registrar({"state_directory": str(state)}, wait=False)
+    other.program.wait_for(r"another registrar uses it")
+    assert other.program.process.wait(10) == 1
+    first.stop()
+    with file.open("ab") as torn:
+        torn.write(b"\0" * 17)
+    second = restart(first)
+    second.program.wait_for(r"its last 17 octets were never completely written")
+    assert enrol(connect(second), csr)[0].status == "2.04"
+    assert len(posts(est_server)) == 1
+    second.stop()
+    whole = bytearray(file.read_bytes())
+    whole[60] ^= 1
+    file.write_bytes(whole)
+    third = restart(first, wait=False)
+    third.program.wait_for(r"is damaged at octet 32.*move it away")
+    assert third.program.process.wait(10) == 1
+
+
+def test_no_private_key_is_written(start_registrar, restart, connect, est_server, pki, state):
+    """SKG-9: a key from the server is nowhere on the disk, and an enrolment with one is in doubt after a restart."""
+    first = start_registrar({"state_directory": str(state), "est": {"skg": True}})
+    answer, body = enrol(connect(first), make_csr(pki), "skg")
+    assert answer.status == "2.04"
+    key = body[body.index(b"\x30\x81"):][-64:]  # some of the answer
+    written = (state / "pending.journal").read_bytes()
+    assert b"operation=skg" in written
+    for at in range(0, len(body) - 16, 8):
+        assert body[at:at + 16] not in written
+    assert key not in written
+    kill(first)
+    second = restart(first)
+    second.program.wait_for(r"enrolment in doubt: .* operation=skg")
+
+
+def test_a_client_has_its_share(start_registrar, connect, est_server, pki):
+    """SEC-3, RFC 8516: one device may not fill the table: 4.29 with Max-Age, counted; another device is served, and so is this one again."""
+    words = "manual.retry-2"
+    registrar = start_registrar({"est": {"labels": [words], "max_pending_per_client": 2}})
+    peer = connect(registrar)
+    for _ in range(2):
+        assert enrol(peer, make_csr(pki), label_name=words)[0].status == "5.03"
+    csr = make_csr(pki)
+    answer, _ = enrol(peer, csr, label_name=words)
+    assert answer.status == "4.29" and answer.number(coap.MAX_AGE) >= 1 and b"too many enrolments" in answer.payload
+    assert len(posts(est_server)) == 2
+    assert enrol(connect(registrar, device="other"), make_csr(pki, "other"), label_name=words)[0].status == "5.03"
+    assert registrar.counters()["pending_crowded"] == 1
