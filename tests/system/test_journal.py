@@ -21,7 +21,7 @@ from coap_peer import CoapPeer
 from dtls import Closed, DtlsClient, DtlsError
 from enrolment import POST_OPTIONS, certificates, enrol, is_for, make_csr, path
 
-DEVICES, KEYS = 25, 8  # as many of one device as est.max_pending_per_client allows
+DEVICES, KEYS, AT_ONCE = 25, 8, 4  # as many keys of one device as est.max_pending_per_client allows; of one association
 UNLIMITED = {"device_requests_per_minute": 0, "address_handshakes_per_minute": 0, "device_associations": 1000}
 
 
@@ -48,25 +48,31 @@ def restart(start_registrar):
         programs.merge(programs.merge(registrar.settings, {"listen": {"coaps": ["{}:{}".format(*registrar.address)]}}), changes or {}), **more)
 
 
-class Device:
-    """Enrols one key for as long as it takes, whatever becomes of the registrar."""
+class Enrolment:
+    """One key that is to have a certificate."""
 
-    def __init__(self, pki, registrar, number):
-        self.name = f"unit{number // KEYS}"
-        self.certificate, self.key = pki.device(self.name)
+    def __init__(self, name):
+        subject = [(NameOID.ORGANIZATION_NAME, "Example"), (NameOID.COMMON_NAME, name), (NameOID.SERIAL_NUMBER, f"SN-{name}")]
+        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(*part) for part in subject]))
+        self.csr = request.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+        self.result, self.told_to_wait = None, False
+
+
+class Device:
+    """Enrols some keys for as long as it takes, whatever becomes of the registrar."""
+
+    def __init__(self, pki, registrar, name):
+        self.certificate, self.key = pki.device(name)
         self.trust, self.address = pki / "est-ca.pem", registrar.address
-        self.csr = self.make_csr()
-        self.result, self.told_to_wait, self.restarted, self.given_up = None, 0, threading.Event(), threading.Event()
+        self.enrolments = [Enrolment(name) for _ in range(AT_ONCE)]
+        self.restarted, self.given_up = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self.run)
 
-    def make_csr(self):
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = [(NameOID.ORGANIZATION_NAME, "Example"), (NameOID.COMMON_NAME, self.name), (NameOID.SERIAL_NUMBER, f"SN-{self.name}")]
-        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(*part) for part in name]))
-        return request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    def missing(self):
+        return [enrolment for enrolment in self.enrolments if enrolment.result is None]
 
     def run(self):
-        while self.result is None and not self.given_up.is_set():
+        while self.missing() and not self.given_up.is_set():
             try:
                 with DtlsClient(self.address, self.certificate, self.key, self.trust) as client:
                     client.handshake(30)
@@ -75,19 +81,22 @@ class Device:
                 time.sleep(0.05)  # until there is a registrar again
 
     def ask(self, peer, had_restarted):
-        """All blocks in one, until there is an answer or the registrar is another one."""
-        request = peer.send(peer.message(coap.POST, path("sen", "delay-150"), self.csr, options=POST_OPTIONS))
-        while not self.given_up.is_set() and self.restarted.is_set() == had_restarted:
-            answer = peer.answer_to(request, timeout=0.5)
-            if answer is None:
+        """For all that is missing at once, until all are answered or the registrar is another one."""
+        asked = {}
+        for enrolment in self.missing():
+            request = peer.message(coap.POST, path("sen", "delay-150"), enrolment.csr, options=POST_OPTIONS)
+            asked[peer.send(request).token] = enrolment
+        while asked and not self.given_up.is_set() and self.restarted.is_set() == had_restarted:
+            answer = peer.receive(timeout=0.5)
+            if answer is None or answer.code == coap.EMPTY:
                 continue
-            if answer.status == "2.04":
-                self.result = peer.fetch_rest(coap.POST, path("sen", "delay-150"), answer, options=POST_OPTIONS)
-            else:
-                assert answer.status == "5.03", answer
-                self.told_to_wait += had_restarted
-                self.given_up.wait(0.3)
-            return
+            if answer.type == coap.CON:
+                peer.send(coap.Message(coap.ACK, coap.EMPTY, answer.mid))
+            if enrolment := asked.pop(answer.token, None):
+                assert answer.status in ("2.04", "5.03"), answer
+                enrolment.result = answer.payload if answer.status == "2.04" else None
+                enrolment.told_to_wait = had_restarted and answer.status == "5.03"
+        self.given_up.wait(0.3 if self.missing() else 0)
 
 
 @pytest.mark.parametrize("policy, workers", [("retry", 2), ("hold", 1)])
@@ -95,12 +104,14 @@ def test_kill_in_the_middle_of_many(start_registrar, restart, est_server, pki, s
     """DLY-4: kill -9 in the middle of 200 enrolments, restart, repeat: all get their certificates, and the EST server has issued one
     to each, but for the retries of what was in doubt, which the log names; with in_doubt: hold there are none, and those held are named."""
     registrar = start_registrar({"workers": workers, "state_directory": str(state), "est": {"labels": ["delay-150"], "in_doubt": policy},
-                                 "limits": UNLIMITED, "dtls": {"retransmit_timeout_ms": 300}})
-    devices = [Device(pki, registrar, number) for number in range(DEVICES * KEYS)]
+                                 "coap": {"block_size": 1024}, "limits": UNLIMITED, "dtls": {"retransmit_timeout_ms": 300}})
+    devices = [Device(pki, registrar, f"unit{number % DEVICES}") for number in range(DEVICES * KEYS // AT_ONCE)]
+    enrolments = [enrolment for device in devices for enrolment in device.enrolments]
+    assert len(enrolments) == 200
     for device in devices:
         device.thread.start()
     try:
-        while sum(device.result is not None for device in devices) < len(devices) // 4:
+        while sum(enrolment.result is not None for enrolment in enrolments) < 50:
             time.sleep(0.02)
         kill(registrar)
         second = restart(registrar)
@@ -111,7 +122,7 @@ def test_kill_in_the_middle_of_many(start_registrar, restart, est_server, pki, s
         assert 1 <= doubts == len(named) <= 15
         held = doubts if policy == "hold" else 0
         deadline = time.monotonic() + 60
-        while (missing := [d for d in devices if d.result is None]) and (len(missing) > held or not all(d.told_to_wait for d in missing)):
+        while (missing := [e for e in enrolments if e.result is None]) and (len(missing) > held or not all(e.told_to_wait for e in missing)):
             assert time.monotonic() < deadline, (len(missing), second.program.text())
             time.sleep(0.05)
     finally:
@@ -120,12 +131,12 @@ def test_kill_in_the_middle_of_many(start_registrar, restart, est_server, pki, s
         for device in devices:
             device.thread.join()
     assert len(missing) == held
-    assert all(is_for(certificates(d.result)[0], d.csr) for d in devices if d.result is not None)
+    assert all(is_for(certificates(e.result)[0], e.csr) for e in enrolments if e.result is not None)
     repeated = len([line for line in second.program.lines if line and " repeats=in-doubt " in line])
     issued = collections.Counter(i["csr_sha256"] for i in est_server.stats()["issued"])
-    wanted = {hashlib.sha256(d.csr).hexdigest() for d in devices if d.result is not None}
+    wanted = {hashlib.sha256(e.csr).hexdigest() for e in enrolments if e.result is not None}
     assert wanted <= set(issued) and max(issued.values()) <= 2
-    assert sum(issued.values()) <= len(devices) + repeated and repeated <= doubts
+    assert sum(issued.values()) <= len(enrolments) + repeated and repeated <= doubts
     if policy == "hold":
         assert repeated == 0 and max(issued.values()) == 1
     written = second.counters()
