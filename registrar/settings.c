@@ -60,6 +60,8 @@ static const struct settings_name crl_policy_names[] = {
     {"soft", CRL_POLICY_SOFT}, {"listed", CRL_POLICY_LISTED}, {"require", CRL_POLICY_REQUIRE}, {NULL, 0}};
 static const struct settings_name profile_names[] = {
     {"rfc7030", UPSTREAM_RFC7030}, {"libest", UPSTREAM_LIBEST}, {NULL, 0}};
+static const struct settings_name sren_names[] = {
+    {"simplereenroll", SREN_SIMPLEREENROLL}, {"simpleenroll", SREN_SIMPLEENROLL}, {NULL, 0}};
 static const struct settings_name tls_names[] = {
     {"1.2", UPSTREAM_TLS_1_2}, {"1.3", UPSTREAM_TLS_1_3}, {NULL, 0}};
 static const struct settings_name selection_names[] = {
@@ -225,7 +227,7 @@ static const struct settings_field fields[] = {
       DOC("whether the RA certificate is renewed, with a new key, when two thirds of its life are over; key and certificate then lie in one file") },
     { A_FILE(upstream.passphrase_file), PRESET("\"\""), SOURCE("RA-1"), RELOADABLE,
       DOC("file whose first line is the pass-phrase of the private key, or the PIN of its token; `\"\"` for none") },
-    { A_FILE(upstream.pkcs11_module), PRESET("\"\""), SOURCE("RA-1"), RELOADABLE,
+    { A_FILE(upstream.pkcs11_module), PRESET("\"\""), SOURCE("RA-1"),
       DOC("PKCS#11 library of the token; `\"\"` for the one that p11-kit chooses") },
     { STRING(upstream.username, complaint_about_username), PRESET("\"\""), SOURCE("RA-8"), RELOADABLE,
       DOC("user name for HTTP Basic or Digest, given only when the verified EST server asks with 401") },
@@ -239,6 +241,8 @@ static const struct settings_field fields[] = {
       DOC("cipher suites of TLS 1.3; `\"\"` for OpenSSL's choice") },
     { STRING(upstream.default_label, complaint_about_default_label), PRESET("\"\""), SOURCE("RA-3"),
       DOC("label in the EST server's path for requests without one; `\"\"` for none") },
+    { ENUM(upstream.sren_operation, enum sren_operation, sren_names), PRESET("\"simplereenroll\""), SOURCE("RA-10"),
+      DOC("what `/sren` becomes; `simpleenroll` for EST servers that compare a re-enrolment's subject with the RA's own certificate") },
     { ENUM(upstream.profile, enum upstream_profile, profile_names), PRESET("\"rfc7030\""), SOURCE("PAY-3, RA-5"),
       DOC("changes defaults to suit an EST server, see below") },
     { U32(upstream.max_connections, 2, 1024), PRESET("16"), SOURCE("RA-5"),

@@ -67,6 +67,8 @@ enum crl_policy { /* which clients are refused when their issuers' revocation li
 enum upstream_profile { UPSTREAM_RFC7030, UPSTREAM_LIBEST };
 
 enum upstream_tls { UPSTREAM_TLS_1_2, UPSTREAM_TLS_1_3 };
+
+enum sren_operation { SREN_SIMPLEREENROLL, SREN_SIMPLEENROLL }; /* RA-10 */
 enum upstream_selection { UPSTREAM_ORDERED, UPSTREAM_ROUND_ROBIN };
 
 #define UPSTREAM_SERVERS_MAX          16
@@ -175,7 +177,8 @@ struct upstream_settings {
     char *username, *password_file;         /* for HTTP authentication (RA-8); password_file "": none */
     enum upstream_tls tls_min_version;
     char *tls_ciphers, *tls_ciphersuites; /* of TLS 1.2, of TLS 1.3; "" OpenSSL's choice */
-    char *default_label;                  /* "" none (RA-3) */
+    enum sren_operation sren_operation;
+    char *default_label; /* "" none (RA-3) */
     enum upstream_profile profile;
     uint32_t max_connections; /* of the whole process; one of them is kept for GETs */
     bool reuse_connections;

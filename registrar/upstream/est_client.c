@@ -75,6 +75,7 @@ static enum status call_create(struct est_client *client, const struct est_call_
 static void call_free(struct est_call *call);
 static void write_client_cert(struct est_call *call);
 static void build_path(struct est_call *call, struct bytes label);
+static const char *upstream_name(const struct est_call *call);
 static void append_segment(struct buffer *path, struct bytes segment);
 static void bind_call(struct est_call *call);
 static void start(struct est_call *call);
@@ -288,7 +289,16 @@ static void build_path(struct est_call *call, struct bytes label)
         }
     }
     buffer_append_string(&call->path, "/");
-    buffer_append_string(&call->path, call->settings.operation->long_name);
+    buffer_append_string(&call->path, upstream_name(call));
+}
+
+/* RA-10. */
+static const char *upstream_name(const struct est_call *call)
+{
+    const struct est_operation *operation = call->settings.operation;
+    bool is_enrolled =
+        operation->id == EST_SREN && call->client->settings->sren_operation == SREN_SIMPLEENROLL;
+    return est_operation(is_enrolled ? EST_SEN : operation->id)->long_name;
 }
 
 static void append_segment(struct buffer *path, struct bytes segment)

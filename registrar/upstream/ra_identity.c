@@ -56,7 +56,6 @@ void ra_identity_free(struct ra_identity *identity)
     X509_free(identity->certificate);
     sk_X509_pop_free(identity->intermediates, X509_free);
     EVP_PKEY_free(identity->key);
-    token_key_free(identity->token);
     *identity = (struct ra_identity){.certificate = NULL};
 }
 
@@ -144,12 +143,8 @@ static enum status read_token_key(struct reading *reading)
         .module = reading->source->pkcs11_module,
         .pin = buffer_view(&reading->passphrase),
     };
-    struct token_key *token = token_key_load(&source, reading->errors);
-    if (token == NULL)
-        return STATUS_NOT_FOUND;
-    reading->identity->token = token;
-    reading->identity->key = token_key_key(token);
-    return EVP_PKEY_up_ref(reading->identity->key) == 1 ? STATUS_OK : STATUS_CRYPTO;
+    reading->identity->key = token_key_load(&source, reading->errors);
+    return reading->identity->key != NULL ? STATUS_OK : STATUS_NOT_FOUND;
 }
 
 static enum status read_pem_key(struct reading *reading, struct bytes content)

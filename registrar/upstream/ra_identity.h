@@ -7,8 +7,6 @@
 
 #include <openssl/x509.h>
 
-struct token_key;
-
 /* Where an identity lies, and the settings' names for it. Borrowed. */
 struct ra_identity_source {
     const char *certificate, *certificate_setting;
@@ -22,7 +20,6 @@ struct ra_identity {
     X509 *certificate;
     STACK_OF(X509) * intermediates; /* what stood behind the certificate, in that order */
     EVP_PKEY *key;
-    struct token_key *token; /* that the key lies in; NULL: it does not */
 };
 
 /* STATUS_OK: the key fits the certificate. Else a line in errors for each thing wrong names setting, file and

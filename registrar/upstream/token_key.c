@@ -6,13 +6,7 @@
 #include <openssl/pem.h>
 #include <openssl/ui.h>
 
-#include <stdlib.h>
 #include <string.h>
-
-struct token_key {
-    ENGINE *engine;
-    EVP_PKEY *key;
-};
 
 static ENGINE *open_engine(const struct token_key_source *source);
 static EVP_PKEY *load_key(ENGINE *engine, const struct token_key_source *source);
@@ -24,25 +18,19 @@ bool token_key_is_uri(const char *name)
     return strncmp(name, "pkcs11:", strlen("pkcs11:")) == 0;
 }
 
-struct token_key *token_key_load(const struct token_key_source *source, struct buffer *errors)
+EVP_PKEY *token_key_load(const struct token_key_source *source, struct buffer *errors)
 {
-    struct token_key *token = calloc(1, sizeof *token);
-    if (token == NULL)
-        return NULL;
-    token->engine = open_engine(source);
-    if (token->engine == NULL)
+    EVP_PKEY *key = NULL;
+    ENGINE *engine = open_engine(source); /* is never finished */
+    if (engine == NULL)
         say(source, errors,
             "needs OpenSSL's engine pkcs11 and the token's library: install libengine-pkcs11-openssl, and "
-            "check "
-            "upstream.pkcs11_module");
-    else if ((token->key = load_key(token->engine, source)) == NULL)
+            "check upstream.pkcs11_module");
+    else if ((key = load_key(engine, source)) == NULL)
         say(source, errors,
             "is not to be had from the token: check the URI, and the PIN in upstream.passphrase_file");
     ERR_clear_error();
-    if (token->key != NULL)
-        return token;
-    token_key_free(token);
-    return NULL;
+    return key;
 }
 
 static ENGINE *open_engine(const struct token_key_source *source)
@@ -82,19 +70,4 @@ static int give_pin(char *pin, int size, int writing, void *user)
 static void say(const struct token_key_source *source, struct buffer *errors, const char *what)
 {
     buffer_printf(errors, "%s: \"%s\" %s\n", source->setting, source->uri, what);
-}
-
-void token_key_free(struct token_key *token)
-{
-    if (token == NULL)
-        return;
-    EVP_PKEY_free(token->key);
-    if (token->engine != NULL)
-        ENGINE_finish(token->engine);
-    free(token);
-}
-
-EVP_PKEY *token_key_key(const struct token_key *token)
-{
-    return token->key;
 }

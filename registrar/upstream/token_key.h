@@ -9,8 +9,6 @@
 
 #include <stdbool.h>
 
-struct token_key;
-
 /* How a key in a token is reached. Borrowed. */
 struct token_key_source {
     const char *setting; /* the JSON path of uri */
@@ -21,13 +19,8 @@ struct token_key_source {
 
 bool token_key_is_uri(const char *name);
 
-/* Gives; NULL, and a line in errors says why (never the PIN). */
-struct token_key *token_key_load(const struct token_key_source *source, struct buffer *errors);
-
-/* When the key that token_key_key lent is not used any more. */
-void token_key_free(struct token_key *token);
-
-/* Borrows. */
-EVP_PKEY *token_key_key(const struct token_key *token);
+/* Gives; NULL, and a line in errors says why (never the PIN). The token's library stays loaded as long as the
+ * process lives: SoftHSM's takes OpenSSL's random numbers with it when it goes. */
+EVP_PKEY *token_key_load(const struct token_key_source *source, struct buffer *errors);
 
 #endif
