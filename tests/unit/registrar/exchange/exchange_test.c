@@ -15,6 +15,7 @@
 #include "registrar/translate/multipart_core.h"
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/response_cache.h"
+#include "registrar/upstream/webhook.h"
 #include "tests/unit/registrar/credentials.h"
 #include "tests/unit/registrar/made_rules.h"
 #include "tests/unit/registrar/test_chain.h"
@@ -51,6 +52,15 @@ struct est_client {
     enum status refusal; /* STATUS_OK: none */
 };
 
+/* What the exchange asked the webhook, which is this file, too. */
+struct webhook {
+    struct buffer question;
+    webhook_done *done; /* NULL: nothing is asked now */
+    void *user;
+    size_t asked;
+    bool is_full;
+};
+
 /* What a device got. */
 struct got {
     uint32_t request;
@@ -74,6 +84,7 @@ struct fixture {
     struct access_rules *rules;
     struct exchanges *exchanges;
     struct est_client est_client;
+    struct webhook webhook;
     struct got got[ANSWERS_MAX];
     size_t got_count;
     bool device_is_gone;
@@ -110,6 +121,42 @@ void est_call_withhold(struct est_call *call, const char *reason)
 {
     (void)reason;
     call->withheld = true;
+}
+
+static void create_exchanges(struct fixture *fixture);
+
+struct webhook_call *webhook_ask(struct webhook *webhook, struct bytes question, webhook_done *done,
+                                 void *user)
+{
+    if (webhook->is_full)
+        return NULL;
+    assert_null(webhook->done);
+    buffer_free(&webhook->question);
+    buffer_init(&webhook->question, MADE_LIMIT);
+    buffer_append(&webhook->question, question);
+    webhook->done = done;
+    webhook->user = user;
+    webhook->asked++;
+    return (struct webhook_call *)(void *)webhook;
+}
+
+void webhook_cancel(struct webhook_call *call)
+{
+    struct webhook *webhook = (struct webhook *)(void *)call;
+    if (webhook == NULL)
+        return;
+    assert_non_null(webhook->done);
+    webhook->done = NULL;
+}
+
+/* The webhook's answer; status 0: none. */
+static void decide(struct fixture *fixture, unsigned status, const char *body)
+{
+    webhook_done *done = fixture->webhook.done;
+    assert_non_null(done);
+    fixture->webhook.done = NULL;
+    done(fixture->webhook.user,
+         &(struct webhook_answer){status, bytes_from_string(body), status == 0 ? "test" : NULL});
 }
 
 /* The EST server answers call number index (or falls silent for good). */
@@ -520,6 +567,93 @@ static void an_ra_does_not_ask_for_everything(void **state)
         buffer_free(&csr);
     }
     assert_calls(fixture, 0);
+}
+
+static void use_rules(struct fixture *fixture, const char *access)
+{
+    struct access_rules *rules = make_rules(access);
+    exchanges_use_access_rules(fixture->exchanges, rules);
+    access_rules_release(rules); /* whoever works by them holds them */
+}
+
+#define ASK_ABOUT_ALL "{\"default\":\"ask\",\"webhook\":{\"url\":\"unix:/decide\"}}"
+
+/* DTLS-10: before the CSR is looked at, and whatever is under way goes on as it was decided. */
+static void whom_the_rules_refuse_goes_nowhere(void **state)
+{
+    struct fixture *fixture = *state;
+    enrol(fixture);
+    use_rules(fixture, "{\"rules\":[{\"name\":\"out\",\"action\":\"deny\"}]}");
+    start(fixture, &(struct ask){.id = EST_SEN, .body = BYTES_LITERAL("no CSR")});
+    assert_code(last(fixture, 1), CM_FORBIDDEN);
+    assert_in_range(fixture->got[0].payload.len, 1, 128);
+    start(fixture, &(struct ask){.id = EST_SEN, .label = "p1", .body = buffer_view(&fixture->csr)});
+    assert_code(last(fixture, 2), CM_FORBIDDEN);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_ACCESS_DENIED), 2);
+    respond_with_certificate(fixture, 0);
+    assert_enrolled(fixture, last(fixture, 3));
+    assert_calls(fixture, 1);
+}
+
+static void the_webhook_is_asked_before_the_est_server(void **state)
+{
+    struct fixture *fixture = *state;
+    use_rules(fixture, ASK_ABOUT_ALL);
+    enrol(fixture);
+    assert_calls(fixture, 0);
+    assert_non_null(strstr(buffer_string(&fixture->webhook.question), "\"operation\":\"sen\""));
+    decide(fixture, 200, "{\"decision\":\"deny\",\"reason\":\"stolen\"}");
+    assert_code(last(fixture, 1), CM_FORBIDDEN);
+    assert_string_equal(buffer_string(&fixture->got[0].payload), "stolen");
+    assert_calls(fixture, 0);
+    enrol(fixture);
+    decide(fixture, 200, "{\"decision\":\"allow\"}");
+    assert_calls(fixture, 1);
+    respond_with_certificate(fixture, 0);
+    assert_enrolled(fixture, last(fixture, 2));
+    start(fixture, &(struct ask){.id = EST_SEN, .body = BYTES_LITERAL("no CSR")});
+    assert_code(last(fixture, 3), CM_BAD_REQUEST);
+    assert_int_equal(fixture->webhook.asked, 2);
+}
+
+static void without_a_decision_the_device_comes_back(void **state)
+{
+    struct fixture *fixture = *state;
+    use_rules(fixture, ASK_ABOUT_ALL);
+    enrol(fixture);
+    decide(fixture, 0, "");
+    assert_later(last(fixture, 1), 60);
+    enrol(fixture);
+    decide(fixture, 500, "{\"decision\":\"allow\"}");
+    assert_later(last(fixture, 2), 60);
+    fixture->webhook.is_full = true;
+    enrol(fixture);
+    assert_later(last(fixture, 3), 60);
+    assert_calls(fixture, 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_WEBHOOK_FAILED), 3);
+    fixture->settings.access.webhook.fail = WEBHOOK_FAIL_OPEN;
+    enrol(fixture);
+    assert_calls(fixture, 1);
+    respond_with_certificate(fixture, 0);
+    assert_enrolled(fixture, last(fixture, 4));
+}
+
+/* DLY-3 holds while the webhook decides, and nothing has had an effect then. */
+static void a_slow_webhook_is_not_outwaited(void **state)
+{
+    struct fixture *fixture = *state;
+    use_rules(fixture, ASK_ABOUT_ALL);
+    enrol(fixture);
+    run_loop(fixture, 1, 2000);
+    assert_later(last(fixture, 1), 60);
+    assert_false(fixture->got[0].answer.had_effect);
+    assert_null(fixture->webhook.done);
+    assert_int_equal(exchanges_running(fixture->exchanges), 0);
+    assert_calls(fixture, 0);
+    enrol(fixture); /* the registrar stops meanwhile */
+    exchanges_free(fixture->exchanges);
+    assert_null(fixture->webhook.done);
+    create_exchanges(fixture);
 }
 
 /* The way of an enrolment: PAY-2, POP-7, CF-4, CF-5. */
@@ -1335,8 +1469,6 @@ static void a_client_has_its_share(void **state)
 
 /* With a journal. */
 
-static void create_exchanges(struct fixture *fixture);
-
 static void open_journal(struct fixture *fixture)
 {
     struct buffer errors, warnings;
@@ -1518,7 +1650,8 @@ static void create_exchanges(struct fixture *fixture)
                                                .cache = fixture->cache,
                                                .request_rates = fixture->rates,
                                                .workshop = fixture->workshop,
-                                               .access_rules = fixture->rules};
+                                               .access_rules = fixture->rules,
+                                               .webhook = &fixture->webhook};
     fixture->exchanges = exchanges_create(&services);
 }
 
@@ -1527,6 +1660,7 @@ static int tear_down(void **state)
     struct fixture *fixture = *state;
     exchanges_free(fixture->exchanges);
     access_rules_release(fixture->rules);
+    buffer_free(&fixture->webhook.question);
     key_workshop_free(fixture->workshop);
     mailbox_free(fixture->mailbox);
     response_cache_free(fixture->cache);
@@ -1565,6 +1699,10 @@ int main(void)
         TEST(attributes_pass_unchanged),
         TEST(bad_requests_go_nowhere),
         TEST(an_ra_does_not_ask_for_everything),
+        TEST(whom_the_rules_refuse_goes_nowhere),
+        TEST(the_webhook_is_asked_before_the_est_server),
+        TEST(without_a_decision_the_device_comes_back),
+        TEST(a_slow_webhook_is_not_outwaited),
         TEST(a_device_enrols),
         TEST(a_repetition_is_answered_from_the_table),
         TEST(a_rebuilt_csr_finds_its_transaction),
