@@ -3,10 +3,16 @@
 import ctypes
 import json
 import os
+import re
 import socket
 import time
 
+import coap
+import pytest
+from cryptography import x509
+
 import programs
+from enrolment import is_for, make_csr
 from namespaces import Host, join
 
 PROXY = programs.BUILD / "joinproxy" / "est-join-proxy"
@@ -119,3 +125,134 @@ class JoinProxy:
 
     def stop(self):
         self.program.stop()
+
+
+@pytest.fixture
+def net():
+    made = Net()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def start_proxy(net, tmp_path):
+    started = []
+
+    def start(changes=None, **more):
+        started.append(JoinProxy(net, tmp_path, changes, **more))
+        return started[-1]
+
+    yield start
+    try:
+        for proxy in started:
+            if proxy.program.process.poll() is None:
+                proxy.stop()
+    finally:
+        for proxy in started:
+            if not proxy.program.process.stderr.closed:
+                proxy.program.kill()
+
+
+@pytest.fixture
+def pledge():
+    """pledge(host, link, port, …) opens a socket of a pledge."""
+    opened = []
+
+    def open_one(*arguments, **more):
+        opened.append(Pledge(*arguments, **more))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+def start_est(host, pki, folder, changes=None):
+    """est-server and est-registrar on a host: (server, registrar)."""
+    port_file, config = folder / "port", folder / "registrar.json"
+    server = programs.Program(host.command(programs.EST_SERVER, "--pki", pki.folder, "--port-file", port_file, "--log", folder / "log"))
+    programs.await_file(port_file, server)
+    settings = programs.merge(programs.default_settings(pki, f"https://localhost:{port_file.read_text().strip()}"),
+                              programs.merge({"listen": {"coaps": ["[::]:5684"], "discovery": []}}, changes or {}))
+    config.write_text(programs.json.dumps(settings))
+    registrar = programs.Program(host.command(programs.REGISTRAR, "--config", config))
+    registrar.wait_for("ready:")
+    return server, registrar
+
+
+@pytest.fixture
+def est(net, pki, tmp_path):
+    server, registrar = start_est(net.registrar, pki, tmp_path, {"log": {"level": "debug"}})
+    yield registrar
+    try:
+        registrar.stop()
+    finally:
+        server.stop()
+
+
+def est_device(host, pki, *arguments, name="behind"):
+    certificate, key = pki.device(name)
+    return host.command(programs.EST_DEVICE, "--json", "--certificate", certificate, "--key", key, "--trust", pki / "est-ca.pem", *arguments)
+
+
+def route_to_here(net):
+    """What transparent mode takes: packets of pledges to the registrar are delivered to the proxy."""
+    for link in LINKS:
+        net.proxy.run("ip", "-6", "rule", "add", "iif", link, "to", REGISTRAR, "lookup", "100")
+    net.proxy.run("ip", "-6", "route", "add", "local", f"{REGISTRAR}/128", "dev", "lo", "table", "100")
+
+
+def enrol_stock_client(host, pki, folder, authority):
+    """Debian's coap-client-openssl posts a CSR in blocks, and gets the certificate for it."""
+    certificate, key = pki.device("stock", None, "--ca", "manufacturer-ca")
+    csr, out = make_csr(pki, "stock"), folder / "out"
+    (folder / "csr").write_bytes(csr)
+    command = host.command(programs.coap_client("openssl"), "-m", "post", "-B", "20", "-b", "256", "-o", out, "-c", certificate, "-j", key,
+                           "-C", pki / "est-ca.pem", "-t", "286", "-A", "287", "-f", folder / "csr", f"coaps://{authority}/est/sen")
+    result = programs.run(command)
+    assert out.exists(), result.stdout.decode() + result.stderr.decode()
+    assert is_for(x509.load_der_x509_certificate(out.read_bytes()), csr)
+
+
+def lose_every_tenth(net):
+    """On the first link, of each direction."""
+    net.proxy.run("nft", "add table ip6 loss; add chain ip6 loss in { type filter hook prerouting priority -300; };"
+                  "add chain ip6 loss out { type filter hook output priority 0; };"
+                  "add rule ip6 loss in iifname mesh0 meta l4proto udp numgen inc mod 10 == 3 counter drop;"
+                  "add rule ip6 loss out oifname mesh0 meta l4proto udp numgen inc mod 10 == 6 counter drop")
+
+
+def assert_lost(net):
+    lost = [int(n) for n in re.findall(r"packets (\d+)", net.proxy.run("nft", "list", "table", "ip6", "loss").stdout.decode())]
+    assert len(lost) == 2 and all(lost), lost
+
+
+def send_query(host, link, queries, to="ff02::fd", type=coap.NON, path=(".well-known", "core")):
+    """A query for links, and the socket that hears the answer."""
+    one, index = udp(host), index_in(host, link)
+    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+    options = [(coap.URI_PATH, part.encode()) for part in path] + [(coap.URI_QUERY, query.encode()) for query in queries]
+    request = coap.Message(type, coap.GET, 77, b"tok", options)
+    one.sendto(request.encode(), (to, 5683, 0, index if to[:4] in ("ff02", "fe80") else 0))
+    return one
+
+
+def hear_links(one, timeout=3):
+    """(message, who sent it); None for silence."""
+    one.settimeout(timeout)
+    try:
+        answer, peer = one.recvfrom(65535)
+    except TimeoutError:
+        return None
+    finally:
+        one.close()
+    message = coap.decode(answer)
+    assert message.token == b"tok"
+    return message, peer[0].split("%")[0]
+
+
+def ask(*arguments, timeout=3, **more):
+    """What answers a query for links from a link-local address; None for silence."""
+    heard = hear_links(send_query(*arguments, **more), timeout)
+    assert heard is None or heard[1].startswith("fe80::")
+    return heard

@@ -1,9 +1,11 @@
 """Hand-made JPY peers with a CBOR of their own: one in the registrar's place that echoes, and one in the join proxy's."""
 
-import socket
+import os
 import threading
 
 import cbor2
+
+import programs
 
 
 class JpyEcho:
@@ -54,6 +56,16 @@ def unwrap_five(datagram):
     assert datagram[:1] == b"\x85"
     content = cbor2.loads(datagram)[4]
     return datagram[1:-len(cbor2.dumps(content))], content
+
+
+def flood(udp, registrar, program, hundreds):
+    """A rogue join proxy that invents a header for each ClientHello; no faster than the registrar's receive buffer takes it, so that all are answered."""
+    hello = (programs.ROOT / "tests" / "vectors" / "cjp20-appA-request.dtls-content.bin").read_bytes()
+    before = programs.counters(program)["cookies_sent"]
+    for number in range(1, hundreds + 1):
+        for _ in range(100):
+            udp.sendto(cbor2.dumps([os.urandom(30), hello]), registrar)
+        programs.await_counters(program, lambda counters: counters["cookies_sent"] == before + 100 * number)
 
 
 class JpySocket:

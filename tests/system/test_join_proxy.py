@@ -1,60 +1,16 @@
-"""est-join-proxy in real topologies (rows JP-1 to JP-12, JPD-1, JPD-2, JPD-6)."""
+"""est-join-proxy in real topologies (rows JP-1, JP-3 to JP-11, JPR-8)."""
 
 import os
 import re
-import socket
 import threading
 import time
 
 import pytest
-from cryptography import x509
 
-import coap
 import programs
-from coap_peer import CoapPeer
-from enrolment import certificates, enrol, get, is_for, make_csr
-from join_proxy import LINKS, PROXY, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, JoinProxy, Net, Pledge, index_in, udp
-from dtls import DtlsClient
-
-
-@pytest.fixture
-def net():
-    made = Net()
-    yield made
-    made.remove()
-
-
-@pytest.fixture
-def start_proxy(net, tmp_path):
-    started = []
-
-    def start(changes=None, **more):
-        started.append(JoinProxy(net, tmp_path, changes, **more))
-        return started[-1]
-
-    yield start
-    try:
-        for proxy in started:
-            if proxy.program.process.poll() is None:
-                proxy.stop()
-    finally:
-        for proxy in started:
-            if not proxy.program.process.stderr.closed:
-                proxy.program.kill()
-
-
-@pytest.fixture
-def pledge():
-    """pledge(host, link, port, …) opens a socket of a pledge."""
-    opened = []
-
-    def open_one(*arguments, **more):
-        opened.append(Pledge(*arguments, **more))
-        return opened[-1]
-
-    yield open_one
-    for each in opened:
-        each.close()
+from join_proxy import (LINKS, PROXY, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, JoinProxy, ask, assert_lost, enrol_stock_client, est,  # noqa: F401
+                        est_device, lose_every_tenth, net, pledge, route_to_here, start_proxy, udp)
+from namespaces import join
 
 
 class Echo:
@@ -95,34 +51,6 @@ def echo(net):
     yield open_one
     for each in made:
         each.close()
-
-
-def start_est(host, pki, folder, changes=None):
-    """est-server and est-registrar on a host: (server, registrar)."""
-    port_file, config = folder / "port", folder / "registrar.json"
-    server = programs.Program(host.command(programs.EST_SERVER, "--pki", pki.folder, "--port-file", port_file, "--log", folder / "log"))
-    programs.await_file(port_file, server)
-    settings = programs.merge(programs.default_settings(pki, f"https://localhost:{port_file.read_text().strip()}"),
-                              programs.merge({"listen": {"coaps": ["[::]:5684"], "discovery": []}}, changes or {}))
-    config.write_text(programs.json.dumps(settings))
-    registrar = programs.Program(host.command(programs.REGISTRAR, "--config", config))
-    registrar.wait_for("ready:")
-    return server, registrar
-
-
-@pytest.fixture
-def est(net, pki, tmp_path):
-    server, registrar = start_est(net.registrar, pki, tmp_path)
-    yield registrar
-    try:
-        registrar.stop()
-    finally:
-        server.stop()
-
-
-def est_device(host, pki, *arguments, name="behind"):
-    certificate, key = pki.device(name)
-    return host.command(programs.EST_DEVICE, "--json", "--certificate", certificate, "--key", key, "--trust", pki / "est-ca.pem", *arguments)
 
 
 # --- relaying (JP-1, JP-4, JP-5, JP-6)
@@ -333,18 +261,12 @@ def test_transparent(net, start_proxy, pledge, echo):
     assert server.seen[0][1][0] == PROXY_BACKBONE
 
 
-def route_to_here(net):
-    """What transparent mode takes: packets of pledges to the registrar are delivered to the proxy."""
-    for link in LINKS:
-        net.proxy.run("ip", "-6", "rule", "add", "iif", link, "to", REGISTRAR, "lookup", "100")
-    net.proxy.run("ip", "-6", "route", "add", "local", f"{REGISTRAR}/128", "dev", "lo", "table", "100")
-
-
 # --- enrolment through the stateful mode
 
 
 def test_est_device_enrols(net, start_proxy, est, pki):
-    """Two pledges at once, each behind its own link; the registrar sees the join proxy with a port for each."""
+    """JP-4, JPR-8: two pledges at once, each behind its own link; to the registrar they are ordinary clients at the join proxy's address, with a port
+    for each."""
     proxy = start_proxy()
     results = [None, None]
 
@@ -363,6 +285,9 @@ def test_est_device_enrols(net, start_proxy, est, pki):
     for result in results:
         assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
     assert proxy.counters()["mappings_created"] == 4  # re-enrolment takes an association with the new certificate
+    seen = dict(re.findall(r"association: (\S+) is serialNumber=(SN-behind\d)", est.text()))
+    assert len(seen) == 4 and sorted(seen.values()) == ["SN-behind0", "SN-behind0", "SN-behind1", "SN-behind1"]
+    assert {peer.rsplit(":", 1)[0] for peer in seen} == {f"[{PROXY_BACKBONE}]"}
 
 
 @pytest.mark.parametrize("transparent", [False, True])
@@ -377,18 +302,6 @@ def test_stock_client_enrols(net, start_proxy, est, pki, tmp_path, transparent):
     enrol_stock_client(host, pki, tmp_path, authority)
 
 
-def enrol_stock_client(host, pki, folder, authority):
-    """Debian's coap-client-openssl posts a CSR in blocks, and gets the certificate for it."""
-    certificate, key = pki.device("stock", None, "--ca", "manufacturer-ca")
-    csr, out = make_csr(pki, "stock"), folder / "out"
-    (folder / "csr").write_bytes(csr)
-    command = host.command(programs.coap_client("openssl"), "-m", "post", "-B", "20", "-b", "256", "-o", out, "-c", certificate, "-j", key,
-                           "-C", pki / "est-ca.pem", "-t", "286", "-A", "287", "-f", folder / "csr", f"coaps://{authority}/est/sen")
-    result = programs.run(command)
-    assert out.exists(), result.stdout.decode() + result.stderr.decode()
-    assert is_for(x509.load_der_x509_certificate(out.read_bytes()), csr)
-
-
 def test_enrolment_with_loss_on_the_first_hop(net, start_proxy, est, pki):
     """Every tenth datagram of each direction is lost between pledge and proxy; it takes longer, and works."""
     proxy = start_proxy()
@@ -398,122 +311,6 @@ def test_enrolment_with_loss_on_the_first_hop(net, start_proxy, est, pki):
                               timeout=120)
         assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
     assert_lost(net)
-
-
-def lose_every_tenth(net):
-    """On the first link, of each direction."""
-    net.proxy.run("nft", "add table ip6 loss; add chain ip6 loss in { type filter hook prerouting priority -300; };"
-                  "add chain ip6 loss out { type filter hook output priority 0; };"
-                  "add rule ip6 loss in iifname mesh0 meta l4proto udp numgen inc mod 10 == 3 counter drop;"
-                  "add rule ip6 loss out oifname mesh0 meta l4proto udp numgen inc mod 10 == 6 counter drop")
-
-
-def assert_lost(net):
-    lost = [int(n) for n in re.findall(r"packets (\d+)", net.proxy.run("nft", "list", "table", "ip6", "loss").stdout.decode())]
-    assert len(lost) == 2 and all(lost), lost
-
-
-def test_a_wait_longer_than_the_mapping(net, start_proxy, est, pki):
-    """JP-12: after the mapping expired the old association is dead, and a new handshake is what it takes."""
-    proxy = start_proxy({"stateful": {"idle_s": 1}})
-    certificate, key = pki.device("behind")
-    one = udp(net.pledges[0])
-    server = (PROXY_LOCAL, proxy.port, 0, index_in(net.pledges[0], "mesh0"))
-    client = DtlsClient(server, certificate=certificate, key=key, trust=pki / "est-ca.pem", udp=one)
-    peer = CoapPeer(client.handshake())
-    assert certificates(get(peer)[1])
-    deadline = time.monotonic() + 10
-    while proxy.counters()["mappings"] and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert get(peer, timeout=3)[0] is None
-    client.abandon()
-    client = DtlsClient(server, certificate=certificate, key=key, trust=pki / "est-ca.pem", udp=one)
-    peer = CoapPeer(client.handshake())
-    csr = make_csr(pki, "behind")
-    assert is_for(certificates(enrol(peer, csr)[1])[0], csr)
-    client.close()
-    one.close()
-
-
-# --- discovery
-
-
-def send_query(host, link, queries, to="ff02::fd", type=coap.NON, path=(".well-known", "core")):
-    """A query for links, and the socket that hears the answer."""
-    one, index = udp(host), index_in(host, link)
-    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-    options = [(coap.URI_PATH, part.encode()) for part in path] + [(coap.URI_QUERY, query.encode()) for query in queries]
-    request = coap.Message(type, coap.GET, 77, b"tok", options)
-    one.sendto(request.encode(), (to, 5683, 0, index if to[:4] in ("ff02", "fe80") else 0))
-    return one
-
-
-def hear_links(one, timeout=3):
-    """(message, who sent it); None for silence."""
-    one.settimeout(timeout)
-    try:
-        answer, peer = one.recvfrom(65535)
-    except TimeoutError:
-        return None
-    finally:
-        one.close()
-    message = coap.decode(answer)
-    assert message.token == b"tok"
-    return message, peer[0].split("%")[0]
-
-
-def ask(*arguments, timeout=3, **more):
-    """What answers a query for links from a link-local address; None for silence."""
-    heard = hear_links(send_query(*arguments, **more), timeout)
-    assert heard is None or heard[1].startswith("fe80::")
-    return heard
-
-
-def test_pledges_find_the_proxy(net, start_proxy):
-    """JPD-1, JPD-2: by multicast, NON, from a link-local address, CF 40; the names of older drafts too."""
-    start_proxy({"registrars": [f"[{REGISTRAR}]:5684", f"[{REGISTRAR}]:5784"], "pledge": {"join_port": 6000}})
-    message, address = ask(net.pledges[0], "mesh0", ["brski-jp=*"])
-    assert message.type == coap.NON and message.status == "2.05" and message.number(coap.CONTENT_FORMAT) == 40
-    assert message.payload == b"<>;brski-jp=6000,<>;brski-jp=6001"
-    message, address = ask(net.pledges[1], "mesh1", ["rt=brski.jp"])
-    assert message.payload.decode() == f"<coaps://[{address}]:6000>;rt=brski.jp,<coaps://[{address}]:6001>;rt=brski.jp"
-    message, address = ask(net.pledges[1], "mesh1", ["rt=brski-proxy"])
-    assert message.payload.decode().split(",")[0] == f'<coaps://[{address}]:6000>;rt="brski-proxy"'
-    message, _ = ask(net.pledges[1], "mesh1", ["brski-jp=6001"])
-    assert message.payload == b"<>;brski-jp=6001"
-    # asked directly, in a confirmable message
-    message, _ = ask(net.pledges[0], "mesh0", ["brski-jp=*"], to=PROXY_LOCAL, type=coap.CON)
-    assert message.type == coap.ACK and message.payload.startswith(b"<>;brski-jp=6000")
-    # the group hears no errors, and nothing where nothing matches
-    assert ask(net.pledges[0], "mesh0", ["rt=nosuch"], timeout=1.5) is None
-    assert ask(net.pledges[0], "mesh0", [], path=("nosuch",), timeout=1.5) is None
-    message, _ = ask(net.pledges[0], "mesh0", [], path=("nosuch",), to=PROXY_LOCAL, type=coap.CON)
-    assert message.status == "4.04"
-
-
-def test_legacy_names_are_a_knob(net, start_proxy):
-    """JPD-2."""
-    start_proxy({"discovery": {"legacy_names": False}})
-    assert ask(net.pledges[0], "mesh0", ["rt=brski.jp"], timeout=1.5) is None
-    assert ask(net.pledges[0], "mesh0", ["brski-jp=*"])[0].payload == b"<>;brski-jp=5685"
-
-
-def test_the_proxy_finds_the_registrar(net, start_proxy, pki, tmp_path):
-    """JPD-6, JP-2: the proxy starts first and does not operate; then a registrar with EST alone appears (rt=ace.est*), and a pledge enrols."""
-    proxy = start_proxy({"mode": "auto", "registrars": [], "discovery": {"registrar_interfaces": ["backbone"], "retry_s": 1, "retry_max_s": 2}})
-    proxy.program.wait_for("no registrar found")
-    assert ask(net.pledges[0], "mesh0", ["brski-jp=*"], timeout=1.5) is None
-    server, registrar = start_est(net.registrar, pki, tmp_path, {"listen": {"discovery": ["[::]:5683"], "multicast_interfaces": ["backbone"]}})
-    try:
-        proxy.program.wait_for(r"stateful, to \[2001:db8::1\]:5684", timeout=40)
-        assert ask(net.pledges[0], "mesh0", ["brski-jp=*"])[0].payload == b"<>;brski-jp=5685"
-        result = programs.run(est_device(net.pledges[0], pki, "--server", f"[{PROXY_LOCAL}%mesh0]:5685", "crts", "sen"), check=False)
-        assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
-        registrar.stop()
-    finally:
-        server.stop()
-        if not registrar.process.stderr.closed:
-            registrar.kill()
 
 
 # --- the program
@@ -533,7 +330,6 @@ def test_an_interface_that_comes_and_goes(net, start_proxy, pledge, echo):
     echo()
     proxy = start_proxy({"pledge": {"interfaces": ["mesh0", "mesh9"]}})
     assert 'pledge.interfaces[1]: "mesh9" does not exist' in proxy.program.text()
-    from namespaces import join
     join(net.proxy, net.pledges[1], "mesh9")
     net.add(net.proxy, f"{PROXY_LOCAL}/64", "mesh9")
     proxy.program.wait_for("interfaces with pledges have changed")
@@ -543,7 +339,6 @@ def test_an_interface_that_comes_and_goes(net, start_proxy, pledge, echo):
 
 def test_check_config(net, tmp_path):
     config = tmp_path / "c.json"
-    from join_proxy import PROXY
     config.write_text('{"pledge": {"interfaces": ["nosuch0"]}, "registrars": ["[2001:db8::1]:0", "[ff02::1]:1"], "mode": "stateles"}')
     result = programs.run([PROXY, "--config", config, "--check-config"], check=False)
     text = result.stderr.decode()

@@ -14,10 +14,9 @@ import programs
 from coap_peer import CoapPeer
 from dtls import DtlsClient
 from enrolment import certificates, enrol, get, is_for, make_csr
-from join_proxy import LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, index_in, udp
-from jpy_peer import JpySocket
-from test_join_proxy import (ask, assert_lost, enrol_stock_client, est_device, hear_links, lose_every_tenth, net, pledge,  # noqa: F401  fixtures
-                             route_to_here, send_query, start_est, start_proxy)
+from join_proxy import (LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, ask, assert_lost, enrol_stock_client, est_device,  # noqa: F401  fixtures
+                        hear_links, index_in, lose_every_tenth, net, pledge, route_to_here, send_query, start_est, start_proxy, udp)
+from jpy_peer import JpySocket, flood
 
 JPY_PORT, SOURCE_PORT = 5690, 5695
 UNAVAILABLE = "status-503.retry-2.times-1"  # 5.03 with Max-Age 2 once, then all is well
@@ -182,10 +181,10 @@ def test_a_rogue_join_proxy(net, start_pair, pki):
     """JPR-6: somebody else on the backbone invents headers, with ClientHellos and with handshakes left half open; pledges of the honest proxy enrol."""
     registrar, proxy = start_pair("stateless", {"jpy": {"max_handshakes": 5, "max_associations": 5}, "dtls": {"max_handshakes": 8}})
     net.add(net.registrar, "2001:db8::bad/64", "backbone")
+    with udp(net.registrar, "2001:db8::bad") as deaf:
+        flood(deaf, (REGISTRAR, JPY_PORT), registrar, 5)
+    assert programs.counters(registrar)["associations"] == 0
     rogue, (certificate, key) = udp(net.registrar, "2001:db8::bad"), pki.device("rogue")
-    hello = (programs.ROOT / "tests" / "vectors" / "cjp20-appA-request.dtls-content.bin").read_bytes()
-    for _ in range(500):
-        rogue.sendto(cbor2.dumps([os.urandom(30), hello]), (REGISTRAR, JPY_PORT))
     for _ in range(10):
         client = DtlsClient((REGISTRAR, JPY_PORT), certificate=certificate, key=key, trust=pki / "est-ca.pem", udp=JpySocket(rogue, os.urandom(30)))
         client.say_hello()
@@ -246,22 +245,34 @@ def documented_costs():
     return {(mode, int(block)): (int(datagrams), int(octets)) for mode, block, datagrams, octets in rows}
 
 
+def measure(net, registrar, command):
+    """Datagrams and octets between proxy and registrar while the command runs, IPv6 and UDP headers included; None where a busy host made somebody
+    repeat a datagram."""
+    repetitions = ("cookies_sent", "flights_retransmitted", "messages_duplicate", "responses_retransmitted")
+    net.registrar.run("nft", "add table ip6 cost; add chain ip6 cost in { type filter hook prerouting priority 0; };"
+                      "add chain ip6 cost out { type filter hook output priority 0; };"
+                      "add rule ip6 cost in iifname backbone meta l4proto udp counter; add rule ip6 cost out oifname backbone meta l4proto udp counter")
+    before = programs.counters(registrar)
+    assert_done(programs.run(command, check=False))
+    after = programs.counters(registrar)
+    text = net.registrar.run("nft", "list", "table", "ip6", "cost").stdout.decode()
+    net.registrar.run("nft", "delete", "table", "ip6", "cost")
+    if [after[name] - before[name] for name in repetitions] != [1, 0, 0, 0]:
+        return None
+    return tuple(sum(map(int, re.findall(rf"{what} (\d+)", text))) for what in ("packets", "bytes"))
+
+
 @pytest.mark.parametrize("mode", ["stateful", "transparent", "stateless"])
 def test_what_it_costs(net, start_pair, pki, mode):
-    """JPY-5: datagrams and octets between proxy and registrar, IPv6 and UDP headers included, are those that docs/join-proxy.md shows."""
+    """JPY-5: datagrams and octets between proxy and registrar are those that docs/join-proxy.md shows."""
     transparent = mode == "transparent"
-    _, proxy = start_pair("stateful" if transparent else mode, proxy={"pledge": {"transparent": transparent}})
+    registrar, proxy = start_pair("stateful" if transparent else mode, proxy={"pledge": {"transparent": transparent}})
     if transparent:
         route_to_here(net)
         net.pledges[0].run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", "mesh0")
     server = f"[{REGISTRAR}]:5684" if transparent else f"[{PROXY_LOCAL}%mesh0]:{proxy.port}"
     for block in (256, 64):
-        net.registrar.run("nft", "add table ip6 cost; add chain ip6 cost in { type filter hook prerouting priority 0; };"
-                          "add chain ip6 cost out { type filter hook output priority 0; };"
-                          "add rule ip6 cost in iifname backbone meta l4proto udp counter; add rule ip6 cost out oifname backbone meta l4proto udp counter")
-        assert_done(programs.run(est_device(net.pledges[0], pki, "--server", server, "--block-size", block, "crts", "sen"), check=False))
-        text = net.registrar.run("nft", "list", "table", "ip6", "cost").stdout.decode()
-        datagrams, octets = (sum(map(int, re.findall(rf"{what} (\d+)", text))) for what in ("packets", "bytes"))
-        net.registrar.run("nft", "delete", "table", "ip6", "cost")
+        command = est_device(net.pledges[0], pki, "--server", server, "--block-size", block, "crts", "sen")
+        datagrams, octets = next(filter(None, (measure(net, registrar, command) for _ in range(10))))
         expected = documented_costs()[mode, block]
         assert datagrams == expected[0] and abs(octets - expected[1]) <= 20 + expected[1] / 100, (mode, block, datagrams, octets)

@@ -9,8 +9,7 @@ import pytest
 
 import programs
 from jpy_peer import JpyEcho
-from join_proxy import LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, udp
-from test_join_proxy import net, pledge, start_proxy  # noqa: F401  fixtures
+from join_proxy import LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, net, pledge, start_proxy, udp  # noqa: F401  fixtures
 
 PORT, SOURCE_PORT = 5690, 5695
 

@@ -11,7 +11,7 @@ import programs
 from coap_peer import CoapPeer
 from dtls import DtlsClient, DtlsError
 from enrolment import POST_OPTIONS, certificates, enrol, get, is_for, make_csr, path
-from jpy_peer import JpySocket, unwrap_five, wrap_five
+from jpy_peer import JpySocket, flood, unwrap_five, wrap_five
 from test_discovery import plain  # noqa: F401  fixture
 
 JPY = {"listen": {"jpy": ["127.0.0.1:0"]}}
@@ -44,15 +44,6 @@ def join(pki):
         client.close()
     for _, jpy in opened:
         jpy.close()
-
-
-def rogue_flood(address, port, count):
-    """A join proxy that invents a header for each of so many ClientHellos."""
-    hello = (programs.ROOT / "tests" / "vectors" / "cjp20-appA-request.dtls-content.bin").read_bytes()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind((address, 0))
-        for _ in range(count):
-            udp.sendto(cbor2.dumps([os.urandom(30), hello]), ("127.0.0.1", port))
 
 
 @pytest.mark.parametrize("header", [b"", b"h", os.urandom(16), os.urandom(64), os.urandom(255)], ids=len)
@@ -147,7 +138,9 @@ def test_a_rogue_that_invents_headers(start_registrar, join, connect, pki):
     """JPR-6: ClientHellos by the thousand cost no state; handshakes that it leaves half open stay below its own limit; devices behind other
     join proxies and direct ones get in meanwhile."""
     registrar = start_registrar({**JPY, "jpy": {"max_handshakes": 8, "max_associations": 8}, "dtls": {"max_handshakes": 12, "max_associations": 12}})
-    rogue_flood("127.0.0.66", registrar.jpy[0][1], 3000)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.66", 0))
+        flood(deaf, ("127.0.0.1", registrar.jpy[0][1]), registrar.program, 20)
     assert registrar.counters()["associations"] == 0
     certificate, key = pki.device("rogue")
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
