@@ -141,6 +141,8 @@ static enum status check(struct service_call *call)
     write_lines("warning: ", &call->warnings);
     if (status == STATUS_OK)
         buffer_printf(&call->output, "%s is good\n", call->file);
+    if (status == STATUS_OK && call->service->predict != NULL)
+        call->service->predict(call);
     return status;
 }
 

@@ -26,7 +26,7 @@ struct service_action {
     enum status (*act)(struct service_call *call);
 };
 
-/* What differs from program to program. Borrowed; all but actions and prepare must be given. */
+/* What differs from program to program. Borrowed; all but actions, prepare and predict must be given. */
 struct service {
     const char *name;                     /* "est-registrar" */
     const char *module;                   /* of the log records about its configuration */
@@ -47,6 +47,8 @@ struct service {
     enum status (*prepare)(struct service_call *call);
     /* Loads what a start would load. On failure lines in errors. */
     enum status (*check)(struct service_call *call);
+    /* What --check-config says besides of a good configuration; NULL: nothing. */
+    void (*predict)(struct service_call *call);
     /* Runs until it is told to stop; log and SIGPIPE are set up, check has passed. On failure lines in
      * errors. */
     enum status (*serve)(struct service_call *call);

@@ -3,6 +3,7 @@
 #include "registrar/health.h"
 #include "registrar/registrar.h"
 #include "registrar/renewal/renewal_by_hand.h"
+#include "registrar/running_config.h"
 #include "registrar/secret_memory.h"
 #include "registrar/settings.h"
 
@@ -12,10 +13,13 @@
 #include <jansson.h>
 #include <openssl/crypto.h>
 
+#include <signal.h>
+
 static const struct log_settings *log_of(const struct settings *settings);
 static void append_versions(struct buffer *text);
 static enum status start_libraries(struct service_call *call);
 static enum status check(struct service_call *call);
+static void predict(struct service_call *call);
 static enum status serve(struct service_call *call);
 static enum status probe_health(struct service_call *call);
 static enum status renew(struct service_call *call);
@@ -40,6 +44,7 @@ static const struct service registrar = {
     .versions = append_versions,
     .prepare = start_libraries,
     .check = check,
+    .predict = predict,
     .serve = serve,
 };
 
@@ -65,6 +70,7 @@ static void append_versions(struct buffer *text)
 static enum status start_libraries(struct service_call *call)
 {
     const struct est_settings *est = &call->settings->est;
+    signal(SIGHUP, SIG_IGN); /* until it can be handled: the configuration is being read already */
     if (!est->skg && !est->skc && call->settings->upstream.password_file[0] == '\0')
         return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? STATUS_OK : STATUS_NO_MEMORY;
     enum status status = secret_memory_start();
@@ -77,6 +83,11 @@ static enum status start_libraries(struct service_call *call)
 static enum status check(struct service_call *call)
 {
     return registrar_check(call->file, call->settings, &call->errors, &call->warnings);
+}
+
+static void predict(struct service_call *call)
+{
+    running_config_compare(call->file, call->settings, &call->output);
 }
 
 static enum status serve(struct service_call *call)

@@ -14,6 +14,7 @@
 #include "registrar/reload.h"
 #include "registrar/renewal/renewal.h"
 #include "registrar/renewal/trust_watch.h"
+#include "registrar/running_config.h"
 #include "registrar/snapshot.h"
 #include "registrar/upstream/permit_pool.h"
 #include "registrar/upstream/response_cache.h"
@@ -49,8 +50,9 @@ struct registrar {
     struct renewal *renewal;         /* NULL: not wanted */
     struct trust_watch *trust_watch; /* likewise */
     struct reload *reload;
-    size_t adopting; /* workers that do not use the last snapshot yet */
-    bool forgets;    /* once they do: what was fetched before may be of another EST server */
+    struct running_config *running_config; /* NULL: no state_directory */
+    size_t adopting;                       /* workers that do not use the last snapshot yet */
+    bool forgets; /* once they do: what was fetched before may be of another EST server */
     struct discovery_port *discovery;
     struct event *signals[4];
 };
@@ -58,6 +60,7 @@ struct registrar {
 static bool build_shared(struct registrar *registrar, struct buffer *errors);
 static bool build_workers(struct registrar *registrar, struct buffer *errors);
 static bool build_reload(struct registrar *registrar, struct snapshot *snapshot);
+static bool build_running_config(struct registrar *registrar);
 static void tell_of_revocations(const struct snapshot *snapshot);
 static bool open_workers(struct registrar *registrar, struct snapshot *snapshot, struct buffer *errors);
 static bool probe_exclusive(const char *setting, const struct settings_endpoints *endpoints,
@@ -72,6 +75,7 @@ static void on_hangup(int signal, short what, void *user);
 static void on_offered(void *user, const struct snapshot *before, struct snapshot *snapshot);
 static void use_snapshot(struct est_client *client, const struct snapshot *snapshot);
 static void on_adopted(void *user);
+static void write_running_config(const struct registrar *registrar);
 static void on_report(int signal, short what, void *user);
 static void announce(const struct registrar *registrar);
 static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses);
@@ -129,8 +133,8 @@ static bool build_workers(struct registrar *registrar, struct buffer *errors)
     buffer_init(&warnings, MESSAGES_OCTETS_MAX);
     const struct snapshot_source source = {registrar->file, registrar->settings, errors, &warnings};
     struct snapshot *snapshot = snapshot_load(&source, SNAPSHOT_ALL, NULL);
-    bool built =
-        snapshot != NULL && build_reload(registrar, snapshot) && open_workers(registrar, snapshot, errors);
+    bool built = snapshot != NULL && build_reload(registrar, snapshot) && build_running_config(registrar) &&
+                 open_workers(registrar, snapshot, errors);
     snapshot_release(snapshot);
     buffer_free(&warnings);
     return built;
@@ -150,6 +154,15 @@ static bool build_reload(struct registrar *registrar, struct snapshot *snapshot)
     tell_of_revocations(snapshot);
     registrar->reload = reload_create(&context);
     return registrar->reload != NULL;
+}
+
+static bool build_running_config(struct registrar *registrar)
+{
+    const char *folder = registrar->settings->state_directory;
+    if (folder[0] == '\0')
+        return true;
+    registrar->running_config = running_config_create(folder);
+    return registrar->running_config != NULL;
 }
 
 static void tell_of_revocations(const struct snapshot *snapshot)
@@ -290,6 +303,7 @@ void registrar_free(struct registrar *registrar)
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_free(registrar->workers[i]);
     free(registrar->workers);
+    running_config_free(registrar->running_config);
     reload_free(registrar->reload);
     response_cache_free(registrar->cache);
     rate_table_free(registrar->request_rates);
@@ -318,6 +332,7 @@ enum status registrar_run(struct registrar *registrar)
     for (size_t i = 0; i < registrar->worker_count && status == STATUS_OK; i++)
         status = worker_start(registrar->workers[i]);
     if (status == STATUS_OK) {
+        write_running_config(registrar);
         announce(registrar);
         event_base_dispatch(registrar->base);
         stop_upkeep(registrar);
@@ -409,7 +424,18 @@ static void on_adopted(void *user)
         return;
     if (registrar->forgets)
         response_cache_forget(registrar->cache);
+    write_running_config(registrar);
     reload_adopted(registrar->reload);
+}
+
+static void write_running_config(const struct registrar *registrar)
+{
+    if (registrar->running_config != NULL &&
+        running_config_write(registrar->running_config, reload_settings(registrar->reload)) != STATUS_OK)
+        log_warning("registrar",
+                    "state_directory: \"%s/" RUNNING_CONFIG_FILE
+                    "\" cannot be written: %s; --check-config will not know what runs",
+                    registrar->settings->state_directory, strerror(errno));
 }
 
 static void on_report(int signal, short what, void *user)

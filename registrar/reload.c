@@ -82,12 +82,12 @@ struct reload *reload_create(const struct reload_context *context)
 /* What changes while the registrar starts is loaded once more, or not noticed until it changes again. */
 static bool build_watch(struct reload *reload)
 {
-    const uint32_t interval_s = reload->context.settings->watch_interval_s;
-    const struct timeval interval = {interval_s, 0};
+    const uint32_t interval_ms = reload->context.settings->watch_interval_ms;
+    const struct timeval interval = {interval_ms / 1000, interval_ms % 1000 * 1000};
     file_marks_take(&reload->merged, &reload->loaded);
     reload->found = reload->loaded;
     reload->watch = event_new(reload->context.base, -1, EV_PERSIST, on_watch, reload);
-    return reload->watch != NULL && (interval_s == 0 || event_add(reload->watch, &interval) == 0);
+    return reload->watch != NULL && (interval_ms == 0 || event_add(reload->watch, &interval) == 0);
 }
 
 void reload_stop(struct reload *reload)
@@ -107,6 +107,11 @@ void reload_free(struct reload *reload)
     snapshot_release(reload->snapshot);
     settings_free(reload->wanted);
     free(reload);
+}
+
+const struct settings *reload_settings(const struct reload *reload)
+{
+    return &reload->merged;
 }
 
 const struct snapshot *reload_snapshot(const struct reload *reload)

@@ -43,7 +43,8 @@ void reload_begin_parts(struct reload *reload, unsigned parts);
 
 void reload_adopted(struct reload *reload);
 
-/* What was offered last, or the first. Borrows. */
+/* What is in use, or was offered last. Both borrow. */
+const struct settings *reload_settings(const struct reload *reload);
 const struct snapshot *reload_snapshot(const struct reload *reload);
 
 #endif

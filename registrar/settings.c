@@ -310,8 +310,8 @@ static const struct settings_field fields[] = {
 
     { U32(workers, 1, WORKERS_MAX), .names = workers_names, PRESET("1"), SOURCE("RA-5"),
       DOC("threads that serve devices; `\"auto\"` is one for each processor that the process may use") },
-    { U32(watch_interval_s, 0, 86400), PRESET("5"), SOURCE("RA-7, DTLS-9"),
-      DOC("seconds between two looks at the files of `dtls.crls` and at `access.file`: what has changed and settled is loaded; 0 for never") },
+    { U32(watch_interval_ms, 0, 86400000), PRESET("5000"), SOURCE("RA-7, DTLS-9"),
+      DOC("milliseconds between two looks at the files of `dtls.crls` and at `access.file`: what has changed and settled is loaded; 0 for never") },
     { A_FILE(state_directory), PRESET("\"\""), SOURCE("DLY-4"),
       DOC("folder where it is recorded, before a request leaves, that it does, so that a restart forgets no enrolment; `\"\"` for none") },
     { U32(drain_ms, 0, 600000), PRESET("8000"), SOURCE("DLY-4"),

@@ -1,6 +1,7 @@
 """SIGHUP: everything reloadable changes at once or not at all, and nothing that is under way is lost."""
 
 import datetime
+import json
 import signal
 
 import pytest
@@ -224,7 +225,7 @@ def test_revocation_lists_and_access_file(start_registrar, connect, pki, tmp_pat
     listed, serials = RevocationList(pki, tmp_path / "manufacturer.crl"), tmp_path / "serials"
     listed.revoke()
     serials.write_text("allow SN-meter\nallow SN-valve\n")
-    one = start_registrar({"watch_interval_s": 1, "dtls": {"crls": [str(listed.file)], "manufacturer_trust": [str(pki / "manufacturer-sub.pem")]},
+    one = start_registrar({"watch_interval_ms": 150, "dtls": {"crls": [str(listed.file)], "manufacturer_trust": [str(pki / "manufacturer-sub.pem")]},
                            "access": {"file": str(serials), "default": "deny"}})
 
     def after(change):
@@ -250,6 +251,59 @@ def test_revocation_lists_and_access_file(start_registrar, connect, pki, tmp_pat
     assert enrol(valve, make_csr(pki, "valve"))[0].status == "2.04"
     assert enrol(connect(one), make_csr(pki))[0].status == "2.04"
     listed.revoke(pki / "valve.crt")
-    one.reload({"watch_interval_s": 0})
+    one.reload({"watch_interval_ms": 0})
     with pytest.raises(DtlsError):
         connect(one, device="valve")
+
+
+def test_check_config_predicts(start_registrar, pki, tmp_path):
+    """--check-config compares with what runs: what a reload will change, and what needs a restart."""
+    state = tmp_path / "state"
+    state.mkdir()
+    one = start_registrar({"state_directory": str(state), "workers": 2})
+
+    def predict(changes):
+        wanted = one.config.with_name("wanted.json")
+        wanted.write_text(json.dumps(programs.merge(one.settings, changes)))
+        result = programs.run([programs.REGISTRAR, "--config", wanted, "--check-config"])
+        return result.stdout.decode().splitlines()[1:]
+
+    assert [line for line in predict({}) if "is what runs" in line]
+    changes = {"workers": 1, "est": {"labels": ["new"]}, "log": {"level": "debug"}, "dtls": {"domain_trust": []}}
+    said = predict(changes)
+    for key in ("workers", "est.labels"):
+        assert sum(f"{key}: needs a restart" in line for line in said) == 1, said
+    for key in ("log.level", "dtls.domain_trust"):
+        assert sum(f"{key}: a reload (SIGHUP) will change it" in line for line in said) == 1, said
+    assert len(said) == 4
+
+    logged = one.reload(changes)
+    assert sum("which needs a restart" in line for line in logged) == 2, logged
+    said = predict({})
+    assert len(said) == 2 and all("needs a restart" in line for line in said), said
+    (state / "running.json").write_text("{}")  # of another version
+    assert "another version" in predict({})[0]
+    one.stop()
+    assert "no registrar runs" in predict({})[0] and not (state / "running.json").exists()
+
+
+def test_what_a_crash_leaves_behind_is_not_taken_for_a_registrar(start_registrar, tmp_path):
+    one = start_registrar({"state_directory": str(tmp_path)})
+    one.program.process.send_signal(signal.SIGKILL)
+    one.program.process.wait()
+    assert (tmp_path / "running.json").exists()
+    result = programs.run([programs.REGISTRAR, "--config", one.config, "--check-config"])
+    assert b"no registrar runs" in result.stdout
+    one.program.kill()
+
+
+def test_a_directory_is_no_file(start_registrar, pki, tmp_path):
+    """Said as it is, and with the name of the configuration file."""
+    one = start_registrar()
+    for section, key in (("dtls", "certificate"), ("dtls", "private_key"), ("upstream", "certificate"), ("upstream", "trust")):
+        value = [str(tmp_path)] if key == "trust" else str(tmp_path)
+        said = one.reload({section: {key: value}}, refused=True)
+        lines = [line for line in said if str(tmp_path) in line and " error " in line]
+        assert len(lines) == 1 and "irectory" in lines[0] and f"{one.config}: {section}.{key}" in lines[0], said
+        one.settings[section][key] = programs.default_settings(pki, one.settings["upstream"]["servers"][0])[section][key]
+    one.reload()

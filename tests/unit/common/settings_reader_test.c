@@ -53,7 +53,7 @@ static const struct settings_field fields[] = {
     {"main.key_file", SETTINGS_FILE, AT(key_file), .preset = NULL, .rows = "X-2", .doc = "the key"},
     {"main.on", SETTINGS_BOOL, AT(on), .preset = "true", .rows = "", .doc = ""},
     {"limits.count", SETTINGS_U32, AT(count), .min = 2, .max = 4294967295, .preset = "7", .rows = "",
-     .doc = ""},
+     .doc = "", .reloadable = true},
     {"limits.factor", SETTINGS_DOUBLE, AT(factor), .min = 1, .max = 3, .preset = "1.5", .rows = "",
      .doc = ""},
     {"limits.colour", SETTINGS_ENUM, AT(colour), .names = colours, .preset = "\"green\"", .rows = "",
@@ -64,7 +64,8 @@ static const struct settings_field fields[] = {
     {"lists.listen", SETTINGS_ENDPOINTS, AT(listen), .min = 1, .max = 8, .preset = "[\"[::]:5684\"]",
      .rows = "", .doc = ""},
     {"lists.rules", SETTINGS_OBJECTS, AT(rules), .max = 3, .items = &rule_table,
-     .item_size = sizeof(struct rule), .shorthand = "name", .preset = "[]", .rows = "X-3", .doc = "rules"},
+     .item_size = sizeof(struct rule), .shorthand = "name", .preset = "[]", .rows = "X-3", .doc = "rules",
+     .reloadable = true},
     {"threads", SETTINGS_U32, AT(threads), .min = 1, .max = 64, .names = automatic, .preset = "1", .rows = "",
      .doc = ""},
 };
@@ -541,18 +542,58 @@ static void prints_what_it_reads(void **state)
     buffer_free(&second);
 }
 
+/* What a reload may change, and what it may not. */
+static void compares_and_overlays_what_is_reloadable(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sample other, merged;
+    struct buffer paths;
+    buffer_init(&paths, 4096);
+    assert_int_equal(read_text(fixture, "{\"main\": {\"key_file\": \"k\"}, \"lists\": {\"rules\": [\"a\"]}}"),
+                     0);
+    other = fixture->sample;
+    memset(&fixture->sample, 0, sizeof fixture->sample);
+    assert_int_equal(read_text(fixture,
+                               "{\"main\": {\"key_file\": \"l\"}, \"threads\": 2, \"limits\": {\"count\": 9},"
+                               " \"lists\": {\"rules\": [\"b\"], \"words\": [\"a\"]}}"),
+                     0);
+
+    settings_table_compare(&table, &other, &fixture->sample, SETTINGS_FIXED, &paths);
+    assert_string_equal(buffer_string(&paths), "main.key_file\nthreads\n");
+    buffer_reset(&paths);
+    settings_table_compare(&table, &other, &fixture->sample, SETTINGS_RELOADABLE, &paths);
+    assert_string_equal(buffer_string(&paths), "limits.count\nlists.rules\n");
+    buffer_reset(&paths);
+    settings_table_compare(&table, &other, &other, SETTINGS_FIXED, &paths);
+    assert_int_equal(paths.len, 0);
+
+    merged = fixture->sample;
+    settings_table_overlay(&table, &other, SETTINGS_FIXED, &merged);
+    assert_ptr_equal(merged.key_file, other.key_file);
+    assert_int_equal(merged.threads, 1);
+    assert_int_equal(merged.count, 9);
+    assert_ptr_equal(merged.rules.items, fixture->sample.rules.items);
+    settings_table_release(&table, &other);
+    buffer_free(&paths);
+}
+
 static void writes_the_reference(void **state)
 {
     (void)state;
     struct buffer markdown;
     buffer_init(&markdown, 65536);
-    settings_table_reference(&(struct settings_table){fields, 2}, &markdown);
+    settings_table_reference(&(struct settings_table){fields, 4}, &markdown);
     assert_string_equal(buffer_string(&markdown),
                         "### main\n"
                         "| key | value | default | meaning | source |\n"
                         "|---|---|---|---|---|\n"
                         "| `main.name` | a string | `\"estuary\"` | the name | X-1 |\n"
-                        "| `main.key_file` | a file name | must be given | the key | X-2 |\n");
+                        "| `main.key_file` | a file name | must be given | the key | X-2 |\n"
+                        "| `main.on` | true or false | `true` |  |  |\n"
+                        "\n### limits\n"
+                        "| key | value | default | meaning | source |\n"
+                        "|---|---|---|---|---|\n"
+                        "| `limits.count` ↻ | 2 to 4294967295 | `7` |  |  |\n");
     buffer_free(&markdown);
 }
 
@@ -580,6 +621,7 @@ int main(void)
         TEST(presets_only_what_the_file_does_not_give),
         TEST(knows_which_keys_are_usable),
         TEST(prints_what_it_reads),
+        TEST(compares_and_overlays_what_is_reloadable),
         TEST(writes_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
