@@ -117,6 +117,26 @@ def test_what_waits_goes_back_to_its_server(start_registrar, connect, est_server
     assert len(posts(second)) == 1 and len(est_server.stats()["issued"]) == 1
 
 
+def test_what_waits_where_nobody_asks_any_more(start_registrar, connect, est_server, second, pki):
+    """A reload without the server of a 202: the enrolment goes to another one, and the log names the doubt. One that stays goes on."""
+    labels = ["manual.approve-attempts-2.tag-gone", "manual.approve-attempts-2.tag-stays"]
+    settings = {"est": {"labels": labels, "retry_after_s": 1, "retry_after_max_s": 1}, "upstream": upstream(est_server, second)}
+    registrar = start_registrar(settings)
+    peer = connect(registrar)
+    csrs = {label: make_csr(pki) for label in labels}
+    assert enrol(peer, csrs[labels[0]], label_name=labels[0])[0].status == "5.03"
+    registrar.reload({"upstream": {"servers": [second.url]}})
+    assert enrol(peer, csrs[labels[1]], label_name=labels[1])[0].status == "5.03"
+    registrar.reload({"upstream": {"servers": [est_server.url, second.url]}})
+    time.sleep(1)  # Max-Age
+    answer, body = enrol(peer, csrs[labels[1]], label_name=labels[1])
+    assert answer.status == "2.04" and is_for(certificates(body)[0], csrs[labels[1]])  # by the second, which had said 202
+    registrar.reload({"upstream": {"servers": [second.url]}})
+    assert enrol(peer, csrs[labels[0]], label_name=labels[0])[0].status == "5.03"
+    registrar.program.wait_for(r"simpleenroll: the EST server where it waits is not in upstream.servers any more")
+    assert len(posts(est_server)) == 1 and len(posts(second)) == 3
+
+
 def test_a_standby_is_looked_after(start_registrar, front, est_server, second):
     """Probes at start and afterwards: a standby that is gone is told of before it is needed, with the credentials of an RA and no POST."""
     front.set("refuse")
