@@ -80,6 +80,11 @@ static void has_the_defaults_of_the_design(void **state)
     assert_int_equal(settings->upstream.base64_lines, BASE64_64_CRLF);         /* PAY-3 */
     assert_false(settings->upstream.content_transfer_encoding);                /* PAY-6 */
     assert_int_equal(settings->access.csr_identity, CSR_IDENTITY_SAME_SERIAL); /* RE-8 */
+    assert_int_equal(settings->dtls.crls.count, 0);
+    assert_int_equal(settings->dtls.crl_policy, CRL_POLICY_LISTED); /* DTLS-9 */
+    assert_false(settings->dtls.accept_expired_idevid);             /* DTLS-9 */
+    assert_false(settings->dtls.accept_expired_ldevid);             /* RE-6 */
+    assert_false(settings->upstream.client_cert_header);            /* RFC 9440 */
     assert_int_equal(settings->workers, 1);
 }
 
