@@ -103,8 +103,8 @@ static int attach_chain(SSL *ssl, void *user)
     return 1;
 }
 
-/* IGNORE_RENEW: a full handshake, and a ticket at its end. NOLINTNEXTLINE(readability-function-size):
- * OpenSSL's signature */
+/* IGNORE_RENEW: a full handshake, and a ticket at its end.
+ * NOLINTNEXTLINE(readability-function-size): OpenSSL's signature */
 static SSL_TICKET_RETURN judge_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
                                       size_t name_len, SSL_TICKET_STATUS status, void *user)
 {

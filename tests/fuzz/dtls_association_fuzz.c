@@ -1,5 +1,6 @@
 /* Datagrams and time against DTLS associations: a new one whose ClientHello is the input's, one that waits
- * for the client's second flight, and one that is established, which nothing forged may end. */
+ * for the client's second flight, one that is established, which nothing forged may end, and one whose
+ * ClientHello brings a session ticket, of which the input changes an octet. */
 #include "common/bytes.h"
 
 #include <stdbool.h>
@@ -36,6 +37,10 @@ static struct test_client_wish wish;
 
 /* A ClientHello with some cookie: nobody looks at it any more. */
 static struct test_datagram *hello;
+static struct test_datagram *resuming; /* the same with a ticket */
+static const struct session_ticket_secret tickets = {{1}};
+
+static struct test_datagram *make_hello(SSL_SESSION *session);
 
 static void clean_up(void)
 {
@@ -43,6 +48,7 @@ static void clean_up(void)
     dtls_credentials_release(credentials);
     world_free(&world);
     free(hello);
+    free(resuming);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -56,18 +62,39 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     connect_peers(&client, &wish, &established, credentials);
     assert_true(client.finished);
 
+    hello = make_hello(NULL);
+    struct test_client another;
+    struct test_server server;
+    client_create(&another, &wish);
+    server_create(&server, credentials, HANDSHAKE_MTU);
+    server.context.tickets = &tickets;
+    run(&another, &server, NULL);
+    SSL_SESSION *session = SSL_get1_session(another.ssl);
+    assert_int_equal(SSL_SESSION_has_ticket(session), 1);
+    free_peers(&another, &server);
+    resuming = make_hello(session);
+    SSL_SESSION_free(session);
+    return 0;
+}
+
+/* Gives the ClientHello with its cookie. */
+static struct test_datagram *make_hello(SSL_SESSION *session)
+{
+    struct test_client_wish wanted = wish;
     struct test_client another;
     struct test_server server;
     struct test_network perfect = {.seed = 1};
-    client_create(&another, &wish);
+    wanted.session = session;
+    client_create(&another, &wanted);
     server_create(&server, credentials, HANDSHAKE_MTU);
     client_step(&another);
     exchange_one(&another, &server, &perfect);
     exchange_one(&another, &server, &perfect);
-    hello = queue_take(&another.sent, 0);
+    assert_int_equal(another.sent.count, 1);
+    struct test_datagram *made = queue_take(&another.sent, 0);
     client_free(&another);
     server_free(&server);
-    return 0;
+    return made;
 }
 
 /* Each datagram stands behind its length in two octets; the uppermost bits let time pass, up to 112 s. */
@@ -90,6 +117,7 @@ static void fuzz_handshake(struct bytes first, struct bytes rest)
 {
     struct test_server server;
     server_create(&server, credentials, HANDSHAKE_MTU);
+    server.context.tickets = &tickets;
     struct dtls_events events = {server_sends, server_established, server_receives, &server};
     server.association = dtls_association_create(&server.context, &events, clock_ms);
     check(server.association != NULL);
@@ -104,6 +132,13 @@ static void fuzz_handshake(struct bytes first, struct bytes rest)
           reason.status == STATUS_OK);
     buffer_free(&reason);
     server_free(&server);
+}
+
+static void fuzz_ticket(struct bytes input)
+{
+    struct test_datagram changed = *resuming;
+    changed.octets[(size_t)(input.at[0] << 8 | input.at[1]) % changed.len] ^= input.at[2];
+    fuzz_handshake((struct bytes){changed.octets, changed.len}, bytes_slice(input, 3, input.len));
 }
 
 /* It still works after whatever came. */
@@ -124,10 +159,10 @@ static void fuzz_established(struct bytes input)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bytes input = {data, size};
-    if (size < 3)
+    if (size < 4)
         return 0;
     struct bytes rest = bytes_slice(input, 1, size);
-    switch (data[0] % 3) {
+    switch (data[0] % 4) {
     case 0: {
         struct bytes first = bytes_slice(rest, 2, (size_t)(rest.at[0] << 8 | rest.at[1]) & 0x7ff);
         fuzz_handshake(first, bytes_slice(rest, 2 + first.len, rest.len));
@@ -136,8 +171,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 1:
         fuzz_handshake((struct bytes){hello->octets, hello->len}, rest);
         break;
-    default:
+    case 2:
         fuzz_established(rest);
+        break;
+    default:
+        fuzz_ticket(rest);
     }
     return 0;
 }

@@ -159,14 +159,19 @@ def device(registrar, pki, *arguments, check=True):
                       pki / "est-ca.pem", *arguments, check=check)[0]
 
 
-def test_est_device(registrar, est_server, pki):
-    """POP-1, POP-2, POP-8 as a device sees them: after a full handshake, after resumption, and with a bit wrong."""
+def test_est_device(registrar, est_server, pki, tmp_path):
+    """POP-1, POP-2, POP-8, DLY-7 as a device sees them: after a full handshake, after resumption, with a bit wrong, and with a CSR
+    that it repeats."""
     started = registrar("required")
     records = device(started, pki, "--pop", "att", "sen", "resume", "sen", "sren")
     assert "challengePassword" in records[0]["attributes"]
     assert [r["dtls"]["resumed"] for r in records[1:4]] == [False, True, True]
     assert posts(est_server) == 3
+    csr, serials = tmp_path / "csr.der", set()
+    for arguments in (["--pop", "--csr-out", csr, "--key-out", tmp_path / "key.pem"], ["--csr", csr]):
+        serials.add(device(started, pki, *arguments, "sen")[-1]["certificate"]["serial"])
+    assert len(serials) == 1 and posts(est_server) == 4
     for arguments in (["--pop-wrong"], []):
         refused = device(started, pki, *arguments, "sen", check=False)[-1]
         assert refused["code"] == "4.01" and "PoP linking" in refused["diagnostic"]
-    assert posts(est_server) == 3
+    assert posts(est_server) == 4
