@@ -63,8 +63,9 @@ static int route(struct transaction *transaction)
     const char *last = slash != NULL ? slash + 1 : rest;
     if (slash != NULL && !decode_segment(rest, (size_t)(slash - rest), transaction->label))
         return transaction_refuse(transaction, 404, "the label is not one");
-    if (transaction->behaviour.libest && strlen(transaction->label) > LIBEST_LABEL_LIMIT)
-        return transaction_refuse(transaction, 404, "the label is too long");
+    if (transaction->behaviour.libest && slash != NULL &&
+        (slash - rest > LIBEST_LABEL_LIMIT || memchr(rest, '%', (size_t)(slash - rest)) != NULL))
+        return transaction_refuse(transaction, 404, "the label is not one for libest");
     if (memchr(last, '/', (size_t)(end - last)) != NULL)
         return transaction_refuse(transaction, transaction->behaviour.libest ? 400 : 404,
                                   "the path has too many segments");
@@ -73,8 +74,9 @@ static int route(struct transaction *transaction)
         name[end - last] = '\0';
         transaction->operation = operation_named(name);
     }
-    if (transaction->operation == NULL)
-        return transaction_refuse(transaction, 404, "there is no such operation");
+    if (transaction->operation == NULL) /* libest takes what it does not know for a label, if there is any */
+        return transaction_refuse(transaction, transaction->behaviour.libest && last < end ? 400 : 404,
+                                  "there is no such operation");
     return find_behaviour(transaction);
 }
 

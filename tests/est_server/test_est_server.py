@@ -659,6 +659,8 @@ def test_libest_and_where_to(pki, text, tmp_path):
         assert curl(server, est(server, "cacerts", "a" * 128)).status == 200
         assert curl(server, est(server, "cacerts", "a" * 129)).status == 404
         assert curl(server, est(server, "simpleenroll/"), client="ra", text=text).status == 404
+        assert curl(server, est(server, "cacerts", "a%61")).status == 404
+        assert curl(server, est(server, "nothing")).status == 400
         assert curl(server, est(server, "cacerts", "a/b")).status == 400
         user = ("--user", "estuser:secret")
         assert enrol(server, text).status == 401
