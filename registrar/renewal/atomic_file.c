@@ -9,11 +9,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define COPY_OCTETS_MAX ((size_t)1024 * 1024) /* more is none of our files */
+
 static bool beside(const char *path, const char *suffix, char name[PATH_MAX]);
 static bool write_new(const struct atomic_file *file, const char *name, struct bytes content);
 static void dress(int fd, const char *like);
 static bool write_all(int fd, struct bytes content);
 static bool keep_old(const char *path);
+static bool copy_file(const char *from, const char *to);
 static void sync_folder(const char *path);
 
 enum status atomic_file_replace(const struct atomic_file *file, struct bytes content)
@@ -77,9 +80,32 @@ static bool keep_old(const char *path)
     if (!beside(path, ".old-new", second) || !beside(path, ".old", old))
         return false;
     unlink(second);
-    if (link(path, second) != 0)
-        return errno == ENOENT; /* there is none */
+    if (link(path, second) != 0) {
+        if (errno == ENOENT)
+            return true;              /* there is none */
+        if (!copy_file(path, second)) /* somebody else's file, or a file system without links */
+            return false;
+    }
     return rename(second, old) == 0;
+}
+
+static bool copy_file(const char *from, const char *to)
+{
+    const struct atomic_file copy = {.like = from};
+    uint8_t part[4096];
+    struct buffer content;
+    int fd = open(from, O_RDONLY | O_CLOEXEC);
+    ssize_t len = -1;
+    if (fd < 0)
+        return false;
+    buffer_init_locked(&content, COPY_OCTETS_MAX);
+    while ((len = read(fd, part, sizeof part)) > 0)
+        buffer_append(&content, (struct bytes){part, (size_t)len});
+    explicit_bzero(part, sizeof part);
+    close(fd);
+    bool copied = len == 0 && content.status == STATUS_OK && write_new(&copy, to, buffer_view(&content));
+    buffer_wipe(&content);
+    return copied;
 }
 
 /* So that the rename is on the disk too; if that fails, the next crash may bring the old content back. */

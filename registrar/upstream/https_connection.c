@@ -384,7 +384,6 @@ static bool may_authenticate(const struct https_connection *connection)
 }
 
 /* The EST server cannot act on a POST of whose body it has nothing. */
-static bool may_authenticate(const struct https_connection *connection);
 static bool nothing_was_sent(const struct https_connection *connection)
 {
     return connection->attempts == 0 || (connection->request.is_post && connection->body_read == 0);

@@ -345,6 +345,79 @@ static void connections_are_reused_only_if_allowed(void **state)
     }
 }
 
+static void ask_and_await(struct upstream_fixture *fixture, struct test_client *test)
+{
+    struct outcome outcome;
+    ask(fixture, test, EST_SEN, NO_LABEL, &outcome);
+    outcome_await(&outcome);
+    assert_int_equal(outcome.result, EST_ANSWERED);
+    outcome_free(&outcome);
+}
+
+static enum server_verdict answer_after_a_while(const struct server_request *request)
+{
+    if (request->is_post)
+        server_pause(request, 100);
+    return answer_well(request);
+}
+
+/* RA-7: new credentials are for new connections; kept ones are closed, and one in use is not kept. */
+static void credentials_are_replaced(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_after_a_while);
+    struct server_counts counts;
+    struct test_client test;
+    struct outcome running;
+    start_client(fixture, &test);
+    ask_and_await(fixture, &test);
+    for (unsigned round = 1; round <= 2; round++) {
+        identity_free(&fixture->ra);
+        fixture->ra = identity_make(&(struct identity_settings){.name = round == 1 ? "Second RA" : "Third RA",
+                                                                .purposes = "clientAuth,1.3.6.1.5.5.7.3.28",
+                                                                .until_s = DAY,
+                                                                .issuer = &fixture->ca});
+        identity_write(&fixture->ra, fixture->dir, "ra");
+        struct ra_credentials *credentials = upstream_fixture_credentials(&fixture->settings);
+        if (round == 2)
+            ask(fixture, &test, EST_SEN, NO_LABEL, &running); /* takes the kept connection */
+        est_client_use_credentials(test.client, credentials);
+        ra_credentials_release(credentials);
+        if (round == 2) {
+            outcome_await(&running);
+            assert_int_equal(running.result, EST_ANSWERED);
+            outcome_free(&running);
+        }
+        ask_and_await(fixture, &test);
+        scripted_server_count(server, &counts);
+        assert_int_equal(counts.connections, round + 1);
+        assert_non_null(strstr(counts.client, round == 1 ? "Second RA" : "Third RA"));
+    }
+    end_client(&test);
+    scripted_server_stop(server);
+}
+
+/* RA-10. */
+static void sren_becomes_what_settings_say(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+    struct server_counts counts;
+    for (int i = 0; i < 2; i++) {
+        struct test_client test;
+        struct outcome outcome;
+        fixture->settings.sren_operation = i == 0 ? SREN_SIMPLEREENROLL : SREN_SIMPLEENROLL;
+        start_client(fixture, &test);
+        ask(fixture, &test, EST_SREN, NO_LABEL, &outcome);
+        outcome_await(&outcome);
+        outcome_free(&outcome);
+        scripted_server_count(server, &counts);
+        assert_non_null(strstr(counts.head, i == 0 ? "/simplereenroll " : "/simpleenroll "));
+        end_client(&test);
+    }
+    scripted_server_stop(server);
+}
+
 static enum server_verdict answer_gets_only(const struct server_request *request)
 {
     if (!request->is_post)
@@ -990,6 +1063,8 @@ int main(void)
         TEST(accept_suits_the_operation),
         TEST(what_is_no_request_is_refused),
         TEST(connections_are_reused_only_if_allowed),
+        TEST(credentials_are_replaced),
+        TEST(sren_becomes_what_settings_say),
         TEST(black_holed_posts_delay_no_get),
         TEST(waiting_for_a_permit_is_bounded),
         TEST(two_hundred_parallel_requests_are_all_served),
