@@ -122,12 +122,10 @@ enum status journal_file_check(const char *folder, struct buffer *errors)
 {
     struct stat found;
     const char *what = NULL;
-    if (stat(folder, &found) != 0)
+    if (stat(folder, &found) != 0 || (S_ISDIR(found.st_mode) && access(folder, R_OK | W_OK | X_OK) != 0))
         what = strerror(errno);
     else if (!S_ISDIR(found.st_mode))
         what = "it is no directory";
-    else if (access(folder, R_OK | W_OK | X_OK) != 0)
-        what = strerror(errno);
     if (what == NULL)
         return STATUS_OK;
     buffer_printf(errors,

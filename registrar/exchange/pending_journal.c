@@ -173,7 +173,7 @@ bool pending_journal_leave(struct pending_journal *journal, struct journal_waite
     struct journal_waiter **at = &journal->waiting;
     while (*at != NULL && *at != waiter)
         at = &(*at)->next;
-    bool left = *at == waiter;
+    bool left = *at != NULL;
     if (left) {
         *at = waiter->next;
         if (*at == NULL)

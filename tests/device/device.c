@@ -194,6 +194,9 @@ static bool prepare_enrolment(struct device *device)
 {
     struct enrolment_plan plan = device->settings->plan;
     const struct identity *identity = present_identity(device);
+    if (device->settings->repeat_identical && device->enrolment != NULL)
+        return true;
+    plan.identical = device->settings->repeat_identical;
     bool renews = device->result.operation == OPERATION_SREN && identity != NULL;
     enrolment_free(device->enrolment);
     device->enrolment = NULL;

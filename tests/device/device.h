@@ -27,6 +27,7 @@ struct device_settings { /* everything in it is borrowed, for the life of the de
     struct enrolment_plan plan;       /* subject NULL: that of the identity; asks, curve, ready_made, pop */
     struct encryption_wish wish;      /* skg, skc: what the CSR says of the key's encryption */
     struct key_decryption decryption; /* skg, skc */
+    bool repeat_identical;            /* enrolments after the first send its CSR again, to the octet */
     bool keep_key; /* sren asks for the key that it has (renew) and not for a fresh one (rekey) */
     enum verify_issued verify;
     bool close_when_untrusted; /* RFC 9148 section 9.1: when the server does not chain to the /crts anchors */

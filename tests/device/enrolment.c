@@ -60,7 +60,7 @@ bool enrolment_prepare(struct enrolment *enrolment, struct view binding, struct 
 {
     if (enrolment->plan.ready_made.len > 0)
         return true;
-    if (enrolment->csr.len > 0 && !is_linked_elsewhere(enrolment, binding))
+    if (enrolment->csr.len > 0 && (enrolment->plan.identical || !is_linked_elsewhere(enrolment, binding)))
         return true;
     return make_csr(enrolment, binding, why);
 }

@@ -23,6 +23,7 @@ struct enrolment_plan {
     EVP_PKEY *key;                         /* borrowed; used instead of a fresh one, or NULL */
     struct view ready_made;                /* a CSR to send instead of one of ours; empty for none */
     enum proof_of_possession pop;
+    bool identical; /* a new association does not make another CSR, even with pop */
 };
 
 struct enrolment;

@@ -23,11 +23,11 @@ struct options { /* texts are borrowed from argv */
     const char *decrypt_key_file, *decrypt_key_id, *decrypt_certificate_file, *decrypt_private_key_file;
     STACK_OF(X509_EXTENSION) * asks; /* owned */
     unsigned accept, block_size, ack_timeout_ms, max_retransmit, response_timeout_ms;
-    unsigned attempts, max_wait_s, timeout_s, discover_s, local_port, max_fragment, mtu;
+    unsigned attempts, max_wait_s, timeout_s, discover_s, source_port, max_fragment, mtu;
     unsigned handshake_retransmit;
     bool has_handshake_retransmit;
     bool has_max_retransmit, has_max_wait;
-    bool pop, pop_wrong, non, ask_size, renew, strict_anchors, no_ems;
+    bool pop, pop_wrong, repeat_identical, non, ask_size, renew, strict_anchors, no_ems;
     bool quiet, json, verbose, trace, help, version;
     enum operation operations[OPERATIONS_LIMIT];
     size_t operation_count;

@@ -274,13 +274,13 @@ def test_wrong_pop(device):
 def test_reboot_on_the_same_port(device):
     """RFC 6347 section 4.2.8: libcoap's server keeps the old association and answers nothing, and the client says so."""
     port = free_port()
-    results = device("--local-port", port, "--ack-timeout-ms", 100, "--max-retransmit", 1, "crts", "reboot")
+    results = device("--source-port", port, "--ack-timeout-ms", 100, "--max-retransmit", 1, "crts", "reboot")
     assert results.by("crts")["ok"] and results.by("reboot")["trouble"] == "no DTLS handshake: nobody answered"
 
 
 def test_local_port(device):
     """A session that was closed is followed by another from the same port."""
-    assert device("--local-port", free_port(), "crts", "reconnect", "crts").status == 0
+    assert device("--source-port", free_port(), "crts", "reconnect", "crts").status == 0
 
 
 KEK = "000102030405060708090a0b0c0d0e0f"  # the stand-in's, under any identifier

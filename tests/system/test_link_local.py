@@ -54,7 +54,7 @@ def test_enrolment_over_link_local_addresses(hosts, registrar, pki):
     """Two devices with one address and one port, on two links: the scope id tells their flows apart, and answers leave from fe80::1."""
     _, meter, light = hosts
     for host, interface in ((meter, "meters"), (light, "lights"), (meter, "meters")):
-        result = device(host, pki, "--server", f"[fe80::1%{interface}]:5684", "--local-port", "40000", "crts", "sen")
+        result = device(host, pki, "--server", f"[fe80::1%{interface}]:5684", "--source-port", "40000", "crts", "sen")
         assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
 
 
