@@ -7,17 +7,18 @@
 
 /* Where a member of a struct is, checked by the compiler to have the type that is read. */
 #define PLACE(whole, member, c_type)                                                                         \
-    .offset = offsetof(whole, member) + 0 * sizeof(1 ? &((whole *)0)->member : (c_type *)0)
+    (offsetof(whole, member) + 0 * sizeof(1 ? &((whole *)0)->member : (c_type *)0))
 /* A member of an object of a list. */
-#define KEY(name, kind, place) .path = (name), .type = (kind), place
+#define KEY(name, kind, place) .path = (name), .type = (kind), .offset = (place)
 /* A member of struct settings under its own path. */
-#define MEMBER(member, kind, c_type) .path = #member, .type = (kind), PLACE(struct settings, member, c_type)
-#define STRING(member, look)         MEMBER(member, SETTINGS_STRING, char *), .complaint = (look)
-#define A_FILE(member)               MEMBER(member, SETTINGS_FILE, char *)
-#define BOOL(member)                 MEMBER(member, SETTINGS_BOOL, bool)
-#define U32(member, least, most)     MEMBER(member, SETTINGS_U32, uint32_t), .min = (least), .max = (most)
-#define DOUBLE(member, least, most)  MEMBER(member, SETTINGS_DOUBLE, double), .min = (least), .max = (most)
-#define ENUM(member, c_type, words)  MEMBER(member, SETTINGS_ENUM, c_type), .names = (words)
+#define MEMBER(member, kind, c_type)                                                                         \
+    .path = #member, .type = (kind), .offset = PLACE(struct settings, member, c_type)
+#define STRING(member, look)        MEMBER(member, SETTINGS_STRING, char *), .complaint = (look)
+#define A_FILE(member)              MEMBER(member, SETTINGS_FILE, char *)
+#define BOOL(member)                MEMBER(member, SETTINGS_BOOL, bool)
+#define U32(member, least, most)    MEMBER(member, SETTINGS_U32, uint32_t), .min = (least), .max = (most)
+#define DOUBLE(member, least, most) MEMBER(member, SETTINGS_DOUBLE, double), .min = (least), .max = (most)
+#define ENUM(member, c_type, words) MEMBER(member, SETTINGS_ENUM, c_type), .names = (words)
 #define STRINGS(member, least, most, look)                                                                   \
     MEMBER(member, SETTINGS_STRINGS, struct settings_strings), .min = (least), .max = (most),                \
                                                                .complaint = (look)
