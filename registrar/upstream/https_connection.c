@@ -1,5 +1,6 @@
 #include "registrar/upstream/https_connection.h"
 
+#include "registrar/protocol/https_origin.h"
 #include "registrar/upstream/curl_loop.h"
 
 #include <event2/event.h>
@@ -328,17 +329,14 @@ static CURLcode prepare_tls(CURL *easy, void *context, void *user)
 /* Of the URL that is asked for, without the brackets of an IPv6 address. */
 static bool find_host(struct https_connection *connection)
 {
-    CURLU *url = curl_url();
-    char *host = NULL;
-    bool found = url != NULL && curl_url_set(url, CURLUPART_URL, connection->request.url, 0) == CURLUE_OK &&
-                 curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK;
-    size_t len = found ? strlen(host) : 0, skip = found && host[0] == '[' ? 1 : 0;
-    found = found && len > 2 * skip && len < sizeof connection->host;
-    if (found)
-        snprintf(connection->host, sizeof connection->host, "%.*s", (int)(len - 2 * skip), host + skip);
-    curl_free(host);
-    curl_url_cleanup(url);
-    return found;
+    struct https_origin origin;
+    if (https_url_origin(connection->request.url, &origin) != STATUS_OK)
+        return false;
+    size_t len = strlen(origin.host), skip = origin.host[0] == '[' ? 1 : 0; /* an IPv6 address */
+    if (len <= 2 * skip || len >= sizeof connection->host)
+        return false;
+    snprintf(connection->host, sizeof connection->host, "%.*s", (int)(len - 2 * skip), origin.host + skip);
+    return true;
 }
 
 static int verify_server(X509_STORE_CTX *presented, void *user)
