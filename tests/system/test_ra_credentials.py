@@ -156,7 +156,7 @@ def test_cmc_ra_for_a_name(start_registrar, connect, pki, tmp_path, serve_as):
     server = serve_as(*made.issue(pki, "some host", purposes=[made.SERVER, made.CMC_RA], names=ELSEWHERE))
     one = start_registrar(with_password(tmp_path), upstream_url=server.url)
     assert enrol(connect(one), make_csr(pki))[0].status == "2.04"
-    assert requests_seen(server)
+    server.program.wait_for(r"/\.well-known/est/")
     ca = [str(pki / "est-ca.pem")]
     implicit = start_registrar(with_password(tmp_path, trust=[], implicit_trust=ca), upstream_url=server.url)
     assert get(connect(implicit), "crts")[0].status == "5.02"
