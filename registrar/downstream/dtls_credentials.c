@@ -1,6 +1,7 @@
 #include "registrar/downstream/dtls_credentials.h"
 
 #include "registrar/downstream/session_resumption.h"
+#include "registrar/protocol/credential_file.h"
 #include "registrar/protocol/pem_file.h"
 
 #include <openssl/err.h>
@@ -203,6 +204,7 @@ static bool load_identity(struct dtls_credentials *credentials, const struct dtl
     const struct pem_file certificate_file = {"dtls.certificate", settings->certificate};
     const struct pem_file key_file = {"dtls.private_key", settings->private_key};
     STACK_OF(X509) *chain = pem_file_certificates(&certificate_file, errors);
+    credential_file_warn_of_mode(&key_file, warnings);
     EVP_PKEY *key = pem_file_private_key(&key_file, errors);
     SSL_CTX *context = credentials->context;
     bool loaded = chain != NULL && use_certificate(context, &certificate_file, chain, errors) &&

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct test_certificate {
     X509 *certificate;
@@ -117,6 +118,7 @@ static inline void test_write_key(const char *file, EVP_PKEY *key)
     FILE *out = fopen(file, "w");
     assert_non_null(out);
     assert_int_equal(PEM_write_PKCS8PrivateKey(out, key, NULL, NULL, 0, NULL, NULL), 1);
+    assert_int_equal(fchmod(fileno(out), 0600), 0); /* else it is warned of */
     assert_int_equal(fclose(out), 0);
 }
 

@@ -704,6 +704,21 @@ static void sends_the_chain_without_its_root(void **state)
     test_certificate_free(&made);
 }
 
+static void warns_of_a_key_that_everybody_may_read(void **state)
+{
+    (void)state;
+    struct dtls_settings settings = world_settings(&world);
+    buffer_init(&errors, 10000);
+    buffer_init(&warnings, 10000);
+    assert_int_equal(chmod(world.key_file, 0644), 0);
+    struct dtls_credentials *loaded = dtls_credentials_load(&settings, &errors, &warnings);
+    assert_int_equal(chmod(world.key_file, 0600), 0);
+    assert_non_null(loaded);
+    assert_non_null(strstr(buffer_string(&warnings), "dtls.private_key: \""));
+    assert_non_null(strstr(buffer_string(&warnings), "may be read by everybody"));
+    end_load(loaded);
+}
+
 static void warns_of_a_long_chain(void **state)
 {
     (void)state;
@@ -873,6 +888,7 @@ int main(void)
         cmocka_unit_test(ignores_the_server_name),
         cmocka_unit_test(keeps_its_flight_short),
         cmocka_unit_test(sends_the_chain_without_its_root),
+        cmocka_unit_test(warns_of_a_key_that_everybody_may_read),
         cmocka_unit_test(warns_of_a_long_chain),
         cmocka_unit_test(warns_of_missing_purposes),
         cmocka_unit_test(warns_of_expiry),
