@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 import programs
+import short_lived
 from enrolment import certificates, enrol, enrol_at_once, get, is_for, join_domain, make_csr, many_devices, spki
 
 USER, PASSWORD = "estuser", "estpwd"
@@ -117,17 +118,19 @@ def test_manual_approval(start_registrar, connect, start_libest, pki):
 
 
 def test_two_hundred_devices_at_once(start_registrar, connect, start_libest, pki, tmp_path):
-    """With two workers, and probes of a second libest all the while: four connections in all, and neither is ever wedged."""
+    """With two workers, probes of a second libest all the while, and the RA's own renewal: four connections in all, and neither is ever wedged."""
     servers = [start_libest(), start_libest()]
-    settings = upstream(*servers, selection="round-robin", probe_interval_ms=1)
+    due = str(short_lived.write_both(tmp_path / "ra.pem", *short_lived.issue(pki, "old RA", purposes=[short_lived.CLIENT, short_lived.CMC_RA])))
+    settings = upstream(*servers, selection="round-robin", probe_interval_ms=1, certificate=due, private_key=due, renew=True)
     registrar = start_registrar({"workers": 2, "upstream": settings})
     assert not enrol_at_once(registrar, pki, many_devices(pki, tmp_path, DEVICES))
+    registrar.program.wait_for(r"upstream\.certificate: .* is renewed")
     assert get(connect(registrar), "crts")[0].status == "2.05"
     counters = registrar.counters()
     assert counters["in_doubt"] == counters["upstream_failures"] == 0
     assert counters["upstream_probes"] >= 2
     stats = [server.stats() for server in servers]
-    assert sum(len(s["issued"]) for s in stats) == DEVICES
+    assert sum(len(s["issued"]) for s in stats) == DEVICES + 1
     assert all(len(s["issued"]) >= DEVICES / 4 for s in stats)
     assert all(s["connections"]["max_open_est"] <= 4 for s in stats)
 
