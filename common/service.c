@@ -10,6 +10,7 @@
 
 #define EXIT_USAGE          2
 #define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
+#define OUTPUT_OCTETS_MAX   ((size_t)8 * 1024 * 1024) /* the largest configuration, indented */
 
 /* All that a program can do, and the options for it in the order of --help. */
 struct repertoire {
@@ -84,7 +85,7 @@ static void add_actions(struct repertoire *repertoire, const struct service_acti
 
 static int act(const struct service_action *action, struct service_call *call)
 {
-    buffer_init(&call->output, MESSAGES_OCTETS_MAX);
+    buffer_init(&call->output, OUTPUT_OCTETS_MAX);
     buffer_init(&call->errors, MESSAGES_OCTETS_MAX);
     buffer_init(&call->warnings, MESSAGES_OCTETS_MAX);
     enum status status = action->needs_config ? read_and_act(action, call) : action->act(call);

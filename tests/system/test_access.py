@@ -1,5 +1,6 @@
 """Who may enrol for what: rules, a file of serial numbers, labels, a webhook (DTLS-10, URI-4, RE-7, RE-8, RA-3)."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import coap
@@ -102,7 +103,7 @@ def test_a_file_of_serial_numbers(start_registrar, connect, est_server, pki, tmp
     lot = "".join(f"allow LOT-{number:06}\n" for number in range(20000))
     serials.write_text(f"# inventory\n{lot}allow SN-meter # ours\ndeny SN-valve\n")
     rules = access(rule("deny", "recalled", serial_number="LOT-000007"), default="deny", file=serials)
-    registrar = start_registrar({"watch_interval_s": 0, **rules})
+    registrar = start_registrar({"watch_interval_ms": 0, **rules})
     meter, valve, other = connect(registrar), connect(registrar, "valve"), connect(registrar, "other-device")
     recalled = connect(registrar, "recalled", "LOT-000007")
     assert_refused(est_server, registrar, enrol(valve, make_csr(pki, "valve"))[0], "access.file")
@@ -287,6 +288,21 @@ def test_a_webhook_that_is_not_trusted(start_registrar, connect, est_server, pki
         assert not service.questions and not est_server.stats()["log"]
     finally:
         service.stop()
+
+
+def test_a_thousand_rules(start_registrar, connect, est_server, pki, tmp_path):
+    """As many as there may be: the last decides, and --print-config gives them all back."""
+    rules = [rule("deny", f"rule {number}", subject=[f"CN=a{number}*", "*b"], san=f"uri:urn:{number}:*") for number in range(999)]
+    registrar = start_registrar(access(*rules, rule("allow", serial_number="SN-meter"), default="deny"))
+    assert_enrolled(est_server, pki, connect(registrar))
+    printed = programs.run([programs.REGISTRAR, "--config", registrar.config, "--print-config"]).stdout
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(printed)
+    assert programs.run([programs.REGISTRAR, "--config", copy, "--check-config"]).returncode == 0
+    assert printed == programs.run([programs.REGISTRAR, "--config", copy, "--print-config"]).stdout
+    assert len(json.loads(printed)["access"]["rules"]) == 1000
+    registrar.settings["access"]["rules"].append(rule("deny"))
+    assert any("access.rules: a list is too long" in line for line in registrar.reload(refused=True))
 
 
 def test_what_asks_needs_a_webhook(start_registrar, connect, est_server, pki, tmp_path):
