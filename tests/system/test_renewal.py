@@ -7,7 +7,7 @@ import pytest
 import programs
 import short_lived as made
 from cryptography import x509
-from enrolment import enrol, get, make_csr
+from enrolment import enrol, enrol_at_once, get, make_csr, many_devices
 
 RA_PURPOSES = [made.CLIENT, made.CMC_RA]
 DTLS_PURPOSES = [made.SERVER, made.CMC_RA]
@@ -108,6 +108,28 @@ def test_approval_is_asked_for_where_it_waits(start_registrar, est_server, pki, 
         assert [len([r for r in server.stats()["log"] if r["method"] == "POST"]) for server in (est_server, second)] == [2, 0]
     finally:
         second.program.stop()
+
+
+def test_within_the_connections_of_libest(start_registrar, pki, old_ra, tmp_path):
+    """RA-5, RA-7, RA-8: two renewals, the look for new roots and twenty devices: four connections in all, passwords included."""
+    old_dtls = made.write_both(tmp_path / "dtls.pem", *made.issue(pki, "old registrar", purposes=DTLS_PURPOSES, names=made.LOCAL))
+    secret = tmp_path / "secret"
+    secret.write_text("estpwd\n")
+    secret.chmod(0o600)
+    (tmp_path / "libest").mkdir()
+    server = programs.EstServer(pki, tmp_path / "libest", "--libest", "--auth", "both", "--http-auth", "digest", "--user", "estuser",
+                                "--password-file", secret)
+    try:
+        changes = renewing(old_ra, profile="libest", username="estuser", password_file=str(secret), learnt_trust=str(tmp_path / "roots.pem"))
+        changes["dtls"] = {"certificate": str(old_dtls), "private_key": str(old_dtls), "renew": True}
+        one = start_registrar({**changes, "workers": 2}, upstream_url=server.url)
+        assert not enrol_at_once(one, pki, many_devices(pki, tmp_path, 20))
+        one.program.wait_for(r"upstream\.certificate: .* is renewed")
+        one.program.wait_for(r"dtls\.certificate: .* is renewed")
+        stats = server.stats()
+        assert len(stats["issued"]) == 22 and stats["connections"]["max_open_est"] <= 4
+    finally:
+        server.program.stop()
 
 
 def renew_by_hand(config):
