@@ -340,6 +340,7 @@ static void review_credentials(const struct settings_review *review);
 static void review_renewal(const struct settings_review *review);
 static void review_access(const struct settings_review *review);
 static void review_libest(const struct settings_review *review);
+static void review_libest_labels(const struct settings_review *review);
 
 static void (*const reviews[])(const struct settings_review *) = {
     review_listeners, review_jpy,   review_trust,       review_limits,  review_delays, review_labels,
@@ -581,6 +582,25 @@ static void review_libest(const struct settings_review *review)
             "%u: makes %zu octets of base64, and libest refuses more than %d; use at most 6048 (with "
             "\"64-lf\")",
             review->settings->coap.max_request_bytes, length, LIBEST_BODY_OCTETS_MAX);
+    review_libest_labels(review);
+}
+
+/* Its path of one segment has percent signs then, which libest takes for no label. */
+static void review_libest_labels(const struct settings_review *review)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    const struct settings_objects *labels = &review->settings->est.labels;
+    const struct label_settings *label = labels->items;
+    if (!settings_reader_usable(review->reader, "est.labels"))
+        return;
+    for (size_t i = 0; i < labels->count; i++, label++) {
+        if (label->upstream_path[0] == '\0' && label->name[strspn(label->name, plain)] != '\0')
+            settings_review_warn(
+                review, "est.labels",
+                "\"%s\": libest answers 404 where a label has other octets than letters, digits and "
+                "-._~; give it an upstream_path without",
+                label->name);
+    }
 }
 
 /* Complains about path when its number is not below (or equal to) the one at bound. */

@@ -545,6 +545,12 @@ static void lets_explicit_keys_win_over_the_profile_with_a_warning(void **state)
          "coap.max_request_bytes: 6049: makes 8195 octets of base64, and libest refuses more than 8192; use "
          "at most "
          "6048 (with \"64-lf\")"},
+        {",\"profile\":\"libest\"",
+         ",\"est\":{\"labels\":[\"p-1\",\"line 7\"]},\"access\":{\"rules\":[{\"match\":{\"label\":\"*\"},"
+         "\"action\":\"allow\"}]}",
+         "est.labels: \"line 7\": libest answers 404 where a label has other octets than letters, digits and "
+         "-._~; "
+         "give it an upstream_path without"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         assert_read(fixture, read_with(fixture, "", cases[i].upstream, cases[i].sections));
