@@ -370,9 +370,13 @@ static enum status gather(const struct access_rules *rules, const struct access_
         add_key(&texts[ACCESS_AUTHORITY_KEY], X509_get0_authority_key_id(certificate));
     if (rules->needs[ACCESS_SUBJECT_KEY])
         add_key(&texts[ACCESS_SUBJECT_KEY], X509_get0_subject_key_id(certificate));
-    add(&texts[ACCESS_TRUST], bytes_from_string(trust_store_name(client_identity_trust(request->client))));
-    add(&texts[ACCESS_OPERATION], bytes_from_string(request->operation->name));
-    add(&texts[ACCESS_LABEL], request->label);
+    if (rules->needs[ACCESS_TRUST])
+        add(&texts[ACCESS_TRUST],
+            bytes_from_string(trust_store_name(client_identity_trust(request->client))));
+    if (rules->needs[ACCESS_OPERATION])
+        add(&texts[ACCESS_OPERATION], bytes_from_string(request->operation->name));
+    if (rules->needs[ACCESS_LABEL])
+        add(&texts[ACCESS_LABEL], request->label);
     for (size_t i = 0; i < ACCESS_CONDITION_COUNT; i++)
         if (texts[i].status != STATUS_OK)
             return STATUS_NO_MEMORY;

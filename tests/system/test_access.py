@@ -277,6 +277,21 @@ def test_no_webhook(start_registrar, connect, est_server, pki, service):
     opened.program.wait_for("the webhook did not decide about .*, which is allowed")
 
 
+def test_a_webhook_starts_anew(start_registrar, connect, est_server, pki, tmp_path):
+    """A kept connection that has gone stale costs no device its certificate."""
+    for round in range(2):
+        service = Webhook(socket_path=tmp_path / "decide")
+        try:
+            if round == 0:
+                peer = connect(registrar := start_registrar(asking(service, pki)))
+            assert_enrolled(est_server, pki, peer)
+            assert_enrolled(est_server, pki, peer)
+            assert len(service.questions) == 2
+        finally:
+            service.stop()
+    assert registrar.counters()["webhook_failed"] == 0
+
+
 def test_a_webhook_that_is_not_trusted(start_registrar, connect, est_server, pki):
     """No question is put to who has no certificate of access.webhook.trust for the host of the URL."""
     service = Webhook(pki)

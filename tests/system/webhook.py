@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import socket
 import socketserver
 import ssl
 import threading
@@ -12,6 +13,10 @@ ALLOW, DENY = b'{"decision": "allow"}', b'{"decision": "deny", "reason": "not on
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def setup(self):
+        super().setup()
+        self.server.service.connections.append(self.connection)
 
     def do_POST(self):
         service = self.server.service
@@ -61,7 +66,7 @@ class Webhook:
     """answer(question) gives (status, body, headers); status None hangs up. go.clear() holds all answers back."""
 
     def __init__(self, pki=None, socket_path=None):
-        self.questions, self.headers, self.news = [], [], threading.Condition()
+        self.questions, self.headers, self.connections, self.news = [], [], [], threading.Condition()
         self.go = threading.Event()
         self.go.set()
         self.say(ALLOW)
@@ -91,5 +96,10 @@ class Webhook:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+        for connection in self.connections:  # those that are kept open
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # closed long ago
         if self.socket_path and os.path.exists(self.socket_path):
             os.unlink(self.socket_path)
