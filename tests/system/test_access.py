@@ -96,6 +96,12 @@ def test_default_and_gets(start_registrar, connect, est_server, pki):
     assert_refused(est_server, registrar, enrol(peer, csr)[0], "out")
     assert get(member, "crts")[0].status == "2.05"
 
+    est_server.reset()
+    registrar.reload(access(rule("deny", "one certificate each", operation="sen", trust="domain")))  # RE-5
+    assert_refused(est_server, registrar, enrol(member, make_csr(pki, "member"))[0], "one certificate each")
+    assert_enrolled(est_server, pki, member, "member", operation="sren")
+    assert_enrolled(est_server, pki, peer)
+
 
 def test_a_file_of_serial_numbers(start_registrar, connect, est_server, pki, tmp_path):
     """Twenty thousand of them, exchanged by SIGHUP; a file with a mistake changes nothing."""
