@@ -195,8 +195,9 @@ def est_device(host, pki, *arguments, name="behind"):
     return host.command(programs.EST_DEVICE, "--json", "--certificate", certificate, "--key", key, "--trust", pki / "est-ca.pem", *arguments)
 
 
-def route_to_here(net):
-    """What transparent mode takes: packets of pledges to the registrar are delivered to the proxy."""
+def let_pledges_route(net):
+    """What transparent mode takes: the first pledge routes by the proxy, and packets of pledges to the registrar are delivered to it."""
+    net.pledges[0].run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", LINKS[0])
     for link in LINKS:
         net.proxy.run("ip", "-6", "rule", "add", "iif", link, "to", REGISTRAR, "lookup", "100")
     net.proxy.run("ip", "-6", "route", "add", "local", f"{REGISTRAR}/128", "dev", "lo", "table", "100")

@@ -9,7 +9,7 @@ import pytest
 
 import programs
 from join_proxy import (LINKS, PROXY, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, JoinProxy, ask, assert_lost, enrol_stock_client, est,  # noqa: F401
-                        est_device, lose_every_tenth, net, pledge, route_to_here, start_proxy, udp)
+                        est_device, let_pledges_route, lose_every_tenth, net, pledge, start_proxy, udp)
 from namespaces import join
 
 
@@ -251,9 +251,8 @@ def test_several_registrars(net, start_proxy, pledge, echo):
 def test_transparent(net, start_proxy, pledge, echo):
     """JP-3: the pledge addresses the registrar itself, from its link-local address, and the registrar's address answers."""
     server = echo()
-    route_to_here(net)
+    let_pledges_route(net)
     start_proxy({"pledge": {"transparent": True}})
-    net.pledges[0].run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", "mesh0")
     one = pledge(net.pledges[0], "mesh0", 5684, to=REGISTRAR)
     one.send(b"straight to you")
     payload, peer = one.receive()
@@ -296,19 +295,21 @@ def test_stock_client_enrols(net, start_proxy, est, pki, tmp_path, transparent):
     host, link = net.pledges[0], "mesh0"
     proxy = start_proxy({"pledge": {"transparent": transparent}})
     if transparent:
-        route_to_here(net)
-        host.run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", link)
+        let_pledges_route(net)
     authority = f"[{REGISTRAR}]:5684" if transparent else f"[{PROXY_LOCAL}%{link}]:{proxy.port}"
     enrol_stock_client(host, pki, tmp_path, authority)
 
 
-def test_enrolment_with_loss_on_the_first_hop(net, start_proxy, est, pki):
+@pytest.mark.parametrize("transparent", [False, True])
+def test_enrolment_with_loss_on_the_first_hop(net, start_proxy, est, pki, transparent):
     """Every tenth datagram of each direction is lost between pledge and proxy; it takes longer, and works."""
-    proxy = start_proxy()
+    proxy = start_proxy({"pledge": {"transparent": transparent}})
+    if transparent:
+        let_pledges_route(net)
+    server = f"[{REGISTRAR}]:5684" if transparent else f"[{PROXY_LOCAL}%mesh0]:{proxy.port}"
     lose_every_tenth(net)
     for _ in range(2):
-        result = programs.run(est_device(net.pledges[0], pki, "--server", f"[{PROXY_LOCAL}%mesh0]:{proxy.port}", "crts", "sen"), check=False,
-                              timeout=120)
+        result = programs.run(est_device(net.pledges[0], pki, "--server", server, "crts", "sen"), check=False, timeout=120)
         assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
     assert_lost(net)
 

@@ -15,7 +15,7 @@ from coap_peer import CoapPeer
 from dtls import DtlsClient
 from enrolment import certificates, enrol, get, is_for, make_csr
 from join_proxy import (LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, ask, assert_lost, enrol_stock_client, est_device,  # noqa: F401  fixtures
-                        hear_links, index_in, lose_every_tenth, net, pledge, route_to_here, send_query, start_est, start_proxy, udp)
+                        hear_links, index_in, let_pledges_route, lose_every_tenth, net, pledge, send_query, start_est, start_proxy, udp)
 from jpy_peer import JpySocket, flood
 
 JPY_PORT, SOURCE_PORT = 5690, 5695
@@ -114,8 +114,7 @@ def test_the_stock_client_enrols(net, start_pair, pki, tmp_path):
 def test_transparent(net, start_pair, pki):
     """JP-3: est-device addresses the registrar itself."""
     _, proxy = start_pair("stateful", proxy={"pledge": {"transparent": True}})
-    route_to_here(net)
-    net.pledges[0].run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", "mesh0")
+    let_pledges_route(net)
     assert_done(programs.run(est_device(net.pledges[0], pki, "--server", f"[{REGISTRAR}]:5684", "crts", "sen"), check=False))
     assert proxy.counters()["mappings_created"] == 1
 
@@ -268,8 +267,7 @@ def test_what_it_costs(net, start_pair, pki, mode):
     transparent = mode == "transparent"
     registrar, proxy = start_pair("stateful" if transparent else mode, proxy={"pledge": {"transparent": transparent}})
     if transparent:
-        route_to_here(net)
-        net.pledges[0].run("ip", "-6", "route", "add", "default", "via", PROXY_LOCAL, "dev", "mesh0")
+        let_pledges_route(net)
     server = f"[{REGISTRAR}]:5684" if transparent else f"[{PROXY_LOCAL}%mesh0]:{proxy.port}"
     for block in (256, 64):
         command = est_device(net.pledges[0], pki, "--server", server, "--block-size", block, "crts", "sen")
