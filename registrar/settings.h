@@ -234,9 +234,9 @@ struct settings {
     struct access_settings access;
     struct limit_settings limits;
     struct log_settings log;
-    uint32_t workers;          /* threads, at least 1; "auto" is resolved to one per core */
+    uint32_t workers;           /* threads, at least 1; "auto" is resolved to one per core */
     uint32_t watch_interval_ms; /* of dtls.crls and access.file; 0: never */
-    char *state_directory;     /* where the pending table is kept for a restart; "" nowhere */
+    char *state_directory;      /* where the pending table is kept for a restart; "" nowhere */
     uint32_t drain_ms; /* how long SIGTERM waits for exchanges in flight; default 8000, below what container
                           engines grant */
 };
