@@ -140,7 +140,7 @@ static void answer_free(struct answer *answer)
 
 static void good_answer_is_taken_with_its_chain(void **state)
 {
-    struct answer answer = {.why = NULL};
+    struct answer answer = {.why = ""};
     (void)state;
     assert_int_equal(accept(&answer, &(struct test_certificate_wish){.extended_key_usage = RA}, true),
                      STATUS_OK);
@@ -166,7 +166,7 @@ static void answer_of_no_use_is_refused(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct answer answer = {.why = NULL};
+        struct answer answer = {.why = ""};
         assert_int_equal(accept(&answer, &cases[i].wish, !cases[i].unnamed), STATUS_MISMATCH);
         if (strstr(answer.why, cases[i].why) == NULL)
             fail_msg("instead of %s: %s", cases[i].why, answer.why);
@@ -177,7 +177,7 @@ static void answer_of_no_use_is_refused(void **state)
 
 static void answer_for_another_key_is_refused(void **state)
 {
-    struct answer answer = {.why = NULL};
+    struct answer answer = {.why = ""};
     (void)state;
     assert_int_equal(accept(&answer, &(struct test_certificate_wish){.extended_key_usage = RA}, true),
                      STATUS_OK);
