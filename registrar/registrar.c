@@ -74,6 +74,7 @@ static void on_new_files(void *user);
 static void on_hangup(int signal, short what, void *user);
 static void on_offered(void *user, const struct snapshot *before, struct snapshot *snapshot);
 static void use_snapshot(struct est_client *client, const struct snapshot *snapshot);
+static void warn_of_upkeep(const struct registrar *registrar);
 static void on_adopted(void *user);
 static void write_running_config(const struct registrar *registrar);
 static void on_report(int signal, short what, void *user);
@@ -406,6 +407,7 @@ static void on_offered(void *user, const struct snapshot *before, struct snapsho
         use_snapshot(renewal_client(registrar->renewal), snapshot);
     if (registrar->trust_watch != NULL)
         use_snapshot(trust_watch_client(registrar->trust_watch), snapshot);
+    warn_of_upkeep(registrar);
     registrar->adopting = registrar->worker_count;
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_offer(registrar->workers[i], snapshot);
@@ -415,6 +417,17 @@ static void use_snapshot(struct est_client *client, const struct snapshot *snaps
 {
     est_client_use_credentials(client, snapshot->ra_credentials);
     est_client_use_servers(client, snapshot->servers);
+}
+
+/* What is renewed, and whose CA certificates are learnt, stays what it was at the start. */
+static void warn_of_upkeep(const struct registrar *registrar)
+{
+    const struct settings *before = registrar->settings, *now = reload_settings(registrar->reload);
+    static const char format[] = "%s: %s has changed, but until a restart the old one is %s";
+    if (before->upstream.renew && strcmp(before->upstream.certificate, now->upstream.certificate) != 0)
+        log_warning("registrar", format, registrar->file, "upstream.certificate", "renewed");
+    if (before->dtls.renew && strcmp(before->dtls.certificate, now->dtls.certificate) != 0)
+        log_warning("registrar", format, registrar->file, "dtls.certificate", "renewed");
 }
 
 static void on_adopted(void *user)

@@ -28,10 +28,11 @@ struct dtls_credentials {
     atomic_uint references;
     SSL_CTX *context;
     struct trusted {
-        X509_STORE *store;              /* NULL: switched off (DTLS-8) */
-        struct chain_digest generation; /* of its certificates */
-        bool accept_expired;            /* DTLS-9, RE-6 */
-    } trusted[2];                       /* by enum trust_store */
+        X509_STORE *store;            /* NULL: switched off (DTLS-8) */
+        struct chain_digest *anchors; /* of its certificates, sorted */
+        size_t anchor_count;
+        bool accept_expired; /* DTLS-9, RE-6 */
+    } trusted[2];            /* by enum trust_store */
     security_callback *openssl_security;
 };
 
@@ -54,11 +55,12 @@ static bool load_trust(const struct settings_strings *files, const char *setting
 static X509_STORE *create_store(void);
 static bool add_anchors(struct trusted *trusted, const struct pem_file *file, struct buffer *errors,
                         struct buffer *warnings);
+static bool remember_anchor(struct trusted *trusted, const X509 *certificate);
 static int validate_client(X509_STORE_CTX *presented, void *user);
 static int validate_against(const struct trusted *trusted, X509_STORE_CTX *presented,
                             struct client_chain *chain);
 static int waive_expiry_of_leaf(int valid, X509_STORE_CTX *context);
-static int read_chain(const struct trusted *trusted, X509_STORE_CTX *context, struct client_chain *chain);
+static int read_chain(X509_STORE_CTX *context, struct client_chain *chain);
 static void add_links_above(X509_STORE_CTX *context, struct client_chain *chain);
 static int error_of(enum client_standing standing);
 static bool says_nothing(int verify_error);
@@ -105,8 +107,10 @@ void dtls_credentials_release(struct dtls_credentials *credentials)
         atomic_fetch_sub_explicit(&credentials->references, 1, memory_order_acq_rel) > 1)
         return;
     SSL_CTX_free(credentials->context);
-    X509_STORE_free(credentials->trusted[TRUST_MANUFACTURER].store);
-    X509_STORE_free(credentials->trusted[TRUST_DOMAIN].store);
+    for (size_t i = 0; i < sizeof credentials->trusted / sizeof credentials->trusted[0]; i++) {
+        X509_STORE_free(credentials->trusted[i].store);
+        free(credentials->trusted[i].anchors);
+    }
     free(credentials);
 }
 
@@ -315,6 +319,7 @@ static bool load_trust(const struct settings_strings *files, const char *setting
         const struct pem_file file = {path, files->items[i]};
         loaded = add_anchors(trusted, &file, errors, warnings) && loaded;
     }
+    chain_digest_sort(trusted->anchors, trusted->anchor_count);
     return loaded;
 }
 
@@ -342,10 +347,19 @@ static bool add_anchors(struct trusted *trusted, const struct pem_file *file, st
         X509 *certificate = sk_X509_value(certificates, i);
         pem_file_warn_of_validity(file, certificate, warnings);
         added = X509_STORE_add_cert(trusted->store, certificate) == 1 &&
-                chain_digest_fold(&trusted->generation, certificate) == STATUS_OK && added;
+                remember_anchor(trusted, certificate) && added;
     }
     sk_X509_pop_free(certificates, X509_free);
     return added;
+}
+
+static bool remember_anchor(struct trusted *trusted, const X509 *certificate)
+{
+    struct chain_digest *more = reallocarray(trusted->anchors, trusted->anchor_count + 1, sizeof *more);
+    if (more == NULL)
+        return false;
+    trusted->anchors = more;
+    return chain_digest_anchor(certificate, &more[trusted->anchor_count++]) == STATUS_OK;
 }
 
 /* RFC 7030 section 3.6: the implicit trust anchors (manufacturer) first, then the explicit ones (domain). */
@@ -391,7 +405,7 @@ static int validate_against(const struct trusted *trusted, X509_STORE_CTX *prese
         if (!valid && error == X509_V_OK)
             error = X509_V_ERR_UNSPECIFIED;
         if (valid)
-            error = read_chain(trusted, context, chain);
+            error = read_chain(context, chain);
     }
     X509_STORE_CTX_free(context);
     return error;
@@ -408,9 +422,8 @@ static int waive_expiry_of_leaf(int valid, X509_STORE_CTX *context)
     return valid;
 }
 
-static int read_chain(const struct trusted *trusted, X509_STORE_CTX *context, struct client_chain *chain)
+static int read_chain(X509_STORE_CTX *context, struct client_chain *chain)
 {
-    chain->trust_generation = trusted->generation;
     switch (client_chain_read(X509_STORE_CTX_get0_chain(context), chain)) {
     case STATUS_OK:
         add_links_above(context, chain);
@@ -475,18 +488,11 @@ enum client_standing dtls_credentials_standing(const struct dtls_credentials *cr
 {
     const struct standing_rules rules = {
         .accept_expired = {credentials->trusted[0].accept_expired, credentials->trusted[1].accept_expired},
-        .generations = {dtls_credentials_trust_generation(credentials, 0),
-                        dtls_credentials_trust_generation(credentials, 1)},
+        .anchors = {{credentials->trusted[0].anchors, credentials->trusted[0].anchor_count},
+                    {credentials->trusted[1].anchors, credentials->trusted[1].anchor_count}},
         .revocations = revocations,
     };
     return client_standing_judge(&rules, chain, now_unix);
-}
-
-const struct chain_digest *dtls_credentials_trust_generation(const struct dtls_credentials *credentials,
-                                                             enum trust_store trust)
-{
-    const struct trusted *trusted = &credentials->trusted[trust];
-    return trusted->store != NULL ? &trusted->generation : NULL;
 }
 
 X509 *dtls_credentials_certificate(const struct dtls_credentials *credentials)

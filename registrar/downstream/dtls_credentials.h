@@ -51,11 +51,6 @@ enum client_standing dtls_credentials_standing(const struct dtls_credentials *cr
                                                const struct revocation_lists *revocations,
                                                const struct client_chain *chain, int64_t now_unix);
 
-/* A digest over the certificates that clients are checked against; another one means that whoever was let in
- * before has to be checked again (SES-3). Borrows; NULL: the store is switched off. */
-const struct chain_digest *dtls_credentials_trust_generation(const struct dtls_credentials *credentials,
-                                                             enum trust_store trust);
-
 /* The client that the finished handshake of an SSL of ours proved. Gives a reference; NULL: none, or no
  * memory. */
 struct client_identity *dtls_credentials_client(const SSL *ssl);

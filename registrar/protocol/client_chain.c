@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -16,6 +17,7 @@
 static enum status read_link(const X509 *certificate, const X509 *issuer, struct chain_link *link);
 static enum status digest_serial(const X509 *certificate, struct chain_link *link);
 static enum status digest(struct bytes octets, struct chain_digest *cut);
+static int compare_digests(const void *one, const void *other);
 static int64_t expiry_of(const X509 *certificate);
 static void append_number(struct buffer *octets, int64_t number);
 static int64_t take_number(const uint8_t **at);
@@ -37,7 +39,7 @@ enum status client_chain_read(const STACK_OF(X509) * certificates, struct client
         if (expires < chain->chain_expires_unix)
             chain->chain_expires_unix = expires;
     }
-    enum status status = STATUS_OK;
+    enum status status = chain_digest_anchor(sk_X509_value(certificates, count - 1), &chain->anchor);
     for (int i = 0; i < links && status == STATUS_OK; i++)
         status =
             read_link(sk_X509_value(certificates, i), sk_X509_value(certificates, i + 1), &chain->links[i]);
@@ -93,13 +95,29 @@ enum status chain_digest_certificate(const struct chain_digest *issuer, struct b
     return digest((struct bytes){both, CHAIN_DIGEST_OCTETS + serial.len}, cut);
 }
 
-enum status chain_digest_fold(struct chain_digest *cut, const X509 *certificate)
+enum status chain_digest_anchor(const X509 *certificate, struct chain_digest *cut)
 {
-    uint8_t both[CHAIN_DIGEST_OCTETS + SHA_256_OCTETS];
-    memcpy(both, cut->octets, CHAIN_DIGEST_OCTETS);
-    if (X509_digest(certificate, EVP_sha256(), both + CHAIN_DIGEST_OCTETS, NULL) != 1)
+    uint8_t whole[SHA_256_OCTETS];
+    if (X509_digest(certificate, EVP_sha256(), whole, NULL) != 1)
         return STATUS_CRYPTO;
-    return digest((struct bytes){both, sizeof both}, cut);
+    memcpy(cut->octets, whole, sizeof cut->octets);
+    return STATUS_OK;
+}
+
+void chain_digest_sort(struct chain_digest *digests, size_t count)
+{
+    if (count > 0)
+        qsort(digests, count, sizeof digests[0], compare_digests);
+}
+
+bool chain_digest_is_among(const struct chain_digest *digest, const struct chain_digest *sorted, size_t count)
+{
+    return count > 0 && bsearch(digest, sorted, count, sizeof sorted[0], compare_digests) != NULL;
+}
+
+static int compare_digests(const void *one, const void *other)
+{
+    return memcmp(one, other, sizeof(struct chain_digest));
 }
 
 static enum status digest(struct bytes octets, struct chain_digest *cut)
@@ -134,7 +152,7 @@ void client_chain_encode(const struct client_chain *chain, struct buffer *octets
     buffer_append_byte(octets, chain->count);
     append_number(octets, chain->leaf_expires_unix);
     append_number(octets, chain->chain_expires_unix);
-    buffer_append(octets, (struct bytes){chain->trust_generation.octets, CHAIN_DIGEST_OCTETS});
+    buffer_append(octets, (struct bytes){chain->anchor.octets, CHAIN_DIGEST_OCTETS});
     for (size_t i = 0; i < chain->count; i++) {
         buffer_append(octets, (struct bytes){chain->links[i].issuer.octets, CHAIN_DIGEST_OCTETS});
         buffer_append(octets, (struct bytes){chain->links[i].certificate.octets, CHAIN_DIGEST_OCTETS});
@@ -161,7 +179,7 @@ enum status client_chain_decode(struct bytes octets, struct client_chain *chain)
     };
     chain->leaf_expires_unix = take_number(&at);
     chain->chain_expires_unix = take_number(&at);
-    take_digest(&at, &chain->trust_generation);
+    take_digest(&at, &chain->anchor);
     for (size_t i = 0; i < chain->count; i++) {
         take_digest(&at, &chain->links[i].issuer);
         take_digest(&at, &chain->links[i].certificate);

@@ -17,7 +17,7 @@ enum trust_store {
 #define CLIENT_CHAIN_CERTIFICATES_MAX 4 /* the client's and those of its intermediate CAs */
 #define CHAIN_DIGEST_OCTETS           12
 
-/* SHA-256, cut: names a certificate, its issuer or the contents of a trust store. */
+/* SHA-256, cut: names a certificate, or its issuer. */
 struct chain_digest {
     uint8_t octets[CHAIN_DIGEST_OCTETS];
 };
@@ -29,16 +29,16 @@ struct chain_link {
 };
 
 struct client_chain {
-    enum trust_store trust;               /* the store that vouched for it */
-    uint8_t count;                        /* of links, at least 1 in a chain that was verified */
-    bool accepted_expired;                /* the leaf had expired, and was let through */
-    int64_t leaf_expires_unix;            /* notAfter of the client's own certificate */
-    int64_t chain_expires_unix;           /* the earliest of the others', the trust anchor's included */
-    struct chain_digest trust_generation; /* of what the trust store held then */
+    enum trust_store trust;     /* the store that vouched for it */
+    uint8_t count;              /* of links, at least 1 in a chain that was verified */
+    bool accepted_expired;      /* the leaf had expired, and was let through */
+    int64_t leaf_expires_unix;  /* notAfter of the client's own certificate */
+    int64_t chain_expires_unix; /* the earliest of the others', the trust anchor's included */
+    struct chain_digest anchor; /* of the trust anchor as a whole: is it one still? */
     struct chain_link links[CLIENT_CHAIN_CERTIFICATES_MAX]; /* the leaf first; no trust anchor but a leaf */
 };
 
-/* Fills in all but trust, accepted_expired and trust_generation from a chain that OpenSSL has verified, the
+/* Fills in all but trust and accepted_expired from a chain that OpenSSL has verified, the
  * leaf first and the trust anchor last. STATUS_TOO_LARGE: longer than we keep; STATUS_CRYPTO. */
 enum status client_chain_read(const STACK_OF(X509) * certificates, struct client_chain *chain);
 
@@ -52,9 +52,13 @@ enum status chain_digest_name(const X509_NAME *name, struct chain_digest *digest
 enum status chain_digest_certificate(const struct chain_digest *issuer, struct bytes serial,
                                      struct chain_digest *digest);
 
-/* digest = that of digest and certificate: folds a trust store together, one certificate after the other,
- * beginning with zeros. STATUS_CRYPTO. */
-enum status chain_digest_fold(struct chain_digest *digest, const X509 *certificate);
+/* Of the certificate as a whole: names a trust anchor. STATUS_CRYPTO. */
+enum status chain_digest_anchor(const X509 *certificate, struct chain_digest *digest);
+
+/* Sorts digests, so that one is found among them. */
+void chain_digest_sort(struct chain_digest *digests, size_t count);
+bool chain_digest_is_among(const struct chain_digest *digest, const struct chain_digest *sorted,
+                           size_t count);
 
 /* Whether a certificate of the chain has expired; the leaf's own date does not count when waived. */
 bool client_chain_has_expired(const struct client_chain *chain, bool leaf_waived, int64_t now_unix);

@@ -24,8 +24,8 @@ enum client_standing client_standing_judge(const struct standing_rules *rules,
 
 static bool is_trusted(const struct standing_rules *rules, const struct client_chain *chain)
 {
-    const struct chain_digest *generation = rules->generations[chain->trust];
-    return generation != NULL && memcmp(generation, &chain->trust_generation, sizeof *generation) == 0;
+    const struct standing_anchors *anchors = &rules->anchors[chain->trust];
+    return chain_digest_is_among(&chain->anchor, anchors->sorted, anchors->count);
 }
 
 const char *client_standing_text(enum client_standing standing)

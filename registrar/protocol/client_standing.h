@@ -11,15 +11,19 @@ enum client_standing {
     STANDING_UNCHECKED, /* as good; but an issuer has no current revocation list, which the policy bears */
     STANDING_RENEWAL,   /* its certificate of the domain has expired: it may renew it, and nothing else */
     STANDING_EXPIRED,
-    STANDING_UNTRUSTED, /* the trust store has changed since: a new handshake will tell */
+    STANDING_UNTRUSTED, /* its trust anchor is none any more; perhaps there is another way, a new handshake
+                           will tell */
     STANDING_UNKNOWN,   /* an issuer has no current revocation list, which the policy does not bear */
     STANDING_REVOKED
 };
 
 /* What a client is judged by. Borrows. */
 struct standing_rules {
-    bool accept_expired[2];                    /* by enum trust_store; the leaf's expiry only */
-    const struct chain_digest *generations[2]; /* of the trust stores now; NULL: switched off */
+    bool accept_expired[2]; /* by enum trust_store; the leaf's expiry only */
+    struct standing_anchors {
+        const struct chain_digest *sorted; /* chain_digest_sort */
+        size_t count;
+    } anchors[2]; /* that are trusted now, likewise */
     const struct revocation_lists *revocations;
 };
 

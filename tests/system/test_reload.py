@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 import coap
+import der
 import programs
 from dtls import DtlsError
 from enrolment import certificates, enrol, get, is_for, label, make_csr, path, POST_OPTIONS
@@ -58,8 +59,8 @@ def test_certificate_and_key(start_registrar, connect, pki, second, workers):
     assert enrol(before, make_csr(pki))[0].status == "2.04"
 
 
-def test_nothing_under_way_is_lost(start_registrar, connect, pki, second):
-    """A Block1 transfer half done, and an enrolment that waits for the EST server, end as they would have."""
+def test_nothing_under_way_is_lost(start_registrar, connect, pki, second, tmp_path):
+    """A Block1 transfer half done, and an enrolment that waits for the EST server, end as they would have, whatever is reloaded."""
     one = start_registrar({"est": {"labels": ["delay-1500"]}, "coap": {"separate_after_ms": 100}})
     waiting, halfway = connect(one), connect(one, device="valve")
     waiting_csr, halfway_csr = make_csr(pki), make_csr(pki, "valve")
@@ -72,9 +73,22 @@ def test_nothing_under_way_is_lost(start_registrar, connect, pki, second):
 
     count = (len(halfway_csr) + 127) // 128
     assert send_block(0, True).status == "2.31"
-    one.reload({"dtls": {"certificate": str(second[0]), "private_key": str(second[1])},
-                "upstream": {"certificate": str(pki / "est-server.pem"), "private_key": str(pki / "est-server.key")}})
-    one.reload({"upstream": {"certificate": str(pki / "ra.pem"), "private_key": str(pki / "ra.key")}})
+    crl, serials, keys = RevocationList(pki, tmp_path / "crl"), tmp_path / "serials", tmp_path / "keys"
+    crl.revoke()
+    serials.write_text("allow SN-valve\n")
+    keys.mkdir(mode=0o700)
+    good = one.settings["upstream"]["servers"]
+    for change in ({"dtls": {"certificate": str(second[0]), "private_key": str(second[1])}},
+                   {"dtls": {"domain_trust": [str(pki / "other-ca.pem")]}},
+                   {"dtls": {"manufacturer_trust": [str(pki / f"{name}.pem") for name in ("manufacturer-ca", "manufacturer-sub", "other-ca")],
+                             "crls": [str(crl.file)]}},
+                   {"access": {"file": str(serials), "default": "deny", "csr_identity": "same-subject"}},
+                   {"est": {"key_directory": str(keys)}}, {"log": {"level": "debug"}},
+                   {"upstream": {"certificate": str(pki / "est-server.pem"), "private_key": str(pki / "est-server.key")}},
+                   {"upstream": {"servers": ["https://localhost:1"], "trust": [str(pki / "other-ca.pem")]}}):
+        one.reload(change)
+    one.reload({"upstream": {"certificate": str(pki / "ra.pem"), "private_key": str(pki / "ra.key"), "servers": good,
+                             "trust": [str(pki / "est-ca.pem")]}})
     for number in range(1, count):
         answer = send_block(number, number < count - 1)
     body = halfway.fetch_rest(coap.POST, path("sen"), answer, options=POST_OPTIONS)
@@ -87,13 +101,38 @@ def test_nothing_under_way_is_lost(start_registrar, connect, pki, second):
 
 def test_trust(start_registrar, connect, pki):
     """A device whose CA was removed cannot connect any more; one whose CA was added can."""
-    one = start_registrar({"dtls": {"domain_trust": [str(pki / "est-ca.pem")]}})
-    assert get(connect(one), "crts")[0].status == "2.05"
+    one = start_registrar()
+    peer = connect(one)
+    assert get(peer, "crts")[0].status == "2.05"
+    one.reload({"dtls": {"manufacturer_trust": [str(pki / "manufacturer-ca.pem"), str(pki / "other-ca.pem")]}})
+    assert get(peer, "crts")[0].status == "2.05"
     one.reload({"dtls": {"manufacturer_trust": [str(pki / "other-ca.pem")]}})
+    assert get(peer, "crts")[0].code >> 5 == 4
     with pytest.raises(DtlsError):
         connect(one)
     one.reload({"dtls": {"manufacturer_trust": [str(pki / "manufacturer-ca.pem")]}})
     assert get(connect(one), "crts")[0].status == "2.05"
+
+
+def test_key_directory(start_registrar, connect, pki, tmp_path):
+    """SKG-7: a device's key that was added is found."""
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    one = start_registrar({"est": {"skg": True, "server_keygen": "local", "key_directory": str(keys)}})
+    peer = connect(one)
+
+    def ask():
+        identifier = der.attribute("1.2.840.113549.1.9.16.2.37", der.tlv(0x04, b"kek"))
+        return enrol(peer, der.change_csr(make_csr(pki), [der.CAPABILITIES, identifier]), "skg")[0].status
+
+    assert ask() == "4.03"
+    key = keys / (b"kek".hex() + ".key")
+    key.write_text("nonsense\n")
+    key.chmod(0o600)
+    assert any(str(key) in line for line in one.reload(refused=True))
+    key.write_text("0123456789abcdef" * 2 + "\n")
+    one.reload()
+    assert ask() == "2.04"
 
 
 def test_est_server_and_its_trust(start_registrar, connect, pki, tmp_path_factory):
@@ -159,6 +198,17 @@ def test_bad_files_change_nothing(start_registrar, connect, pki, files, second):
     said = one.reload({"log": {"level": "debug"}, "dtls": {"domain_trust": [str(pki / "nowhere.pem")]}}, refused=True)
     for mistake in ("registrar.pem", "ra.pem", "nowhere.pem"):
         assert sum(mistake in line for line in said) == 1, said
+    one.settings["log"]["level"], one.settings["dtls"]["domain_trust"] = "info", [str(pki / "est-ca.pem")]
+    own["registrar.pem"].write_bytes(good["registrar.pem"])
+    own["ra.pem"].write_bytes(good["ra.pem"])
+    bad = files("registrar.pem").with_name("bad")
+    bad.write_text("no such thing")
+    before = one.settings
+    for section, key, value in (("dtls", "crls", [str(bad)]), ("access", "file", str(bad)), ("est", "key_directory", str(bad)),
+                                ("access", "rules", [{"match": {}, "action": "perhaps"}]), ("upstream", "password_file", str(bad) + "x")):
+        said = one.reload({section: {key: value}}, refused=True)
+        assert any(" error " in line and f"{section}.{key}" in line for line in said), said
+        one.settings = before
     one.config.write_text("{")
     since = len(one.program.lines)
     one.program.process.send_signal(signal.SIGHUP)

@@ -50,8 +50,7 @@ static void assert_accepted(const struct test_client_wish *wish, const char *sui
     assert_int_equal(client_identity_trust(identity), trust);
     const struct client_chain *chain = client_identity_chain(identity);
     assert_int_equal(chain->count, wish->intermediate != NULL ? 2 : 1);
-    assert_memory_equal(&chain->trust_generation, dtls_credentials_trust_generation(credentials, trust),
-                        sizeof chain->trust_generation);
+    assert_int_equal(dtls_credentials_standing(credentials, NULL, chain, (int64_t)time(NULL)), STANDING_GOOD);
     assert_true(chain->leaf_expires_unix > (int64_t)time(NULL));
     assert_int_equal(X509_cmp(client_identity_certificate(identity), wish->certificate->certificate), 0);
     free_peers(&client, &server);
@@ -448,20 +447,30 @@ static void remembers_which_store_vouched(void **state)
     assert_accepted(&wish, NULL, TRUST_DOMAIN);
 }
 
-/* SES-3 */
-static void tells_trust_stores_apart(void **state)
+static struct client_chain chain_below(const struct test_certificate *anchor, enum trust_store trust)
+{
+    struct client_chain chain = {
+        .trust = trust, .count = 1, .leaf_expires_unix = INT64_MAX, .chain_expires_unix = INT64_MAX};
+    assert_int_equal(chain_digest_anchor(anchor->certificate, &chain.anchor), STATUS_OK);
+    return chain;
+}
+
+/* SES-3: who was let in by a trust anchor stays in as long as that is one, whatever else changes. */
+static void stands_by_the_trust_anchor(void **state)
 {
     (void)state;
+    const int64_t now_unix = time(NULL);
     struct dtls_settings settings = world_settings(&world);
     settings.domain_trust.count = 0;
     struct dtls_credentials *other = load_credentials(&settings);
-    const struct chain_digest *manufacturer =
-        dtls_credentials_trust_generation(credentials, TRUST_MANUFACTURER);
-    assert_memory_not_equal(manufacturer, dtls_credentials_trust_generation(credentials, TRUST_DOMAIN),
-                            sizeof *manufacturer);
-    assert_memory_equal(manufacturer, dtls_credentials_trust_generation(other, TRUST_MANUFACTURER),
-                        sizeof *manufacturer);
-    assert_null(dtls_credentials_trust_generation(other, TRUST_DOMAIN));
+    const struct client_chain manufacturer = chain_below(&world.manufacturer_root, TRUST_MANUFACTURER),
+                              domain = chain_below(&world.domain_ca, TRUST_DOMAIN),
+                              mistaken = chain_below(&world.domain_ca, TRUST_MANUFACTURER);
+    assert_int_equal(dtls_credentials_standing(credentials, NULL, &manufacturer, now_unix), STANDING_GOOD);
+    assert_int_equal(dtls_credentials_standing(credentials, NULL, &domain, now_unix), STANDING_GOOD);
+    assert_int_equal(dtls_credentials_standing(credentials, NULL, &mistaken, now_unix), STANDING_UNTRUSTED);
+    assert_int_equal(dtls_credentials_standing(other, NULL, &manufacturer, now_unix), STANDING_GOOD);
+    assert_int_equal(dtls_credentials_standing(other, NULL, &domain, now_unix), STANDING_UNTRUSTED);
     dtls_credentials_release(other);
 }
 
@@ -878,7 +887,7 @@ int main(void)
         cmocka_unit_test(accepts_expired_certificates_by_switch),
         cmocka_unit_test(judges_open_associations_again),
         cmocka_unit_test(remembers_which_store_vouched),
-        cmocka_unit_test(tells_trust_stores_apart),
+        cmocka_unit_test(stands_by_the_trust_anchor),
         cmocka_unit_test(a_store_can_be_switched_off),
         cmocka_unit_test(the_manufacturer_store_is_asked_first),
         cmocka_unit_test(an_intermediate_may_be_the_anchor),

@@ -16,11 +16,11 @@
 
 #define NOW INT64_C(1000)
 
-static const struct chain_digest generations[2] = {{{1}}, {{2}}};
+static const struct chain_digest anchors[2] = {{{1}}, {{2}}};
 
 static struct standing_rules ordinary(void)
 {
-    return (struct standing_rules){.generations = {&generations[0], &generations[1]}};
+    return (struct standing_rules){.anchors = {{&anchors[0], 1}, {&anchors[1], 1}}};
 }
 
 static struct client_chain chain_of(enum trust_store trust, int64_t leaf_unix, int64_t others_unix)
@@ -29,7 +29,7 @@ static struct client_chain chain_of(enum trust_store trust, int64_t leaf_unix, i
                                  .count = 1,
                                  .leaf_expires_unix = leaf_unix,
                                  .chain_expires_unix = others_unix,
-                                 .trust_generation = generations[trust]};
+                                 .anchor = anchors[trust]};
 }
 
 static void assert_standing(const struct standing_rules *rules, struct client_chain chain,
@@ -78,10 +78,12 @@ static void another_trust_store_ends_it(void **state)
 {
     (void)state;
     struct standing_rules rules = ordinary();
-    rules.generations[TRUST_DOMAIN] = NULL;
+    rules.anchors[TRUST_DOMAIN] = (struct standing_anchors){NULL, 0};
     assert_standing(&rules, chain_of(TRUST_MANUFACTURER, NOW, NOW), STANDING_GOOD);
     assert_standing(&rules, chain_of(TRUST_DOMAIN, NOW, NOW), STANDING_UNTRUSTED);
-    rules.generations[TRUST_DOMAIN] = &generations[TRUST_MANUFACTURER];
+    rules.anchors[TRUST_DOMAIN] = (struct standing_anchors){anchors, 2}; /* one more */
+    assert_standing(&rules, chain_of(TRUST_DOMAIN, NOW, NOW), STANDING_GOOD);
+    rules.anchors[TRUST_DOMAIN] = (struct standing_anchors){anchors, 1}; /* another one */
     assert_standing(&rules, chain_of(TRUST_DOMAIN, NOW, NOW), STANDING_UNTRUSTED);
     assert_standing(&rules, chain_of(TRUST_DOMAIN, NOW - 1, NOW), STANDING_EXPIRED);
 }
@@ -98,7 +100,7 @@ static void revocation_ends_it(void **state)
     test_write_certificates(trust, &ca.certificate, 1);
     test_write_crls(crl,
                     &(struct test_crl_wish){
-                        .issuer = &ca, .serials = serials, .from_s = -(long)time(NULL), .to_s = 90000},
+                        .issuer = &ca, .serials = serials, .from_s = -(long)time(NULL), .to_s = 1000000000},
                     1);
     struct dtls_settings settings = {.crls = {{crl}, 1}, .domain_trust = {{trust}, 1}};
     struct buffer lines;
