@@ -253,7 +253,7 @@ enum server_news server_group_report(struct server_group *group, size_t server,
     asked->requests++;
     hear(asked, report, now_ms);
     if (!is_failure(group, server, report)) {
-        if (circuit_breaker_served(&asked->circuit))
+        if (circuit_breaker_served(&asked->circuit, now_ms))
             tell_that_it_is_well(group, server, now_ms, &news);
     } else {
         asked->failures++;
@@ -420,7 +420,7 @@ enum server_news server_group_report_probe(struct server_group *group, size_t se
     if (is_failure(group, server, report)) {
         if (circuit_breaker_probe_failed(&probed->circuit, &group->circuit, now_ms, chance()))
             tell_that_it_fails(group, server, report, now_ms, &news);
-    } else if (circuit_breaker_probe_served(&probed->circuit)) {
+    } else if (circuit_breaker_probe_served(&probed->circuit, now_ms)) {
         tell_that_it_is_well(group, server, now_ms, &news);
     }
     pthread_mutex_unlock(&group->mutex);

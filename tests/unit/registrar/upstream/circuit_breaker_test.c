@@ -16,7 +16,7 @@ static void failures_in_a_row_open_it(void **state)
     (void)state;
     assert_false(circuit_breaker_failed(&breaker, &settings, 1, 0));
     assert_false(circuit_breaker_failed(&breaker, &settings, 2, 0));
-    assert_false(circuit_breaker_served(&breaker)); /* the row is broken */
+    assert_false(circuit_breaker_served(&breaker, 2)); /* the row is broken */
     assert_false(circuit_breaker_failed(&breaker, &settings, 3, 0));
     assert_false(circuit_breaker_failed(&breaker, &settings, 4, 0));
     assert_false(breaker.open);
@@ -70,15 +70,26 @@ static void a_probe_closes_it_and_the_back_off_stays(void **state)
     (void)state;
     circuit_breaker_probe_failed(&breaker, &settings, 0, 0);
     circuit_breaker_probe_failed(&breaker, &settings, 0, 0);
-    assert_true(circuit_breaker_probe_served(&breaker));
+    assert_true(circuit_breaker_probe_served(&breaker, 2));
     assert_false(breaker.open);
-    assert_false(circuit_breaker_probe_served(&breaker));
-    circuit_breaker_probe_failed(&breaker, &settings, 0, 0);
-    assert_int_equal(breaker.due_ms, 2000); /* flapping: the third back-off */
+    assert_false(circuit_breaker_probe_served(&breaker, 2));
+    circuit_breaker_probe_failed(&breaker, &settings, 8001, 0);
+    assert_int_equal(breaker.due_ms, 8001 + 2000); /* flapping: the third back-off */
 
-    assert_true(circuit_breaker_served(&breaker));
+    assert_true(circuit_breaker_served(&breaker, 2));
     circuit_breaker_probe_failed(&breaker, &settings, 0, 0);
     assert_int_equal(breaker.due_ms, 500); /* it had served: from the beginning */
+}
+
+static void what_is_long_ago_does_not_count(void **state)
+{
+    struct circuit_breaker breaker = {0};
+    (void)state;
+    for (unsigned i = 0; i < 5; i++)
+        circuit_breaker_probe_failed(&breaker, &settings, 0, 0);
+    assert_true(circuit_breaker_probe_served(&breaker, 2));
+    circuit_breaker_probe_failed(&breaker, &settings, 2 + 8000, 0);
+    assert_int_equal(breaker.due_ms, 2 + 8000 + 500);
 }
 
 int main(void)
@@ -89,6 +100,7 @@ int main(void)
         cmocka_unit_test(the_back_off_doubles_up_to_its_limit),
         cmocka_unit_test(chance_spreads_the_probes),
         cmocka_unit_test(a_probe_closes_it_and_the_back_off_stays),
+        cmocka_unit_test(what_is_long_ago_does_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
