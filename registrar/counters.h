@@ -48,7 +48,7 @@ enum counter {
     COUNTER_PENDING_CROWDED,  /* 4.29: max_pending_per_client reached */
     COUNTER_IN_DOUBT,         /* transactions whose outcome is unknown */
     COUNTER_JOURNAL_RECORDS,  /* of the pending table, handed to the journal */
-    COUNTER_JOURNAL_WRITES,   /* to the disk, each of all records that waited */
+    COUNTER_JOURNAL_SYNCS,    /* of the disk, each for all records that were written */
     COUNTER_JOURNAL_QUEUED,   /* octets of records that wait for the disk now */
     COUNTER_JOURNAL_LOST,     /* records for which the disk was too slow */
     COUNTER_UPSTREAM_REQUESTS,

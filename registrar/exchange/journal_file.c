@@ -51,7 +51,8 @@ struct journal_file {
     char *path; /* of the folder, for what is said of it */
     int folder, fd;
     struct siphash_key key;
-    uint64_t octets; /* up to here it is written, on the disk and sound */
+    uint64_t octets; /* up to here it is written and sound */
+    uint64_t synced; /* up to here it is on the disk */
     uint64_t counts; /* octets of the frames that still count */
     struct place *places;
     struct buffer frames; /* room to work in */
@@ -169,7 +170,11 @@ static bool open_file(struct journal_file *file, struct buffer *errors, struct b
                  "it must be readable and writable for the user that the registrar runs as");
     bool good = status == STATUS_OK && (is_new || load(file, buffer_view(&content), errors, warnings));
     buffer_free(&content);
-    return good;
+    if (!good ||
+        journal_file_sync(file) == STATUS_OK) /* what a killed process wrote may not be on the disk yet */
+        return good;
+    complain(file, errors, JOURNAL_FILE_NAME, strerror(errno), "look after the disk");
+    return false;
 }
 
 /* The promise hangs on what the file says: one that is damaged is not read in parts. */
@@ -408,22 +413,18 @@ static enum status append(struct journal_file *file, struct bytes batch)
     struct bytes record;
     buffer_reset(&file->frames);
     while (next_of_batch(&batch, &record)) {
-        const struct journal_place place = {file->octets + file->frames.len, file->octets};
+        const struct journal_place place = {file->octets + file->frames.len, file->synced};
         journal_format_frame(&file->key, &place, record, &file->frames);
     }
     if (file->frames.status != STATUS_OK)
         return file->frames.status;
     enum status status = write_at(file->fd, file->octets, buffer_view(&file->frames));
-    if (status != STATUS_OK) {
-        int reason = errno;
-        file->is_suspect = ftruncate(file->fd, (off_t)file->octets) != 0;
-        errno = reason;
+    if (status == STATUS_OK)
         return status;
-    }
-    if (fdatasync(file->fd) == 0)
-        return STATUS_OK;
-    file->is_suspect = true; /* the system may take the pages for written now: to try again proves nothing */
-    return STATUS_SYSTEM;
+    int reason = errno;
+    file->is_suspect = ftruncate(file->fd, (off_t)file->octets) != 0;
+    errno = reason;
+    return status;
 }
 
 static enum status note_batch(struct journal_file *file, struct bytes batch)
@@ -437,6 +438,26 @@ static enum status note_batch(struct journal_file *file, struct bytes batch)
         file->octets += frame.len;
     }
     return status;
+}
+
+enum status journal_file_sync(struct journal_file *file)
+{
+    if (file->is_suspect)
+        return rewrite(file);
+    if (journal_file_is_synced(file))
+        return STATUS_OK;
+    if (fdatasync(file->fd) != 0) {
+        file->is_suspect =
+            true; /* the system may take the pages for written now: trying again proves nothing */
+        return STATUS_SYSTEM;
+    }
+    file->synced = file->octets;
+    return STATUS_OK;
+}
+
+bool journal_file_is_synced(const struct journal_file *file)
+{
+    return file->synced == file->octets && !file->is_suspect;
 }
 
 /* Rewriting. */
@@ -545,7 +566,7 @@ static void move_in(struct journal_file *file, struct rewrite *to)
         close(file->fd);
     file->fd = to->fd;
     file->key = to->key;
-    file->octets = to->octets;
+    file->octets = file->synced = to->octets;
     to->fd = -1;
 }
 

@@ -31,9 +31,15 @@ enum status journal_file_read(struct journal_file *file, void (*take)(void *user
 /* Appends a record, in the form of pending_record, to a batch. */
 void journal_batch_add(struct buffer *batch, struct bytes record);
 
-/* All records of the batch are on the disk when it returns STATUS_OK; otherwise none of them counts, and the
- * batch may be tried again. STATUS_SYSTEM with errno, STATUS_NO_MEMORY. */
+/* The system has all records of the batch when it returns STATUS_OK, so that they outlive this process;
+ * otherwise none of them counts, and the batch may be tried again. STATUS_SYSTEM with errno,
+ * STATUS_NO_MEMORY. */
 enum status journal_file_write(struct journal_file *file, struct bytes batch);
+
+/* All that was written is on the disk when it returns STATUS_OK; otherwise it may be tried again. Status as
+ * above. */
+enum status journal_file_sync(struct journal_file *file);
+bool journal_file_is_synced(const struct journal_file *file);
 
 /* Rewrites the file if it is time to. Whatever goes wrong, the old one stays. Status as above. */
 enum status journal_file_tidy(struct journal_file *file);

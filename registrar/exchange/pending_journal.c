@@ -14,8 +14,9 @@
 #include <string.h>
 #include <time.h>
 
-#define TRY_AGAIN_S 1
-#define ROOM_KEPT   ((size_t)1 << 20)
+#define TRY_AGAIN_S    1
+#define SYNC_LATEST_MS 1000 /* where nobody waits for it: what follows soon is synced with it */
+#define ROOM_KEPT      ((size_t)1 << 20)
 
 struct pending_journal {
     struct journal_file *file; /* the thread's, once that runs */
@@ -32,6 +33,7 @@ struct pending_journal {
     bool runs;
     struct buffer batch; /* the thread's: what is being written, or was in vain */
     bool took_all;       /* of the queue, the last time */
+    uint64_t dirty_ms;   /* since when something is written that may not be on the disk; 0: nothing is */
 };
 
 /* What pending_journal_restore was called with. */
@@ -49,7 +51,8 @@ static void *run(void *user);
 static bool await_work(struct pending_journal *journal);
 static void wait_a_while(struct pending_journal *journal);
 static void take_queue(struct pending_journal *journal);
-static void write_batch(struct pending_journal *journal);
+static void write_batch(struct pending_journal *journal, bool is_last);
+static bool is_sync_due(struct pending_journal *journal, bool is_last);
 static void tell(struct pending_journal *journal, enum status status);
 static void note_status(struct pending_journal *journal, enum status status, int reason);
 static void tidy(struct pending_journal *journal);
@@ -204,7 +207,7 @@ static void *run(void *user)
     bool goes_on;
     do {
         goes_on = await_work(journal);
-        write_batch(journal);
+        write_batch(journal, !goes_on);
         tidy(journal);
     } while (goes_on);
     return NULL;
@@ -214,9 +217,10 @@ static void *run(void *user)
 static bool await_work(struct pending_journal *journal)
 {
     pthread_mutex_lock(&journal->mutex);
-    while (!journal->stops && journal->waiting == NULL && journal->queue.len == 0 && journal->batch.len == 0)
+    while (!journal->stops && journal->waiting == NULL && journal->queue.len == 0 &&
+           journal->batch.len == 0 && journal->dirty_ms == 0)
         pthread_cond_wait(&journal->news, &journal->mutex);
-    if (!journal->stops && journal->waiting == NULL && journal->batch.len > 0)
+    if (!journal->stops && journal->waiting == NULL && (journal->batch.len > 0 || journal->queue.len == 0))
         wait_a_while(journal);
     bool goes_on = !journal->stops;
     take_queue(journal);
@@ -224,7 +228,7 @@ static bool await_work(struct pending_journal *journal)
     return goes_on;
 }
 
-/* What could not be written will hardly fare better at once. */
+/* What could not be written will hardly fare better at once, and what is written may wait for its sync. */
 static void wait_a_while(struct pending_journal *journal)
 {
     struct timespec until;
@@ -258,20 +262,39 @@ static void take_queue(struct pending_journal *journal)
         buffer_reset(&journal->queue);
 }
 
-static void write_batch(struct pending_journal *journal)
+static void write_batch(struct pending_journal *journal, bool is_last)
 {
     enum status status = STATUS_OK;
-    if (journal->batch.len > 0) {
+    if (journal->batch.len > 0)
         status = journal_file_write(journal->file, buffer_view(&journal->batch));
-        note_status(journal, status, errno);
-    }
+    int reason = errno;
     if (status == STATUS_OK)
         metrics_subtract(journal->metrics, COUNTER_JOURNAL_QUEUED, journal->batch.len);
     if (status == STATUS_OK && journal->batch.room > ROOM_KEPT)
         buffer_free(&journal->batch);
     else if (status == STATUS_OK)
         buffer_reset(&journal->batch);
+    if (status == STATUS_OK && is_sync_due(journal, is_last)) {
+        status = journal_file_sync(journal->file);
+        reason = errno;
+        journal->dirty_ms = status == STATUS_OK ? 0 : journal->dirty_ms;
+        metrics_add(journal->metrics, COUNTER_JOURNAL_SYNCS, status == STATUS_OK ? 1 : 0);
+    }
+    note_status(journal, status, reason);
     tell(journal, status == STATUS_OK && !journal->took_all ? STATUS_BUSY : status);
+}
+
+/* At once for those who wait. */
+static bool is_sync_due(struct pending_journal *journal, bool is_last)
+{
+    if (journal_file_is_synced(journal->file)) {
+        journal->dirty_ms = 0;
+        return false;
+    }
+    uint64_t now_ms = monotonic_ms();
+    if (journal->dirty_ms == 0)
+        journal->dirty_ms = now_ms;
+    return journal->served != NULL || is_last || now_ms - journal->dirty_ms >= SYNC_LATEST_MS;
 }
 
 static void tell(struct pending_journal *journal, enum status status)
@@ -291,9 +314,7 @@ static void tell(struct pending_journal *journal, enum status status)
 static void note_status(struct pending_journal *journal, enum status status, int reason)
 {
     bool failed_before = atomic_exchange(&journal->fails, status != STATUS_OK);
-    if (status == STATUS_OK)
-        metrics_add(journal->metrics, COUNTER_JOURNAL_WRITES, 1);
-    else if (!failed_before)
+    if (status != STATUS_OK && !failed_before)
         log_error("journal",
                   "state_directory: the journal cannot be written: %s; until it can, enrolments are answered "
                   "5.03 and none is begun",

@@ -1535,7 +1535,7 @@ static void a_request_leaves_once_it_is_recorded(void **state)
     assert_pending(fixture, PENDING_SENT);
     run_until_decided(fixture, 0);
     assert_true(fixture->est_client.calls[0].turn.went);
-    assert_int_equal(metrics_get(fixture->metrics, COUNTER_JOURNAL_WRITES), 1);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_JOURNAL_SYNCS), 1);
     respond_with_certificate(fixture, 0);
     assert_enrolled(fixture, last(fixture, 1));
     enrol(fixture); /* from the table */
