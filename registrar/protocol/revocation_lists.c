@@ -42,6 +42,7 @@ struct loading {
     STACK_OF(X509) * authorities; /* of the trust files */
     struct buffer revoked;        /* digests */
     struct pem_file file;         /* the one being read */
+    char setting[32];             /* of file */
     struct buffer *errors, *warnings;
     int64_t now_unix;
 };
@@ -106,9 +107,8 @@ static bool load_files(struct loading *loading, const struct dtls_settings *sett
         collect_authorities(loading, &settings->domain_trust);
     }
     for (size_t i = 0; i < settings->crls.count; i++) {
-        char setting[32];
-        snprintf(setting, sizeof setting, "dtls.crls[%zu]", i);
-        loading->file = (struct pem_file){setting, settings->crls.items[i]};
+        snprintf(loading->setting, sizeof loading->setting, "dtls.crls[%zu]", i);
+        loading->file = (struct pem_file){loading->setting, settings->crls.items[i]};
         loaded = load_file(loading) && loaded;
     }
     return loaded;
