@@ -21,7 +21,8 @@ bool local_key_may_be_made(const struct certificate_request *device_csr, struct 
 {
     *refusal = (struct local_key_refusal){
         CM_BAD_REQUEST, "a key for decryption is named with SMIMECapabilities, and just one"};
-    return key_package_wish(device_csr) != KEY_WISH_REFUSED;
+    enum key_wish wish = key_package_wish(device_csr);
+    return wish != KEY_WISH_UNCLEAR && wish != KEY_WISH_REFUSED;
 }
 
 /* The CSR's type and that of the EST server's attributes stand in for each other, and P-256 for both. */

@@ -118,13 +118,14 @@ static bool read_identifier(const struct certificate_request *csr, struct bytes 
 
 static enum key_wish kind_of_wish(const struct wish *wish)
 {
-    if (!wish->is_readable || (wish->has_kek_identifier && wish->has_key_identifier))
-        return KEY_WISH_REFUSED;
-    if (wish->has_kek_identifier || wish->has_key_identifier) {
-        if (!wish->has_capabilities)
-            return KEY_WISH_REFUSED;
+    bool has_identifier = wish->has_kek_identifier || wish->has_key_identifier;
+    if (wish->has_capabilities && has_identifier) {
+        if (!wish->is_readable || (wish->has_kek_identifier && wish->has_key_identifier))
+            return KEY_WISH_UNCLEAR;
         return wish->has_kek_identifier ? KEY_WISH_SYMMETRIC : KEY_WISH_ASYMMETRIC;
     }
+    if (!wish->is_readable || has_identifier)
+        return KEY_WISH_REFUSED;
     return wish->has_capabilities ? KEY_WISH_HALF_CAPABILITIES : KEY_WISH_PLAIN;
 }
 

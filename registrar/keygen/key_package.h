@@ -18,7 +18,8 @@ enum key_wish {
     KEY_WISH_SYMMETRIC,         /* SMIMECapabilities and DecryptKeyIdentifier */
     KEY_WISH_ASYMMETRIC,        /* SMIMECapabilities and AsymmetricDecryptKeyIdentifier */
     KEY_WISH_HALF_CAPABILITIES, /* SMIMECapabilities alone: a plain key (RFC 9148 section 4.8) */
-    KEY_WISH_REFUSED /* an identifier alone, both, or what cannot be read: 4.00, never a plain key */
+    KEY_WISH_UNCLEAR, /* SMIMECapabilities with both, or with what cannot be read: 4.00, never a plain key */
+    KEY_WISH_REFUSED  /* an identifier without SMIMECapabilities, or these alone but unreadable: 4.00 */
 };
 
 enum key_wish key_package_wish(const struct certificate_request *csr);

@@ -79,6 +79,7 @@ static bool is_as_wished(const struct certificate_request *csr, enum content_for
         return format == CONTENT_FORMAT_PKCS8;
     case KEY_WISH_SYMMETRIC:
     case KEY_WISH_ASYMMETRIC:
+    case KEY_WISH_UNCLEAR:
         return format == CONTENT_FORMAT_SERVER_KEY;
     case KEY_WISH_HALF_CAPABILITIES:
     case KEY_WISH_REFUSED:

@@ -72,17 +72,18 @@ static void the_wish_needs_both_halves(void **state)
         {{CAPABILITIES(LIST("\x0d", WRAP_128)), KEK_IDENTIFIER("x")}, KEY_WISH_SYMMETRIC},
         {{KEK_IDENTIFIER("x"), CAPABILITIES(LIST("\x00", ""))}, KEY_WISH_SYMMETRIC},
         {{CAPABILITIES(LIST("\x0d", WRAP_128)), KEY_IDENTIFIER("x")}, KEY_WISH_ASYMMETRIC},
-        {{CAPABILITIES(LIST("\x0d", WRAP_128)), KEY_IDENTIFIER("x"), KEK_IDENTIFIER("x")}, KEY_WISH_REFUSED},
+        {{CAPABILITIES(LIST("\x0d", WRAP_128)), KEY_IDENTIFIER("x"), KEK_IDENTIFIER("x")}, KEY_WISH_UNCLEAR},
         {{KEY_IDENTIFIER("x"), KEK_IDENTIFIER("x")}, KEY_WISH_REFUSED},
         {{KEK_IDENTIFIER("x")}, KEY_WISH_REFUSED},
         {{KEY_IDENTIFIER("x")}, KEY_WISH_REFUSED},
         {{CAPABILITIES(LIST("\x02", "\x05\x00"))}, KEY_WISH_REFUSED},
-        {{CAPABILITIES(LIST("\x02", "\x05\x00")), KEK_IDENTIFIER("x")}, KEY_WISH_REFUSED},
+        {{CAPABILITIES(LIST("\x02", "\x05\x00")), KEK_IDENTIFIER("x")}, KEY_WISH_UNCLEAR},
         {{CAPABILITIES(LIST("\x0d", WRAP_128)), {KEK_TYPE, V_ASN1_UTF8STRING, OCTETS("x")}},
-         KEY_WISH_REFUSED},
+         KEY_WISH_UNCLEAR},
         {{CAPABILITIES(LIST("\x0d", WRAP_128)), {KEY_TYPE, V_ASN1_UTF8STRING, OCTETS("x")}},
-         KEY_WISH_REFUSED},
-        {{{CAPABILITIES_TYPE, V_ASN1_OCTET_STRING, OCTETS("x")}, KEK_IDENTIFIER("x")}, KEY_WISH_REFUSED},
+         KEY_WISH_UNCLEAR},
+        {{{CAPABILITIES_TYPE, V_ASN1_OCTET_STRING, OCTETS("x")}, KEK_IDENTIFIER("x")}, KEY_WISH_UNCLEAR},
+        {{{KEK_TYPE, V_ASN1_UTF8STRING, OCTETS("x")}}, KEY_WISH_REFUSED},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct certificate_request *csr = make_csr(rows[i].attributes);

@@ -17,6 +17,8 @@
 #define CERTS_TYPE   "application/pkcs7-mime; smime-type=certs-only"
 #define CAPABILITIES "\x30\x0f\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0f\x31\x02\x30\x00"
 #define KEY_NAME     "\x30\x14\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x02\x25\x31\x05\x04\x03kek"
+#define OTHER_NAME   "\x30\x14\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x02\x36\x31\x05\x04\x03ski"
+#define UNREADABLE   "\x30\x0f\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0f\x31\x02\x05\x00"
 
 /* What an EST server may send: the parts of RFC 9148 A.3, and others that do not fit them. */
 struct fixture {
@@ -155,7 +157,8 @@ static void the_vectors_of_rfc_7030(void **state)
     buffer_free(&certificates);
 }
 
-/* draft-ietf-ace-coap-est-08 A.3: its key and certificate belong together as well, and go through as they are. */
+/* draft-ietf-ace-coap-est-08 A.3: its key and certificate belong together as well, and go through as they
+ * are. */
 static void the_vectors_of_the_drafts(void **state)
 {
     struct fixture *fixture = *state;
@@ -261,7 +264,8 @@ static struct certificate_request *request_with(const char *attributes, size_t l
 }
 
 /* MP-5, MP-7, SKG-3: who asked for protection gets no plain key, and who did not gets no other; of half a
- * wish the EST server decides. A protected key goes through octet for octet. */
+ * wish the EST server decides, but two identifiers or capabilities that cannot be read are no half one. A
+ * protected key goes through octet for octet. */
 static void wishes(void **state)
 {
     struct fixture *fixture = *state;
@@ -274,6 +278,9 @@ static void wishes(void **state)
         {CAPABILITIES KEY_NAME, sizeof(CAPABILITIES KEY_NAME) - 1, false, true},
         {CAPABILITIES, sizeof(CAPABILITIES) - 1, true, true},
         {KEY_NAME, sizeof(KEY_NAME) - 1, true, true},
+        {UNREADABLE, sizeof(UNREADABLE) - 1, true, true},
+        {UNREADABLE KEY_NAME, sizeof(UNREADABLE KEY_NAME) - 1, false, true},
+        {CAPABILITIES KEY_NAME OTHER_NAME, sizeof(CAPABILITIES KEY_NAME OTHER_NAME) - 1, false, true},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct certificate_request *csr = request_with(cases[i].attributes, cases[i].len);
