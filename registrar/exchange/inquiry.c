@@ -352,11 +352,14 @@ static void judge(struct inquiry *inquiry, const struct est_response *response)
     };
     inquiry->report.source = sources[response->result];
     inquiry->report.http_status = response->http_status;
-    if (response->result == EST_ANSWERED && response->http_status == 202)
+    const bool is_put_off = response->result == EST_ANSWERED && response->http_status == 202;
+    if (is_put_off && !local)
         inquiry->server = response->server;
     est_outcome_judge(&asked, response, time(NULL), inquiry->subject.outcome);
     if (local && inquiry->subject.outcome->kind == OUTCOME_RESULT)
         local_key_complete(inquiry->local_key, inquiry->subject.operation, inquiry->subject.outcome);
+    else if (local && is_put_off)
+        local_key_cannot_wait(inquiry->subject.outcome);
 }
 
 /* Tells the pending table how it went. */

@@ -136,3 +136,10 @@ void local_key_complete(const struct local_key *key, const struct est_operation 
     }
     buffer_wipe(&core);
 }
+
+void local_key_cannot_wait(struct est_outcome *outcome)
+{
+    est_outcome_refuse(outcome, CM_BAD_GATEWAY,
+                       "the EST server approves by hand; no key is kept for so long");
+    outcome->kind = OUTCOME_IN_DOUBT;
+}

@@ -42,4 +42,8 @@ const struct certificate_request *local_key_request(const struct local_key *key)
 void local_key_complete(const struct local_key *key, const struct est_operation *operation,
                         struct est_outcome *outcome);
 
+/* Where the EST server has put off that CSR (202): outcome becomes 5.02 and in doubt, for this key is kept no
+ * longer, and another one would be put off again. */
+void local_key_cannot_wait(struct est_outcome *outcome);
+
 #endif

@@ -315,6 +315,16 @@ def test_who_makes_the_key(start_registrar, connect, est_server, pki, mode, word
         assert_pair(body, "skg")
 
 
+def test_approval_by_hand(start_registrar, connect, est_server, pki):
+    """SKG-5, SKG-9: no key is kept until somebody approves, and the device is not sent round in circles, each time with another CSR."""
+    words = "manual.retry-1"
+    registrar = start_registrar({"est": {**BOTH, "labels": [words], "server_keygen": "local"}})
+    response, _ = enrol(connect(registrar), make_csr(pki), "skg", label_name=words)
+    assert response.status == "5.02" and b"by hand" in response.payload
+    assert posts(est_server) == ["simpleenroll"] and registrar.counters()["in_doubt"] == 1
+    assert "by hand" in registrar.program.text()
+
+
 @pytest.fixture
 def key_folder(tmp_path):
     """est.key_directory with one key-encryption key, and the public keys of an RSA and an EC device, each with its identifier."""
