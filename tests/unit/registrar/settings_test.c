@@ -255,85 +255,88 @@ static void takes_a_plain_upstream_path_for_a_label(void **state)
     assert_said(fixture, &fixture->errors, "est.labels: \"p1\" stands here twice; remove one");
 }
 
+/* A file that is right but for this. */
+static const struct mistake {
+    const char *dtls, *upstream, *sections, *line;
+} mistakes[] = {
+    /* DLY-1 */
+    {"", "", ",\"coap\":{\"separate_after_ms\":2000}",
+     "coap.separate_after_ms: 2000 is not below coap.ack_timeout_ms, which is 2000; lower the one or "
+     "raise the other"},
+    /* DLY-3 */
+    {"", "", ",\"coap\":{\"answer_within_ms\":1000}",
+     "coap.separate_after_ms: 1000 is not below coap.answer_within_ms, which is 1000; lower the one or "
+     "raise the "
+     "other"},
+    {",\"max_associations\":9,\"max_handshakes\":10", "", "",
+     "dtls.max_handshakes: 10 is not at most dtls.max_associations, which is 9; lower the one or raise "
+     "the other"},
+    {"", "", ",\"coap\":{\"max_buffered_bytes\":16383}",
+     "coap.max_request_bytes: 16384 is not at most coap.max_buffered_bytes, which is 16383; lower the "
+     "one or raise "
+     "the other"},
+    {"", "", ",\"est\":{\"retry_after_max_s\":59}",
+     "est.retry_after_s: 60 is not at most est.retry_after_max_s, which is 59; lower the one or raise "
+     "the other"},
+    {"", ",\"timeout_ms\":2999", "",
+     "upstream.connect_timeout_ms: 3000 is not at most upstream.timeout_ms, which is 2999; lower the one "
+     "or raise "
+     "the other"},
+    /* DTLS-1 */
+    {"", "", ",\"listen\":{\"coaps\":[\"[::1]:1\"],\"discovery\":[\"[::1]:0\",\"[::1]:0\",\"[::1]:1\"]}",
+     "listen.discovery: \"[::1]:1\" is in listen twice; remove one"},
+    /* JPR-1: one socket cannot tell JPY messages from DTLS */
+    {"", "", ",\"listen\":{\"coaps\":[\"[::1]:1\"],\"jpy\":[\"[::1]:1\"]}",
+     "listen.jpy: \"[::1]:1\" is in listen twice; remove one"},
+    /* JPR-6 */
+    {"", "", ",\"jpy\":{\"max_associations\":9,\"max_handshakes\":10}",
+     "jpy.max_handshakes: 10 is not at most jpy.max_associations, which is 9; lower the one or raise the "
+     "other"},
+    /* JPR-7 */
+    {"", "", ",\"jpy\":{\"join_proxies\":[\"192.0.2.1\",\"192.0.2.1/24\"]}",
+     "jpy.join_proxies[1]: \"192.0.2.1/24\" is no address and no range of addresses; use one such as "
+     "\"2001:db8::1\" or \"2001:db8::/64\""},
+    /* JPD-3 */
+    {"", "", ",\"jpy\":{\"schemes\":[\"https\"]}",
+     "jpy.schemes[0]: \"https\" is no scheme of a JPY port; use \"jpy\", \"coaps+jpy\" or \"coaps\""},
+    /* TX-1 */
+    {"", "", ",\"coap\":{\"ack_timeout_ms\":999}",
+     "coap.ack_timeout_ms: 999 is out of range; use 1000 to 60000"},
+    /* BLK-10 */
+    {"", "", ",\"coap\":{\"block_size\":500}",
+     "coap.block_size: 500 is not a power of two; use 16, 32, 64, 128, 256, 512 or 1024"},
+    /* DTLS-7 */
+    {",\"handshake_mtu\":255", "", "", "dtls.handshake_mtu: 255 is out of range; use 256 to 1200"},
+    /* RA-5: one of them is kept for GETs */
+    {"", ",\"max_connections\":1", "", "upstream.max_connections: 1 is out of range; use 2 to 1024"},
+    /* RA-8 */
+    {"", ",\"username\":\"ra\"", "",
+     "upstream.password_file: is missing, and upstream.username is there; name the file with its "
+     "password"},
+    {"", ",\"username\":\"r:a\",\"password_file\":\"p\"", "",
+     "upstream.username: \"r:a\" has a colon or a control character, which HTTP has no way to write; use "
+     "another name"},
+    /* RA-2 */
+    {"", ",\"tls_ciphers\":\"DEFAULT:@SECLEVEL=0\"", "",
+     "upstream.tls_ciphers: \"…@SECLEVEL=0\" would lower the security of OpenSSL's choice; name cipher "
+     "suites"},
+    {"", ",\"tls_min_version\":\"1.1\"", "",
+     "upstream.tls_min_version: \"1.1\" is not known here; use \"1.2\" or \"1.3\""},
+    {"", "", ",\"listen\":{\"coaps\":[]}",
+     "listen.coaps: a list is too short; use a list of 1 to 8 addresses with port"},
+    {"", "", ",\"listen\":{\"multicast_interfaces\":[\"a/b\"]}",
+     "listen.multicast_interfaces[0]: \"a/b\" is not the name of a network interface; use one that \"ip "
+     "link\" "
+     "shows"},
+};
+
 static void refuses_what_breaks_another_key(void **state)
 {
     struct fixture *fixture = *state;
-    static const struct {
-        const char *dtls, *upstream, *sections, *line;
-    } cases[] = {
-        /* DLY-1 */
-        {"", "", ",\"coap\":{\"separate_after_ms\":2000}",
-         "coap.separate_after_ms: 2000 is not below coap.ack_timeout_ms, which is 2000; lower the one or "
-         "raise the other"},
-        /* DLY-3 */
-        {"", "", ",\"coap\":{\"answer_within_ms\":1000}",
-         "coap.separate_after_ms: 1000 is not below coap.answer_within_ms, which is 1000; lower the one or "
-         "raise the "
-         "other"},
-        {",\"max_associations\":9,\"max_handshakes\":10", "", "",
-         "dtls.max_handshakes: 10 is not at most dtls.max_associations, which is 9; lower the one or raise "
-         "the other"},
-        {"", "", ",\"coap\":{\"max_buffered_bytes\":16383}",
-         "coap.max_request_bytes: 16384 is not at most coap.max_buffered_bytes, which is 16383; lower the "
-         "one or raise "
-         "the other"},
-        {"", "", ",\"est\":{\"retry_after_max_s\":59}",
-         "est.retry_after_s: 60 is not at most est.retry_after_max_s, which is 59; lower the one or raise "
-         "the other"},
-        {"", ",\"timeout_ms\":2999", "",
-         "upstream.connect_timeout_ms: 3000 is not at most upstream.timeout_ms, which is 2999; lower the one "
-         "or raise "
-         "the other"},
-        /* DTLS-1 */
-        {"", "", ",\"listen\":{\"coaps\":[\"[::1]:1\"],\"discovery\":[\"[::1]:0\",\"[::1]:0\",\"[::1]:1\"]}",
-         "listen.discovery: \"[::1]:1\" is in listen twice; remove one"},
-        /* JPR-1: one socket cannot tell JPY messages from DTLS */
-        {"", "", ",\"listen\":{\"coaps\":[\"[::1]:1\"],\"jpy\":[\"[::1]:1\"]}",
-         "listen.jpy: \"[::1]:1\" is in listen twice; remove one"},
-        /* JPR-6 */
-        {"", "", ",\"jpy\":{\"max_associations\":9,\"max_handshakes\":10}",
-         "jpy.max_handshakes: 10 is not at most jpy.max_associations, which is 9; lower the one or raise the "
-         "other"},
-        /* JPR-7 */
-        {"", "", ",\"jpy\":{\"join_proxies\":[\"192.0.2.1\",\"192.0.2.1/24\"]}",
-         "jpy.join_proxies[1]: \"192.0.2.1/24\" is no address and no range of addresses; use one such as "
-         "\"2001:db8::1\" or \"2001:db8::/64\""},
-        /* JPD-3 */
-        {"", "", ",\"jpy\":{\"schemes\":[\"https\"]}",
-         "jpy.schemes[0]: \"https\" is no scheme of a JPY port; use \"jpy\", \"coaps+jpy\" or \"coaps\""},
-        /* TX-1 */
-        {"", "", ",\"coap\":{\"ack_timeout_ms\":999}",
-         "coap.ack_timeout_ms: 999 is out of range; use 1000 to 60000"},
-        /* BLK-10 */
-        {"", "", ",\"coap\":{\"block_size\":500}",
-         "coap.block_size: 500 is not a power of two; use 16, 32, 64, 128, 256, 512 or 1024"},
-        /* DTLS-7 */
-        {",\"handshake_mtu\":255", "", "", "dtls.handshake_mtu: 255 is out of range; use 256 to 1200"},
-        /* RA-5: one of them is kept for GETs */
-        {"", ",\"max_connections\":1", "", "upstream.max_connections: 1 is out of range; use 2 to 1024"},
-        /* RA-8 */
-        {"", ",\"username\":\"ra\"", "",
-         "upstream.password_file: is missing, and upstream.username is there; name the file with its "
-         "password"},
-        {"", ",\"username\":\"r:a\",\"password_file\":\"p\"", "",
-         "upstream.username: \"r:a\" has a colon or a control character, which HTTP has no way to write; use "
-         "another name"},
-        /* RA-2 */
-        {"", ",\"tls_ciphers\":\"DEFAULT:@SECLEVEL=0\"", "",
-         "upstream.tls_ciphers: \"…@SECLEVEL=0\" would lower the security of OpenSSL's choice; name cipher "
-         "suites"},
-        {"", ",\"tls_min_version\":\"1.1\"", "",
-         "upstream.tls_min_version: \"1.1\" is not known here; use \"1.2\" or \"1.3\""},
-        {"", "", ",\"listen\":{\"coaps\":[]}",
-         "listen.coaps: a list is too short; use a list of 1 to 8 addresses with port"},
-        {"", "", ",\"listen\":{\"multicast_interfaces\":[\"a/b\"]}",
-         "listen.multicast_interfaces[0]: \"a/b\" is not the name of a network interface; use one that \"ip "
-         "link\" "
-         "shows"},
-    };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        assert_false(read_with(fixture, cases[i].dtls, cases[i].upstream, cases[i].sections));
-        assert_said(fixture, &fixture->errors, cases[i].line);
+    for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+        const struct mistake *mistake = &mistakes[i];
+        assert_false(read_with(fixture, mistake->dtls, mistake->upstream, mistake->sections));
+        assert_said(fixture, &fixture->errors, mistake->line);
     }
 }
 

@@ -168,6 +168,7 @@ static void answer_of_no_use_is_refused(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct answer answer = {.why = ""};
         assert_int_equal(accept(&answer, &cases[i].wish, !cases[i].unnamed), STATUS_MISMATCH);
+        assert_non_null(answer.why);
         if (strstr(answer.why, cases[i].why) == NULL)
             fail_msg("instead of %s: %s", cases[i].why, answer.why);
         assert_null(answer.taken.certificate);
