@@ -77,8 +77,9 @@ static enum pending_verdict begin(struct entry *entry, uint64_t now_ms, struct p
 static struct entry *find(struct pending_enrolments *pending, const struct pending_key *key);
 static struct entry *find_running(struct pending_enrolments *pending, const struct pending_key *key);
 static bool is_full(const struct pending_enrolments *pending);
-static bool is_crowded(struct pending_enrolments *pending, const struct pending_key *key);
-static bool may_make_way(const struct pending_enrolments *pending, const struct entry *entry);
+static bool is_crowded(struct pending_enrolments *pending, const struct pending_key *key, uint64_t now_ms);
+static bool may_make_way(const struct pending_enrolments *pending, const struct entry *entry,
+                         uint64_t now_ms);
 static struct entry *add(struct pending_enrolments *pending, const struct pending_key *key);
 static void list(struct pending_enrolments *pending, struct entry *entry);
 static struct owner *find_owner(struct pending_enrolments *pending, const struct pending_key *key);
@@ -189,7 +190,7 @@ static enum pending_verdict ask(struct pending_enrolments *pending, const struct
         entry = retire(pending, entry, now_ms);
     if (entry != NULL)
         return ask_entry(pending, entry, now_ms, outcome, result);
-    if (is_crowded(pending, key)) {
+    if (is_crowded(pending, key, now_ms)) {
         metrics_add(pending->metrics, COUNTER_PENDING_CROWDED, 1);
         later(pending, (uint64_t)pending->settings->retry_after_s * 1000, outcome);
         return PENDING_CROWDED;
@@ -283,7 +284,7 @@ static bool is_full(const struct pending_enrolments *pending)
 }
 
 /* SEC-3: whether the client has as many as it may have. Then one of its own makes way, if one can. */
-static bool is_crowded(struct pending_enrolments *pending, const struct pending_key *key)
+static bool is_crowded(struct pending_enrolments *pending, const struct pending_key *key, uint64_t now_ms)
 {
     struct owner *owner = find_owner(pending, key);
     if (owner == NULL || owner->count < pending->settings->max_pending_per_client)
@@ -291,7 +292,7 @@ static bool is_crowded(struct pending_enrolments *pending, const struct pending_
     struct entry *entry;
     DL_FOREACH2(owner->entries, entry, next_own)
     {
-        if (may_make_way(pending, entry)) {
+        if (may_make_way(pending, entry, now_ms)) {
             drop(pending, entry);
             return false;
         }
@@ -300,8 +301,10 @@ static bool is_crowded(struct pending_enrolments *pending, const struct pending_
 }
 
 /* Whoever has begun so many others since does not wait for what it was handed, or refused. */
-static bool may_make_way(const struct pending_enrolments *pending, const struct entry *entry)
+static bool may_make_way(const struct pending_enrolments *pending, const struct entry *entry, uint64_t now_ms)
 {
+    if (is_expired(entry, now_ms) && !is_lost(entry))
+        return true;
     return (entry->state == PENDING_READY && entry->delivered) || entry->state == PENDING_REFUSED ||
            (entry->state == PENDING_IN_DOUBT && pending->settings->in_doubt == IN_DOUBT_RETRY);
 }

@@ -586,6 +586,8 @@ static void only_what_is_settled_makes_way(void **state)
     assert_int_equal(ask(fixture, 4, START_MS + 100000, &outcome), PENDING_CROWDED);
     fixture->settings.in_doubt = IN_DOUBT_RETRY;
     assert_asked(fixture, 4, START_MS + 100000, false);
+    wait_for(fixture, 4, START_MS + 100000, 100);
+    assert_asked(fixture, 5, START_MS + 200000 + PENDING_KEPT_MS, false); /* expired, and not yet swept */
 }
 
 static struct pending_record make_known(uint8_t number, enum pending_state state)
