@@ -15,6 +15,7 @@
 #include <time.h>
 
 #define TRY_AGAIN_S    1
+#define TIDY_AGAIN_MS  60000
 #define SYNC_LATEST_MS 1000 /* where nobody waits for it: what follows soon is synced with it */
 #define ROOM_KEPT      ((size_t)1 << 20)
 
@@ -31,9 +32,10 @@ struct pending_journal {
 
     pthread_t thread;
     bool runs;
-    struct buffer batch; /* the thread's: what is being written, or was in vain */
-    bool took_all;       /* of the queue, the last time */
-    uint64_t dirty_ms;   /* since when something is written that may not be on the disk; 0: nothing is */
+    struct buffer batch;    /* the thread's: what is being written, or was in vain */
+    bool took_all;          /* of the queue, the last time */
+    uint64_t tidy_again_ms; /* not before: it has failed */
+    uint64_t dirty_ms;      /* since when something is written that may not be on the disk; 0: nothing is */
 };
 
 /* What pending_journal_restore was called with. */
@@ -325,10 +327,12 @@ static void note_status(struct pending_journal *journal, enum status status, int
 
 static void tidy(struct pending_journal *journal)
 {
-    if (atomic_load(&journal->fails))
+    if (atomic_load(&journal->fails) || monotonic_ms() < journal->tidy_again_ms)
         return;
     enum status status = journal_file_tidy(journal->file);
-    if (status != STATUS_OK)
-        log_warning("journal", "state_directory: the journal could not be made smaller: %s",
-                    status == STATUS_SYSTEM ? strerror(errno) : status_text(status));
+    if (status == STATUS_OK)
+        return;
+    journal->tidy_again_ms = monotonic_ms() + TIDY_AGAIN_MS;
+    log_warning("journal", "state_directory: the journal could not be made smaller: %s",
+                status == STATUS_SYSTEM ? strerror(errno) : status_text(status));
 }
