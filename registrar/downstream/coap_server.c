@@ -113,7 +113,7 @@ static void take_request(void *user, uint64_t now_ms, uint32_t request, const st
         serve(&arrival);
 }
 
-/* A block that belongs to a request which was let in. */
+/* A block that says that it belongs to a request which was let in. */
 static bool is_follow_up(const struct coap_message *message)
 {
     return message->block1.num > 0 || message->block2.num > 0;
@@ -185,6 +185,7 @@ static void refuse(const struct arrival *arrival, uint8_t code)
     respond(arrival->server, arrival->now_ms, arrival->request, &response, false);
 }
 
+/* A later block of what is not kept (any more) is a request of its own. */
 static void serve(const struct arrival *arrival)
 {
     struct coap_server *server = arrival->server;
@@ -194,6 +195,8 @@ static void serve(const struct arrival *arrival)
         block_transfer_request(server->transfer, arrival->now_ms, arrival->message, &delivery, &response);
     if (verdict == BLOCK_RESPOND)
         respond(server, arrival->now_ms, arrival->request, &response, false);
+    else if (arrival->message->block2.num > 0 && !admit(arrival))
+        return;
     else if (arrival->route.operation == NULL)
         answer_discovery(arrival, &delivery.context);
     else

@@ -883,6 +883,28 @@ static void requests_are_let_in_once(void **state)
     assert_int_equal(fixture->asked, 3);
 }
 
+/* RFC 7959 section 2.4: any block may be asked for first, which is then a request like any other. */
+static void a_later_block_is_no_way_in(void **state)
+{
+    static const char *const paths[] = {"est/crts", ".well-known/core"};
+    struct fixture *fixture = *state;
+    fixture->admission = (struct exchange_admission){CM_TOO_MANY_REQUESTS, 7};
+    for (size_t i = 0; i < 2; i++) {
+        struct coap_message message = request(fixture, CM_GET, paths[i]);
+        message.block2 = block_option(1, false, 1);
+        receive_message(fixture, &message);
+        assert_code(fixture, CM_TOO_MANY_REQUESTS);
+        assert_int_equal(fixture->asked, i + 1);
+    }
+    assert_int_equal(fixture->started, 0);
+    fixture->admission = (struct exchange_admission){0, 0};
+    struct coap_message message = request(fixture, CM_GET, paths[0]);
+    message.block2 = block_option(1, false, 1);
+    receive_message(fixture, &message);
+    assert_int_equal(fixture->started, 1);
+    assert_int_equal(fixture->asked, 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -890,6 +912,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(crts_of_rfc_9148_a1),
         TEST(requests_are_let_in_once),
+        TEST(a_later_block_is_no_way_in),
         TEST(crts_in_blocks_of_rfc_9148_b1),
         TEST(sen_of_rfc_9148_a2),
         TEST(enrolment_with_a_short_wait),
