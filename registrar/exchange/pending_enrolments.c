@@ -766,7 +766,6 @@ static void restore_entry(struct pending_enrolments *pending, struct entry *entr
     uint64_t due_most_ms = (uint64_t)pending->settings->retry_after_max_s * 1000;
     bool is_waiting = known->state == PENDING_WAITING;
     bool is_lost = known->state == PENDING_SENT || known->is_secret;
-    entry->state = known->state;
     entry->doubtful = known->doubtful;
     entry->refusal = known->refusal;
     entry->server = known->server;
@@ -776,7 +775,10 @@ static void restore_entry(struct pending_enrolments *pending, struct entry *entr
     entry->due_ms = between(now_ms, known->due_ms, now_ms + (is_waiting ? due_most_ms : PENDING_KEPT_MS));
     entry->expires_ms =
         between(grace_end_ms, known->expires_ms, (is_waiting ? entry->due_ms : now_ms) + PENDING_KEPT_MS);
-    if (is_lost || (known->result.len > 0 && store(pending, entry, now_ms, known->result) != STATUS_OK))
+    entry->state = PENDING_QUEUED; /* so that it does not make way for its own result */
+    bool stored = known->result.len == 0 || store(pending, entry, now_ms, known->result) == STATUS_OK;
+    entry->state = known->state;
+    if (is_lost || !stored)
         doubt(pending, entry, now_ms);
     if (entry->state == PENDING_IN_DOUBT)
         metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);

@@ -662,6 +662,19 @@ static void a_secret_is_in_doubt_after_a_restart(void **state)
     assert_asked(fixture, 1, START_MS, true);
 }
 
+/* A refusal may make way for others, but not for its own diagnostic. */
+static void what_does_not_fit_is_in_doubt_after_a_restart(void **state)
+{
+    struct fixture *fixture = *state;
+    static uint8_t octets[MAX_BYTES];
+    struct pending_record known = make_known(1, PENDING_READY);
+    known.result = (struct bytes){octets, MAX_BYTES};
+    restore(fixture, &known, PENDING_READY);
+    known = make_known(2, PENDING_REFUSED);
+    restore(fixture, &known, PENDING_IN_DOUBT);
+    assert_asked(fixture, 2, START_MS, true);
+}
+
 /* Delivered before, so its time of grace goes on. */
 static void a_delivery_is_known_again(void **state)
 {
@@ -870,6 +883,7 @@ int main(void)
         TEST(what_was_known_is_known_again),
         TEST(a_doubt_outlives_a_restart),
         TEST(a_secret_is_in_doubt_after_a_restart),
+        TEST(what_does_not_fit_is_in_doubt_after_a_restart),
         TEST(a_delivery_is_known_again),
         TEST(a_clock_that_was_set_does_no_harm),
         TEST(one_of_many_threads_asks),
