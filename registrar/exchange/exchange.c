@@ -145,6 +145,7 @@ static void on_outcome(void *user);
 static void on_decided(void *user, const struct webhook_answer *answer);
 static enum verdict heed(struct exchange *exchange, const struct webhook_answer *answer);
 static enum verdict do_without(struct exchange *exchange, const char *why);
+static enum verdict refuse_undecided(struct exchange *exchange, const char *why);
 
 /* DTLS has proved who the client is; nobody gets here without (RFC 9148 section 3). What it proved may count
  * no more (DTLS-9). */
@@ -275,7 +276,7 @@ static enum verdict ask_webhook(struct exchange *exchange)
     if (exchange->decision.action != ACCESS_ASK)
         return NEXT;
     if (services->webhook == NULL)
-        return do_without(exchange, "there is none");
+        return refuse_undecided(exchange, "there is none");
     struct buffer json;
     buffer_init(&json, QUESTION_OCTETS_MAX);
     enum status status = access_question_write(&question, &json);
@@ -283,9 +284,9 @@ static enum verdict ask_webhook(struct exchange *exchange)
     if (status == STATUS_OK)
         exchange->question = webhook_ask(services->webhook, buffer_view(&json), on_decided, exchange);
     buffer_free(&json);
-    if (exchange->question == NULL)
-        return do_without(exchange, status == STATUS_OK ? "too many wait for it" : status_text(status));
-    return WAIT;
+    if (status != STATUS_OK) /* what its device may have brought about opens nothing */
+        return refuse_undecided(exchange, "the question cannot be written");
+    return exchange->question != NULL ? WAIT : do_without(exchange, "too many wait for it");
 }
 
 static void on_decided(void *user, const struct webhook_answer *answer)
@@ -322,12 +323,22 @@ static enum verdict heed(struct exchange *exchange, const struct webhook_answer 
 static enum verdict do_without(struct exchange *exchange, const char *why)
 {
     const struct exchange_services *services = &exchange->owner->services;
-    bool open = services->settings->access.webhook.fail == WEBHOOK_FAIL_OPEN && services->webhook != NULL;
+    if (services->settings->access.webhook.fail != WEBHOOK_FAIL_OPEN)
+        return refuse_undecided(exchange, why);
     metrics_add(services->metrics, COUNTER_WEBHOOK_FAILED, 1);
-    log_warning("exchange", "the webhook did not decide about client=\"%s\" operation=%s, which is %s: %s",
-                client_identity_name(exchange->client), exchange->operation->name,
-                open ? "allowed" : "told to come back", why);
-    return open ? NEXT : refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
+    log_warning("exchange",
+                "the webhook did not decide about client=\"%s\" operation=%s, which is allowed: %s",
+                client_identity_name(exchange->client), exchange->operation->name, why);
+    return NEXT;
+}
+
+static enum verdict refuse_undecided(struct exchange *exchange, const char *why)
+{
+    metrics_add(exchange->owner->services.metrics, COUNTER_WEBHOOK_FAILED, 1);
+    log_warning("exchange",
+                "the webhook did not decide about client=\"%s\" operation=%s, which is told to come back: %s",
+                client_identity_name(exchange->client), exchange->operation->name, why);
+    return refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
 }
 
 static enum verdict ask_est_server(struct exchange *exchange)

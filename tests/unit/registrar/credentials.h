@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MADE_LIMIT 65536
+#define MADE_LIMIT ((size_t)1024 * 1024)
 
 /* A file of tests/vectors. Gives. */
 static inline struct buffer read_vector(const char *name)

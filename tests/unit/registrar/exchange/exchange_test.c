@@ -243,7 +243,7 @@ static uint32_t start(struct fixture *fixture, const struct ask *ask)
     int content_format = ask->content_format;
     if (content_format == 0 && method == CM_POST)
         content_format = CONTENT_FORMAT_PKCS10;
-    uint8_t body[8192];
+    uint8_t body[512 * 1024];
     assert_true(ask->body.len <= sizeof(body));
     if (ask->body.len > 0)
         memcpy(body, ask->body.at, ask->body.len);
@@ -636,6 +636,30 @@ static void without_a_decision_the_device_comes_back(void **state)
     assert_calls(fixture, 1);
     respond_with_certificate(fixture, 0);
     assert_enrolled(fixture, last(fixture, 4));
+}
+
+/* The webhook is not silent, it was not asked: no device opens the door by what cannot be asked about. */
+static void what_cannot_be_asked_is_not_allowed(void **state)
+{
+    enum { NAME_OCTETS = 300000 };
+    struct fixture *fixture = *state;
+    char *name = malloc(NAME_OCTETS + 1);
+    assert_non_null(name);
+    memset(name, 'a', NAME_OCTETS);
+    memcpy(name, "URI:", 4);
+    name[NAME_OCTETS] = '\0';
+    struct buffer csr = make_request(&(struct made_request){
+        .key = fixture->key, .subject = "serialNumber=42", .extensions = {{"subjectAltName", name}}});
+    use_rules(fixture,
+              "{\"default\":\"ask\",\"csr_identity\":\"any\",\"webhook\":{\"url\":\"unix:/decide\"}}");
+    fixture->settings.access.webhook.fail = WEBHOOK_FAIL_OPEN;
+    start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&csr)});
+    assert_later(last(fixture, 1), 60);
+    assert_int_equal(fixture->webhook.asked, 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_WEBHOOK_FAILED), 1);
+    assert_calls(fixture, 0);
+    buffer_free(&csr);
+    free(name);
 }
 
 /* DLY-3 holds while the webhook decides, and nothing has had an effect then. */
@@ -1702,6 +1726,7 @@ int main(void)
         TEST(whom_the_rules_refuse_goes_nowhere),
         TEST(the_webhook_is_asked_before_the_est_server),
         TEST(without_a_decision_the_device_comes_back),
+        TEST(what_cannot_be_asked_is_not_allowed),
         TEST(a_slow_webhook_is_not_outwaited),
         TEST(a_device_enrols),
         TEST(a_repetition_is_answered_from_the_table),
