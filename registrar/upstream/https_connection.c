@@ -90,6 +90,7 @@ static bool find_host(struct https_connection *connection);
 static int verify_server(X509_STORE_CTX *presented, void *user);
 static int before_request(void *user, char *peer, char *local, int peer_port, int local_port);
 static bool may_authenticate(const struct https_connection *connection);
+static bool was_asked_for_password(const struct https_connection *connection);
 static bool nothing_was_sent(const struct https_connection *connection);
 static size_t read_body(char *to, size_t size, size_t count, void *user);
 static int rewind_body(void *user, curl_off_t offset, int origin);
@@ -480,13 +481,22 @@ static curl_socket_t open_socket(const struct https_connection *connection, CURL
 
 static enum est_result classify(const struct https_connection *connection, CURLcode code)
 {
+    bool was_in_vain = code != CURLE_OK && was_asked_for_password(connection);
     /* libcurl takes a header that is cut off for a complete one. With any other status than 200 the header
      * says it all, and the outcome is known. */
-    if (connection->headers_complete && (code == CURLE_OK || http_status(connection) != 200))
+    if (connection->headers_complete && !was_in_vain && (code == CURLE_OK || http_status(connection) != 200))
         return EST_ANSWERED;
-    if (nothing_was_sent(connection))
+    if (was_in_vain || nothing_was_sent(connection))
         return is_about_trust(code) ? EST_UNTRUSTED : EST_NOT_SENT;
     return code == CURLE_OPERATION_TIMEDOUT ? EST_TIMEOUT : EST_BROKEN;
+}
+
+/* And could not give it: the request that has it has not left, and the one before was not acted on. */
+static bool was_asked_for_password(const struct https_connection *connection)
+{
+    long schemes = 0;
+    curl_easy_getinfo(connection->easy, CURLINFO_HTTPAUTH_AVAIL, &schemes);
+    return may_authenticate(connection) && (schemes & (long)(CURLAUTH_BASIC | CURLAUTH_DIGEST)) != 0;
 }
 
 static bool is_about_trust(CURLcode code)

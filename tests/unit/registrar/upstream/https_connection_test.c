@@ -599,6 +599,39 @@ static void authenticated_post_is_sent_once(void **state)
     scripted_server_stop(server);
 }
 
+static enum server_verdict ask_for_password_and_go(const struct server_request *request)
+{
+    server_close_port(request);
+    return ask_for_password(request);
+}
+
+static enum server_verdict begin_to_ask_for_password(const struct server_request *request)
+{
+    server_close_port(request);
+    server_send(request, "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: " BASIC
+                         "\r\nContent-Length: 5\r\nConnection: close\r\n\r\nno");
+    return SERVER_DROP;
+}
+
+/* The 401 was no answer for the device: what it asked for could not be given to the EST server any more. */
+static void server_that_is_gone_after_its_401_was_not_reached(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    enum server_verdict (*const answers[])(const struct server_request *) = {ask_for_password_and_go,
+                                                                             begin_to_ask_for_password};
+    for (size_t i = 0; i < 2; i++) {
+        scripted_server_stop(serve_guarded(fixture, BASIC));
+        guard.closes = true;
+        struct scripted_server *server = upstream_fixture_serve(fixture, answers[i]);
+        struct outcome outcome;
+        ask_once(fixture, &outcome);
+        assert_int_equal(outcome.result, EST_NOT_SENT);
+        assert_int_equal(atomic_load(&guard.with), 0);
+        outcome_free(&outcome);
+        scripted_server_stop(server);
+    }
+}
+
 /* RA-1. */
 static void server_with_tls_1_1_is_refused(void **state)
 {
@@ -1327,6 +1360,7 @@ int main(void)
         TEST(other_schemes_and_no_password_are_401),
         TEST(password_is_for_verified_servers),
         TEST(authenticated_post_is_sent_once),
+        TEST(server_that_is_gone_after_its_401_was_not_reached),
         TEST(server_with_tls_1_1_is_refused),
         TEST(server_with_tls_1_2_is_accepted),
         TEST(system_trust_store_is_not_asked),

@@ -93,14 +93,17 @@ static SSL_CTX *make_tls(const struct server_settings *settings)
 static void *accept_all(void *user)
 {
     struct scripted_server *server = user;
+    int listener = server->listener;
     for (;;) {
-        struct pollfd fds[2] = {{.fd = server->listener, .events = POLLIN},
+        struct pollfd fds[2] = {{.fd = listener, .events = POLLIN},
                                 {.fd = server->stopper, .events = POLLIN}};
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
             abort();
         if (fds[1].revents != 0)
             return NULL;
-        int socket = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
+        int socket = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (socket < 0 && errno == EINVAL)
+            listener = -1; /* server_close_port */
         if (socket >= 0)
             start_connection(server, socket);
     }
@@ -288,6 +291,11 @@ void server_respond(const struct server_request *request, const char *status, co
     server_send(request, head);
     if (*body != '\0')
         server_send(request, body);
+}
+
+void server_close_port(const struct server_request *request)
+{
+    shutdown(request->server->listener, SHUT_RDWR);
 }
 
 void server_pause(const struct server_request *request, unsigned ms)

@@ -59,6 +59,9 @@ void scripted_server_drop_all(struct scripted_server *server);
 /* Ends all connections and threads. */
 void scripted_server_stop(struct scripted_server *server);
 
+/* Within answer: from here on, new connections are refused. */
+void server_close_port(const struct server_request *request);
+
 /* Within answer: sends text, or a whole response with a Content-Length. */
 void server_send(const struct server_request *request, const char *text);
 void server_respond(const struct server_request *request, const char *status, const char *content_type,
