@@ -33,6 +33,7 @@ struct est_client {
     struct metrics *metrics;
     struct permit_holder *permits;
     struct server_group *servers;
+    struct ra_credentials *credentials;
     struct https_context context;
     struct est_call *calls;
     struct event *probe_timer;
@@ -57,6 +58,8 @@ struct est_call {
     uint64_t deadline_ms;      /* since it has a permit */
 
     struct server_group *servers; /* held */
+    struct ra_credentials
+        *credentials; /* held too: a reload's password is not for a server that it took out */
     size_t server;
     uint32_t tried;     /* bit by bit; it is one of them */
     bool sent_once;     /* a GET that may have been processed */
@@ -88,7 +91,7 @@ static void on_granted(void *user, struct permit_request *permit);
 static void begin(struct est_call *call);
 static bool choose_server(struct est_call *call);
 static void send_request(struct est_call *call);
-static struct https_connection *take_connection(struct est_client *client, uint64_t origin);
+static struct https_connection *take_connection(struct est_call *call);
 static void close_kept(struct est_client *client, size_t first, size_t count);
 static const char *accept_of(const struct est_operation *operation);
 static void on_sending(void *user);
@@ -114,6 +117,7 @@ struct est_client *est_client_create(const struct upstream_settings *settings,
     client->settings = settings;
     client->metrics = services->metrics;
     client->servers = server_group_hold(services->servers);
+    client->credentials = ra_credentials_hold(services->credentials);
     client->permits = permit_holder_create(services->permits, services->mailbox, &events, client);
     if (client->permits == NULL || set_up(client, services, errors) != STATUS_OK) {
         est_client_free(client);
@@ -134,7 +138,6 @@ static enum status set_up(struct est_client *client, const struct est_client_ser
     client->context = (struct https_context){
         .base = services->base,
         .settings = settings,
-        .credentials = ra_credentials_hold(services->credentials),
         .dns = curl_share_init(), /* one thread only: needs no lock */
     };
     client->probe_timer = evtimer_new(services->base, on_probe_due, client);
@@ -148,7 +151,8 @@ static enum status set_up(struct est_client *client, const struct est_client_ser
 /* Better found out now than with the first request. */
 static enum status try_connection(struct est_client *client, struct buffer *errors)
 {
-    struct https_connection *connection = https_connection_create(&client->context, on_lost, client);
+    struct https_connection *connection =
+        https_connection_create(&client->context, client->credentials, on_lost, client);
     bool created = connection != NULL;
     https_connection_free(connection);
     if (!created)
@@ -183,7 +187,7 @@ void est_client_free(struct est_client *client)
         event_free(client->probe_timer);
     permit_holder_free(client->permits);
     curl_share_cleanup(client->context.dns);
-    ra_credentials_release(client->context.credentials);
+    ra_credentials_release(client->credentials);
     server_group_release(client->servers);
     free(client);
 }
@@ -192,8 +196,8 @@ void est_client_free(struct est_client *client)
 void est_client_use_credentials(struct est_client *client, struct ra_credentials *credentials)
 {
     ra_credentials_hold(credentials);
-    ra_credentials_release(client->context.credentials);
-    client->context.credentials = credentials;
+    ra_credentials_release(client->credentials);
+    client->credentials = credentials;
     while (client->kept_count > 0)
         on_lost(client, client->kept[0].connection);
 }
@@ -234,6 +238,7 @@ static enum status call_create(struct est_client *client, const struct est_call_
     call->is_post = !is_get;
     call->permit.is_get = is_get;
     call->servers = server_group_hold(client->servers);
+    call->credentials = ra_credentials_hold(client->credentials);
     call->timer = evtimer_new(client->context.base, on_timer, call);
     call->next = client->calls;
     if (call->next != NULL)
@@ -333,6 +338,7 @@ static void call_free(struct est_call *call)
     buffer_wipe(&call->body);
     buffer_free(&call->client_cert);
     server_group_release(call->servers);
+    ra_credentials_release(call->credentials);
     free(call);
 }
 
@@ -450,7 +456,7 @@ void est_call_go(struct est_call *call)
         refuse_for_want_of_server(call);
         return;
     }
-    call->connection = take_connection(call->client, call->origin);
+    call->connection = take_connection(call);
     send_request(call);
 }
 
@@ -492,7 +498,8 @@ static void send_request(struct est_call *call)
         .user = call,
     };
     if (call->connection == NULL)
-        call->connection = https_connection_create(&call->client->context, on_lost, call->client);
+        call->connection =
+            https_connection_create(&call->client->context, call->credentials, on_lost, call->client);
     if (call->connection == NULL || call->url.status != STATUS_OK ||
         https_connection_ask(call->connection, &request) != STATUS_OK)
         refuse(call, EST_NOT_SENT, "out of memory");
@@ -500,10 +507,12 @@ static void send_request(struct est_call *call)
 
 /* The one to that origin that was used last is the likeliest to be alive. If there is none, the permit is
  * that of another kept connection, which goes. NULL: one is to be made. */
-static struct https_connection *take_connection(struct est_client *client, uint64_t origin)
+static struct https_connection *take_connection(struct est_call *call)
 {
+    struct est_client *client = call->client;
     for (size_t i = client->kept_count; i > 0; i--) {
-        if (client->kept[i - 1].origin != origin)
+        if (client->kept[i - 1].origin != call->origin ||
+            !https_connection_is_of(client->kept[i - 1].connection, call->credentials))
             continue;
         struct https_connection *connection = client->kept[i - 1].connection;
         client->kept[i - 1].connection = NULL;
@@ -655,7 +664,7 @@ static void settle_connection(struct est_call *call)
     struct est_client *client = call->client;
     struct https_connection *connection = call->connection;
     if (connection == NULL || !https_connection_is_reusable(connection) ||
-        !https_connection_is_of(connection, client->context.credentials) ||
+        !https_connection_is_of(connection, client->credentials) ||
         https_connection_keep(connection) != STATUS_OK || !permit_park(&call->permit))
         return;
     client->kept[client->kept_count++] = (struct kept_connection){connection, call->origin};

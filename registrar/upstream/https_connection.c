@@ -106,13 +106,14 @@ static struct bytes header(const struct https_connection *connection, const char
 static void on_kept(evutil_socket_t fd, short what, void *user);
 
 struct https_connection *https_connection_create(const struct https_context *context,
+                                                 struct ra_credentials *credentials,
                                                  https_connection_lost *lost, void *user)
 {
     struct https_connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL)
         return NULL;
     connection->context = context;
-    connection->credentials = ra_credentials_hold(context->credentials);
+    connection->credentials = ra_credentials_hold(credentials);
     connection->lost = lost;
     connection->user = user;
     connection->socket = CURL_SOCKET_BAD;

@@ -19,8 +19,7 @@ struct https_connection;
 struct https_context {
     struct event_base *base;
     const struct upstream_settings *settings;
-    struct ra_credentials *credentials; /* each connection takes a reference of its own */
-    CURLSH *dns;                        /* looked up once for all of them */
+    CURLSH *dns; /* looked up once for all of them */
 };
 
 /* Everything is borrowed until answered is called. */
@@ -47,8 +46,10 @@ struct https_request {
  */
 typedef void https_connection_lost(void *user, struct https_connection *connection);
 
-/* Borrows all. Gives; NULL: no memory. It connects with its first request. */
+/* Borrows all, but takes a reference of its own to the credentials. Gives; NULL: no memory. It connects with
+ * its first request. */
 struct https_connection *https_connection_create(const struct https_context *context,
+                                                 struct ra_credentials *credentials,
                                                  https_connection_lost *lost, void *user);
 
 /* Whether it was made with these credentials. */

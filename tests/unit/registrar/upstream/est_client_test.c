@@ -725,6 +725,46 @@ static void take_turn(void *user, struct est_call *call)
     taker->turns->calls[taker->turns->count++] = call;
 }
 
+/* A reload that takes an EST server out and brings another password: the two never meet. */
+static void a_call_goes_on_with_the_credentials_it_began_with(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    struct scripted_server *server = upstream_fixture_serve(fixture, answer_well);
+    struct server_counts counts;
+    struct test_client test;
+    struct turns turns = {.count = 0};
+    struct turn_taker taker = {.turns = &turns};
+    start_client(fixture, &test);
+    outcome_init(&taker.outcome, fixture->base);
+    const struct est_call_settings call = {.operation = est_operation(EST_SEN),
+                                           .body = CSR,
+                                           .turn = take_turn,
+                                           .sending = outcome_sending,
+                                           .done = outcome_answered,
+                                           .user = &taker};
+    assert_int_equal(est_client_ask(test.client, &call), STATUS_OK);
+    assert_int_equal(turns.count, 1);
+    identity_free(&fixture->ra);
+    fixture->ra = identity_make(&(struct identity_settings){
+        .name = "Second RA", .purposes = "clientAuth", .until_s = DAY, .issuer = &fixture->ca});
+    identity_write(&fixture->ra, fixture->dir, "ra");
+    struct ra_credentials *credentials = upstream_fixture_credentials(&fixture->settings);
+    est_client_use_credentials(test.client, credentials);
+    ra_credentials_release(credentials);
+    ask_and_await(fixture, &test); /* its connection is kept */
+    scripted_server_count(server, &counts);
+    assert_non_null(strstr(counts.client, "Second RA"));
+    est_call_go(turns.calls[0]);
+    outcome_await(&taker.outcome);
+    assert_int_equal(taker.outcome.result, EST_ANSWERED);
+    outcome_free(&taker.outcome);
+    scripted_server_count(server, &counts);
+    assert_int_equal(counts.connections, 2);
+    assert_null(strstr(counts.client, "Second RA"));
+    end_client(&test);
+    scripted_server_stop(server);
+}
+
 static void a_call_waits_for_leave_to_go(void **state)
 {
     struct upstream_fixture *fixture = *state;
@@ -1064,6 +1104,7 @@ int main(void)
         TEST(what_is_no_request_is_refused),
         TEST(connections_are_reused_only_if_allowed),
         TEST(credentials_are_replaced),
+        TEST(a_call_goes_on_with_the_credentials_it_began_with),
         TEST(sren_becomes_what_settings_say),
         TEST(black_holed_posts_delay_no_get),
         TEST(waiting_for_a_permit_is_bounded),

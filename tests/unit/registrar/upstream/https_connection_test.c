@@ -46,12 +46,10 @@ static void open_connection(struct upstream_fixture *fixture, struct test_connec
 {
     memset(test, 0, sizeof *test);
     test->credentials = upstream_fixture_credentials(&fixture->settings);
-    test->context = (struct https_context){.base = fixture->base,
-                                           .settings = &fixture->settings,
-                                           .credentials = test->credentials,
-                                           .dns = curl_share_init()};
+    test->context = (struct https_context){
+        .base = fixture->base, .settings = &fixture->settings, .dns = curl_share_init()};
     curl_share_setopt(test->context.dns, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
-    test->connection = https_connection_create(&test->context, on_lost, test);
+    test->connection = https_connection_create(&test->context, test->credentials, on_lost, test);
     assert_non_null(test->connection);
 }
 
