@@ -2,6 +2,7 @@
 
 #include "tests/unit/registrar/credentials.h"
 #include "tests/unit/registrar/keygen/key_folder.h"
+#include "tests/unit/registrar/keygen/rsa_public_key.h"
 
 static void load(struct key_folder *folder, struct key_directory **directory, struct buffer *errors)
 {
@@ -139,7 +140,7 @@ static void bad_public_keys_are_named(void **state)
 {
     (void)state;
     struct key_folder folder = key_folder_create();
-    EVP_PKEY *ec = make_key(), *rsa = EVP_RSA_gen(2048), *weak = EVP_RSA_gen(1024);
+    EVP_PKEY *ec = make_key(), *rsa = EVP_RSA_gen(2048), *weak = make_rsa_public_key(1024);
     EVP_PKEY *other = EVP_EC_gen("brainpoolP256r1"), *edwards = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
     EVP_PKEY *const bare[] = {weak, other, edwards};
     for (size_t i = 0; i < 3; i++) {

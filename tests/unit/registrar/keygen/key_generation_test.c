@@ -3,6 +3,7 @@
 #include "registrar/protocol/certificate_request.h"
 #include "tests/unit/registrar/credentials.h"
 #include "tests/unit/registrar/keygen/freed_memory.h"
+#include "tests/unit/registrar/keygen/rsa_public_key.h"
 
 #include <openssl/core_names.h>
 #include <openssl/encoder.h>
@@ -37,7 +38,7 @@ static struct generated_key *generate(const struct certificate_request *csr)
 static EVP_PKEY *make_key_of(const char *type)
 {
     if (strncmp(type, "RSA:", 4) == 0)
-        return EVP_RSA_gen((unsigned)atoi(type + 4));
+        return make_rsa_public_key(atoi(type + 4));
     if (strcmp(type, "ED25519") == 0)
         return EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
     return EVP_EC_gen(type);

@@ -12,7 +12,7 @@
 #include <openssl/cms.h>
 #include <openssl/core_names.h>
 
-static EVP_PKEY *device_key;
+static EVP_PKEY *device_key, *device_rsa_key;
 static struct key_package_signer signer;
 
 /* An attribute of a CSR, or none if type is NULL. */
@@ -120,10 +120,13 @@ static void write_private_key(const struct key_folder *folder, const char *name,
     assert_int_equal(fclose(file), 0);
 }
 
+/* Those for RSA are the same in all tests. */
 static EVP_PKEY *make_device_key(const char *type)
 {
-    EVP_PKEY *key = strcmp(type, "RSA") == 0 ? EVP_RSA_gen(2048) : EVP_EC_gen(type);
+    EVP_PKEY *key = strcmp(type, "RSA") == 0 ? device_rsa_key : EVP_EC_gen(type);
     assert_non_null(key);
+    if (key == device_rsa_key)
+        EVP_PKEY_up_ref(key);
     return key;
 }
 
@@ -513,6 +516,7 @@ static int set_up(void **state)
 {
     (void)state;
     device_key = make_key();
+    device_rsa_key = EVP_RSA_gen(2048);
     signer.key = make_key();
     signer.certificate = make_certificate(
         &(struct made_certificate){.key = signer.key,
@@ -527,6 +531,7 @@ static int tear_down(void **state)
 {
     (void)state;
     EVP_PKEY_free(device_key);
+    EVP_PKEY_free(device_rsa_key);
     EVP_PKEY_free(signer.key);
     X509_free(signer.certificate);
     return 0;

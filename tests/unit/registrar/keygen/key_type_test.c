@@ -2,7 +2,7 @@
 #include "registrar/keygen/key_type.h"
 
 #include "registrar/protocol/certificate_request.h"
-#include "tests/unit/registrar/credentials.h"
+#include "tests/unit/registrar/keygen/rsa_public_key.h"
 
 #include <openssl/core_names.h>
 #include <openssl/rsa.h>
@@ -50,7 +50,7 @@ static struct certificate_request *request_of(struct buffer der)
 static EVP_PKEY *make_key_of(const char *type)
 {
     if (strncmp(type, "RSA:", 4) == 0)
-        return EVP_RSA_gen((unsigned)atoi(type + 4));
+        return make_rsa_public_key(atoi(type + 4));
     if (strcmp(type, "ED25519") == 0)
         return EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
     return EVP_EC_gen(type);

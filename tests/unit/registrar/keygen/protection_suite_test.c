@@ -2,6 +2,7 @@
 
 #include "tests/unit/registrar/credentials.h"
 #include "tests/unit/registrar/keygen/capabilities.h"
+#include "tests/unit/registrar/keygen/rsa_public_key.h"
 
 /* "AES-128-CBC by id-aes128-wrap, SHA256"; "" for what is not chosen. */
 static void describe(enum status status, const struct protection_suite *suite, char *text, size_t room)
@@ -107,7 +108,7 @@ static void the_suite_of_an_rsa_key(void **state)
         {LIST("\x0d", WRAP_128), NOT_SUPPORTED},
         {LIST("\x1a", RSA_ENCRYPTION GCM_128), NOT_SUPPORTED},
     };
-    EVP_PKEY *key = EVP_RSA_gen(2048);
+    EVP_PKEY *key = make_rsa_public_key(2048);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct protection_suite suite;
         char text[128];
@@ -123,7 +124,7 @@ static void the_suite_of_an_rsa_key(void **state)
 static void a_strong_rsa_key_protects_a_strong_cipher(void **state)
 {
     (void)state;
-    EVP_PKEY *key = EVP_RSA_gen(4096);
+    EVP_PKEY *key = make_rsa_public_key(4096);
     struct protection_suite suite;
     assert_int_equal(protection_suite_for_asymmetric((struct bytes)LIST("\x0d", RSA_ENCRYPTION), key, &suite),
                      STATUS_OK);
