@@ -46,7 +46,7 @@ static bool set_route(struct join_proxy *proxy, size_t number, enum proxy_mode m
 static struct stateless *build_stateless(struct join_proxy *proxy, size_t number,
                                          const struct endpoint *registrar, struct buffer *errors);
 static void announce(struct join_proxy *proxy, size_t count);
-static void on_found(void *user, const struct registrar_offer *offer);
+static bool on_found(void *user, const struct registrar_offer *offer);
 static void on_housekeeping(evutil_socket_t fd, short what, void *user);
 static void on_stop(int signal, short what, void *user);
 static void on_hangup(int signal, short what, void *user);
@@ -263,7 +263,7 @@ static void announce(struct join_proxy *proxy, size_t count)
 }
 
 /* JP-2: what was found says how; the one before is given up. */
-static void on_found(void *user, const struct registrar_offer *offer)
+static bool on_found(void *user, const struct registrar_offer *offer)
 {
     struct join_proxy *proxy = user;
     struct branch *branch = &proxy->branches[0];
@@ -279,6 +279,7 @@ static void on_found(void *user, const struct registrar_offer *offer)
         log_error(MODULE, "%s", buffer_string(&errors));
     announce(proxy, routed ? 1 : 0);
     buffer_free(&errors);
+    return routed;
 }
 
 static void on_housekeeping(evutil_socket_t fd, short what, void *user)

@@ -18,7 +18,7 @@
 
 struct registrar_search {
     const struct services *services;
-    void (*found)(void *user, const struct registrar_offer *offer);
+    registrar_search_found found;
     void *user;
     int fd;
     struct event *readable, *timer;
@@ -34,15 +34,16 @@ static void on_timer(evutil_socket_t fd, short what, void *user);
 static void ask(struct registrar_search *search);
 static void ask_on(struct registrar_search *search, const char *name);
 static void conclude(struct registrar_search *search);
-static bool is_news(const struct registrar_search *search);
+static void rest(struct registrar_search *search);
+static bool is_current(const struct registrar_search *search, const struct registrar_offer *offer);
 static void sleep_ms(struct registrar_search *search, uint64_t ms);
 static void on_readable(evutil_socket_t fd, short what, void *user);
 static void on_answer(void *user, const struct udp_datagram *datagram);
+static bool is_better(const struct registrar_search *search, const struct registrar_offer *offer);
 
 struct registrar_search *registrar_search_create(const struct services *services,
-                                                 void (*found)(void *user,
-                                                               const struct registrar_offer *offer),
-                                                 void *user, struct buffer *errors)
+                                                 registrar_search_found found, void *user,
+                                                 struct buffer *errors)
 {
     struct registrar_search *search = calloc(1, sizeof *search);
     if (search == NULL) {
@@ -143,31 +144,43 @@ static void ask_on(struct registrar_search *search, const char *name)
     }
 }
 
-/* What was found before stays in use until something else is found. */
+/* What was found before stays in use until something else is found. One that cannot be used is looked for
+ * again as if there were none. */
 static void conclude(struct registrar_search *search)
 {
     const struct discovery_settings *settings = &search->services->settings->discovery;
     search->is_asking = false;
     if (!search->best.present) {
         log_info(MODULE, "no registrar found; asks again in %u s", search->pause_s);
-        sleep_ms(search, (uint64_t)search->pause_s * 1000);
-        search->pause_s =
-            search->pause_s * 2 < settings->retry_max_s ? search->pause_s * 2 : settings->retry_max_s;
+        rest(search);
+        return;
+    }
+    if (!is_current(search, &search->best)) {
+        metrics_add(search->services->metrics, COUNTER_REGISTRARS_FOUND, 1);
+        search->current = search->best;
+        search->current.present = search->found(search->user, &search->best);
+    }
+    if (!search->current.present) {
+        rest(search);
         return;
     }
     search->pause_s = settings->retry_s;
     sleep_ms(search, (uint64_t)settings->cache_s * 1000);
-    if (!is_news(search))
-        return;
-    search->current = search->best;
-    metrics_add(search->services->metrics, COUNTER_REGISTRARS_FOUND, 1);
-    search->found(search->user, &search->current);
 }
 
-static bool is_news(const struct registrar_search *search)
+/* Each is twice as long as the one before, up to a limit. */
+static void rest(struct registrar_search *search)
 {
-    return !search->current.present || search->current.mode != search->best.mode ||
-           !endpoint_equal(&search->current.registrar, &search->best.registrar);
+    const struct discovery_settings *settings = &search->services->settings->discovery;
+    sleep_ms(search, (uint64_t)search->pause_s * 1000);
+    search->pause_s =
+        search->pause_s * 2 < settings->retry_max_s ? search->pause_s * 2 : settings->retry_max_s;
+}
+
+static bool is_current(const struct registrar_search *search, const struct registrar_offer *offer)
+{
+    return search->current.present && search->current.mode == offer->mode &&
+           endpoint_equal(&search->current.registrar, &offer->registrar);
 }
 
 static void sleep_ms(struct registrar_search *search, uint64_t ms)
@@ -186,8 +199,19 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
 static void on_answer(void *user, const struct udp_datagram *datagram)
 {
     struct registrar_search *search = user;
+    struct registrar_offer offer = {.present = false};
     if (!search->is_asking || datagram->multicast)
         return;
     registrar_offer_read(datagram->payload, search->token, datagram->interface,
-                         search->services->settings->mode, &search->best);
+                         search->services->settings->mode, &offer);
+    if (offer.present && is_better(search, &offer))
+        search->best = offer;
+}
+
+/* Among equals the one in use, whose associations would end, then the first. */
+static bool is_better(const struct registrar_search *search, const struct registrar_offer *offer)
+{
+    if (!search->best.present || offer->rank < search->best.rank)
+        return true;
+    return offer->rank == search->best.rank && is_current(search, offer);
 }

@@ -8,12 +8,14 @@
 
 struct registrar_search;
 
+/* False: it cannot be used now, and is looked for again as if nothing had been found. */
+typedef bool (*registrar_search_found)(void *user, const struct registrar_offer *offer);
+
 /* Starts at once. found is told of the first registrar, and of each later one that is another; a search that
  * finds none changes nothing. Borrows services. Gives. NULL: errors has a line. */
 struct registrar_search *registrar_search_create(const struct services *services,
-                                                 void (*found)(void *user,
-                                                               const struct registrar_offer *offer),
-                                                 void *user, struct buffer *errors);
+                                                 registrar_search_found found, void *user,
+                                                 struct buffer *errors);
 void registrar_search_free(struct registrar_search *search);
 
 #endif

@@ -92,14 +92,16 @@ struct fixture {
     struct services services;
     struct registrar_search *search;
     unsigned found;
+    bool unusable;
     struct registrar_offer offer;
 };
 
-static void on_found(void *user, const struct registrar_offer *offer)
+static bool on_found(void *user, const struct registrar_offer *offer)
 {
     struct fixture *fixture = user;
     fixture->found++;
     fixture->offer = *offer;
+    return !fixture->unusable;
 }
 
 static int set_up(void **state)
@@ -250,6 +252,47 @@ static void jpd_6_the_cache_expires(void **state)
     assert_int_equal(metrics_get(fixture->services.metrics, COUNTER_SEARCHES), 4);
 }
 
+/* JPD-6: of two that answer the one in use stays, whichever is faster this time. */
+static void jpd_6_the_one_in_use_stays(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture);
+    answer_with(EST);
+    let_time_pass();
+    let_time_pass(); /* the cache has expired */
+    answer_with("<coaps://[2001:db8::2]:5684/est/sen>;rt=\"ace.est.sen\"");
+    answer_with(EST);
+    answer_with("<coaps://[2001:db8::3]:5684/est/sen>;rt=\"ace.est.sen\"");
+    let_time_pass();
+    assert_int_equal(fixture->found, 1);
+    let_time_pass();
+    answer_with(EST);
+    answer_with(JPY); /* but a better way is better */
+    let_time_pass();
+    assert_int_equal(fixture->found, 2);
+    assert_int_equal(fixture->offer.mode, MODE_STATELESS);
+}
+
+/* JPD-6: one that no route can be made to is tried again, with the pauses of a search that finds nothing. */
+static void jpd_6_what_cannot_be_used_is_tried_again(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->unusable = true;
+    start(fixture);
+    for (unsigned tries = 1; tries <= 2; tries++) {
+        answer_with(EST);
+        let_time_pass();
+        assert_int_equal(fixture->found, tries);
+        assert_int_equal(net.wait_ms, tries * 5000);
+        let_time_pass();
+    }
+    fixture->unusable = false;
+    answer_with(EST);
+    let_time_pass();
+    assert_int_equal(fixture->found, 3);
+    assert_int_equal(net.wait_ms, 3600 * 1000);
+}
+
 /* An answer with the token of an earlier search is none. */
 static void old_answers_do_not_count(void **state)
 {
@@ -271,8 +314,10 @@ static void old_answers_do_not_count(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(jpd_6_asks_the_group),    TEST(jpd_6_pauses_double_up_to_a_limit), TEST(jp_2_jpy_wins_over_est),
-        TEST(jpd_6_the_cache_expires), TEST(old_answers_do_not_count),
+        TEST(jpd_6_asks_the_group),       TEST(jpd_6_pauses_double_up_to_a_limit),
+        TEST(jp_2_jpy_wins_over_est),     TEST(jpd_6_the_cache_expires),
+        TEST(jpd_6_the_one_in_use_stays), TEST(jpd_6_what_cannot_be_used_is_tried_again),
+        TEST(old_answers_do_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
