@@ -14,6 +14,7 @@ static bool is_answer(const struct coap_message *message, const uint8_t *token);
 static void consider(const struct link_read *link, unsigned interface, enum proxy_mode wanted,
                      struct registrar_offer *best);
 static bool is_reachable(struct endpoint *registrar, unsigned interface);
+static bool is_host_v4(const struct in_addr *address);
 
 bool registrar_offer_query(size_t index, uint16_t id, const uint8_t token[static REGISTRAR_TOKEN_OCTETS],
                            struct buffer *datagram)
@@ -78,15 +79,26 @@ static void consider(const struct link_read *link, unsigned interface, enum prox
     }
 }
 
-/* A link-local address means the link that it was told on. */
+/* A link-local address means the link that it was told on. None of our own host: whoever answers would open
+ * to pledges what listens there for us alone. */
 static bool is_reachable(struct endpoint *registrar, unsigned interface)
 {
+    struct in_addr v4;
     if (registrar->address.any.sa_family == AF_INET)
-        return !IN_MULTICAST(ntohl(registrar->address.v4.sin_addr.s_addr)) &&
-               registrar->address.v4.sin_addr.s_addr != INADDR_ANY;
+        return is_host_v4(&registrar->address.v4.sin_addr);
     struct sockaddr_in6 *v6 = &registrar->address.v6;
     if (IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr))
         v6->sin6_scope_id = interface;
+    memcpy(&v4, v6->sin6_addr.s6_addr + sizeof v6->sin6_addr - sizeof v4, sizeof v4);
+    if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+        return is_host_v4(&v4);
     return !IN6_IS_ADDR_MULTICAST(&v6->sin6_addr) && !IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr) &&
            !IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}
+
+/* RFC 6890: neither 0.0.0.0/8, 127.0.0.0/8, a group nor reserved, as broadcast is. */
+static bool is_host_v4(const struct in_addr *address)
+{
+    uint32_t number = ntohl(address->s_addr);
+    return number >> 24 != 0 && number >> 24 != IN_LOOPBACKNET && number < INADDR_UNSPEC_GROUP;
 }

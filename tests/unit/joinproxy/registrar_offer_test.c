@@ -133,9 +133,16 @@ static void what_leads_nowhere_is_not_taken(void **state)
     struct registrar_offer best = {.present = false};
     struct coap_message message = answer(
         "<jpy://[ff02::1]:1>;rt=brski.rjp,<jpy://[::]:1>;rt=brski.rjp,<jpy://[::1]:1>;rt=brski.rjp,"
+        "<jpy://127.0.0.1:1>;rt=brski.rjp,<jpy://127.9.9.9:1>;rt=brski.rjp,<jpy://"
+        "[::ffff:127.0.0.1]:1>;rt=brski.rjp,"
+        "<jpy://[::ffff:224.0.0.1]:1>;rt=brski.rjp,<jpy://[::ffff:0.0.0.0]:1>;rt=brski.rjp,"
+        "<jpy://0.0.0.0:1>;rt=brski.rjp,<jpy://255.255.255.255:1>;rt=brski.rjp,"
         "<jpy://224.0.0.1:1>;rt=brski.rjp,</est/sen>;rt=ace.est.sen,<jpy://[2001:db8::1]:1>;rt=nosuch");
     assert_int_equal(read(&message, MODE_AUTO, &best), STATUS_OK);
     assert_false(best.present);
+    message = answer("<jpy://[::ffff:192.0.2.1]:1>;rt=brski.rjp");
+    assert_int_equal(read(&message, MODE_AUTO, &best), STATUS_OK);
+    assert_true(best.present);
 }
 
 static void only_answers_to_us_count(void **state)
