@@ -29,10 +29,12 @@ struct header_keys {
     const char *file;
     uint32_t lifetime_s;
     uint64_t made_s;
+    uint64_t behind_s; /* since when the clock says less than made_s; 0: it does not */
     bool is_loaded, has_previous;
     struct pledge_header_key current, previous;
 };
 
+static uint64_t lifetime_begins(struct header_keys *keys, uint64_t now_s);
 static bool load(struct header_keys *keys, struct buffer *errors);
 static enum status read_file(const char *file, struct stored_keys *stored);
 static bool take_stored(struct header_keys *keys, const struct stored_keys *stored);
@@ -89,10 +91,7 @@ void header_keys_free(struct header_keys *keys)
 
 bool header_keys_renew(struct header_keys *keys, uint64_t now_s)
 {
-    /* A clock that was not set yet when we started, or no longer is: count from what it says now. */
-    if (keys->made_s > now_s)
-        keys->made_s = now_s;
-    if (now_s < keys->made_s + keys->lifetime_s)
+    if (now_s < lifetime_begins(keys, now_s) + keys->lifetime_s)
         return false;
     struct pledge_header_key before = keys->current;
     bool made = make(keys, now_s);
@@ -115,6 +114,19 @@ const struct pledge_header_key *header_keys_current(const struct header_keys *ke
 const struct pledge_header_key *header_keys_previous(const struct header_keys *keys)
 {
     return keys->has_previous ? &keys->previous : NULL;
+}
+
+/* While the clock is not set yet, or no longer is, from when that was seen; once it is, the key has its true
+ * age. So a router without a clock of its own loses no key by a restart, and none lives for ever. */
+static uint64_t lifetime_begins(struct header_keys *keys, uint64_t now_s)
+{
+    if (keys->made_s <= now_s) {
+        keys->behind_s = 0;
+        return keys->made_s;
+    }
+    if (keys->behind_s == 0 || keys->behind_s > now_s)
+        keys->behind_s = now_s;
+    return keys->behind_s;
 }
 
 /* True without keys: there is no file yet. */

@@ -107,8 +107,26 @@ static void a_clock_that_is_behind_costs_no_key(void **state)
     keys = create(fixture, fixture->file, 10);
     assert_same(header_keys_current(keys), &first);
     assert_false(header_keys_renew(keys, 20));
-    assert_true(header_keys_renew(keys, START_S + 30));
+    assert_false(header_keys_renew(keys, START_S + 30)); /* now it knows */
+    assert_same(header_keys_current(keys), &first);
+    assert_true(header_keys_renew(keys, START_S + DAY_S));
     assert_same(header_keys_previous(keys), &first);
+    header_keys_free(keys);
+}
+
+/* And one that stays behind, or was far ahead once, does not keep a key for ever. */
+static void a_clock_that_stays_behind_costs_one_a_day(void **state)
+{
+    struct fixture *fixture = *state;
+    struct header_keys *keys = create(fixture, fixture->file, START_S);
+    struct pledge_header_key first = current(keys);
+    header_keys_free(keys);
+    keys = create(fixture, fixture->file, 10);
+    assert_false(header_keys_renew(keys, 10 + DAY_S - 1));
+    assert_true(header_keys_renew(keys, 10 + DAY_S));
+    assert_same(header_keys_previous(keys), &first);
+    assert_false(header_keys_renew(keys, 10 + 2 * DAY_S - 1));
+    assert_true(header_keys_renew(keys, 10 + 2 * DAY_S));
     header_keys_free(keys);
 }
 
@@ -153,6 +171,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(changes_daily_and_keeps_the_one_before, set_up, tear_down),
         cmocka_unit_test_setup_teardown(outlives_the_process, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_clock_that_is_behind_costs_no_key, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_clock_that_stays_behind_costs_one_a_day, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_bad_file_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_folder_that_is_not_there_is_named, set_up, tear_down),
     };
