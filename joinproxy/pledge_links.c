@@ -21,6 +21,7 @@ struct pledge_links {
 
 static void note_address(struct pledge_links *links, const struct ifaddrs *item);
 static bool is_link_local(const struct endpoint *endpoint);
+static bool is_ours(const struct link_state *state, const struct endpoint *peer);
 static uint16_t check_of(const struct in6_addr *address);
 
 struct pledge_links *pledge_links_create(const struct pledge_settings *settings)
@@ -85,7 +86,7 @@ bool pledge_links_admit(const struct pledge_links *links, const struct udp_datag
         if (links->items[i].interface != datagram->interface)
             continue;
         *link = i;
-        return true;
+        return !is_ours(&links->items[i], &datagram->peer);
     }
     return false;
 }
@@ -126,6 +127,15 @@ static bool is_link_local(const struct endpoint *endpoint)
 {
     return endpoint->address.any.sa_family == AF_INET6 &&
            IN6_IS_ADDR_LINKLOCAL(&endpoint->address.v6.sin6_addr);
+}
+
+/* Whoever forges it would have answers delivered to this host: to its join-port again, or another program. */
+static bool is_ours(const struct link_state *state, const struct endpoint *peer)
+{
+    for (size_t i = 0; i < state->address_count && peer->address.any.sa_family == AF_INET6; i++)
+        if (memcmp(&state->addresses[i], &peer->address.v6.sin6_addr, sizeof state->addresses[i]) == 0)
+            return true;
+    return false;
 }
 
 /* The sum of the interface identifier's words: enough to tell a few addresses apart. */

@@ -77,6 +77,10 @@ static void interfaces_come_and_their_addresses_are_known(void **state)
     assert_memory_equal(&found.address.v6.sin6_addr, &asked.address.v6.sin6_addr, 16);
     assert_int_equal(found.address.v6.sin6_scope_id, if_nametoindex("far"));
     assert_false(pledge_links_local(links, 0, pledge_links_check(&asked), &found));
+    /* our own address is forged, on the link that has it */
+    size_t link;
+    assert_false(admits(links, "[fe80::2%far]:5685", if_nametoindex("far"), &link));
+    assert_true(admits(links, "[fe80::2%near]:5685", if_nametoindex("near"), &link));
     before = pledge_links_generation(links);
     pledge_links_refresh(links);
     assert_int_equal(pledge_links_generation(links), before);
