@@ -11,6 +11,8 @@
 #define MODULE      "stateful"
 #define REPORTS_MAX 8 /* errors of one mapping that are read in one go */
 
+#define FAILURES_LOGGED_EVERY_MS 10000 /* pledges may cause one with each datagram */
+
 /* JP-5: (pledge, local) on this side, fd's port and the registrar on the other. In the list by last use. */
 struct mapping {
     struct stateful *stateful;
@@ -29,6 +31,7 @@ struct stateful {
     struct mapping *oldest, *newest;
     size_t count, on_link[PLEDGE_LINKS_MAX];
     struct event *expiry;
+    uint64_t log_again_ms;
 };
 
 static struct mapping *find(const struct stateful *stateful, const struct udp_datagram *datagram);
@@ -36,6 +39,7 @@ static struct mapping *make_room_for(struct stateful *stateful, const struct ple
 static bool is_full(const struct stateful *stateful, const struct pledge_datagram *from);
 static void refuse(const struct stateful *stateful, const struct pledge_datagram *from);
 static struct mapping *mapping_create(struct stateful *stateful, const struct pledge_datagram *from);
+static void log_failure(struct stateful *stateful, const struct endpoint *registrar, int error);
 static void mapping_free(struct stateful *stateful, struct mapping *mapping);
 static void touch(struct mapping *mapping);
 static void append(struct mapping *mapping);
@@ -154,10 +158,8 @@ static struct mapping *mapping_create(struct stateful *stateful, const struct pl
     mapping->interface = from->datagram->interface;
     mapping->link = from->link;
     mapping->pledge_fd = from->pledge_fd;
-    char text[ENDPOINT_TEXT_MAX];
     if (registrar_socket_open(from->registrar, 0, &mapping->fd) != STATUS_OK) {
-        log_warning(MODULE, "no socket towards %s: %s", endpoint_format(from->registrar, text),
-                    strerror(errno));
+        log_failure(stateful, from->registrar, errno);
         free(mapping);
         return NULL;
     }
@@ -168,6 +170,16 @@ static struct mapping *mapping_create(struct stateful *stateful, const struct pl
         return mapping;
     mapping_free(stateful, mapping);
     return NULL;
+}
+
+static void log_failure(struct stateful *stateful, const struct endpoint *registrar, int error)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    uint64_t now_ms = stateful->services->now_ms();
+    if (now_ms < stateful->log_again_ms)
+        return;
+    stateful->log_again_ms = now_ms + FAILURES_LOGGED_EVERY_MS;
+    log_warning(MODULE, "no socket towards %s: %s", endpoint_format(registrar, text), strerror(error));
 }
 
 static void mapping_free(struct stateful *stateful, struct mapping *mapping)

@@ -1,4 +1,5 @@
 /* JP-1, JP-4 to JP-7: mappings, over loopback, with an injected clock. */
+#include "common/log.h"
 #include "tests/unit/joinproxy/relaying.h"
 
 static uint8_t octets[UDP_DATAGRAM_MAX];
@@ -140,6 +141,33 @@ static void rates_are_limited(void **state)
     forwarded(relaying, relaying->pledge_fd, "3");
 }
 
+/* A pledge causes one failure with each datagram where the registrar's network is not there: one line tells.
+ */
+static void failures_do_not_fill_the_log(void **state)
+{
+    struct relaying *relaying = *state;
+    char lines[4096] = "";
+    FILE *sink = tmpfile();
+    assert_non_null(sink);
+    log_configure(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, sink);
+    relaying->registrar.address.v4.sin_addr.s_addr = INADDR_BROADCAST; /* connect: permission denied */
+    join_port_set_route(relaying->port,
+                        &(struct route){.registrar = relaying->registrar, .stateful = relaying->stateful});
+    for (int i = 0; i < 5; i++)
+        refused(relaying, relaying->pledge_fd);
+    clock_ms += 10000;
+    refused(relaying, relaying->pledge_fd);
+    log_configure(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, stderr);
+    rewind(sink);
+    assert_in_range(fread(lines, 1, sizeof lines - 1, sink), 1, sizeof lines - 1);
+    fclose(sink);
+    unsigned count = 0;
+    for (const char *at = lines; (at = strstr(at, "no socket towards 255.255.255.255")) != NULL; at++)
+        count++;
+    assert_int_equal(count, 2);
+    assert_int_equal(count_of(relaying, COUNTER_MAPPINGS_REFUSED), 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +179,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_a_route_nothing_passes, set_up, relaying_tear_down),
         cmocka_unit_test_setup_teardown(only_link_local_pledges_pass, set_up, relaying_tear_down),
         cmocka_unit_test_setup_teardown(rates_are_limited, set_up, relaying_tear_down),
+        cmocka_unit_test_setup_teardown(failures_do_not_fill_the_log, set_up, relaying_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
