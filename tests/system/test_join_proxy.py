@@ -218,7 +218,8 @@ def test_strangers_are_dropped(net, start_proxy, pledge, echo):
     backbone.sendto(b"from behind", (PROXY_BACKBONE, proxy.port))
     backbone.close()
     assert pledge(net.pledges[0], "mesh0", proxy.port).exchange(b"pledge") == b"pledge"
-    assert proxy.counters()["strangers"] == 3 and [payload for payload, _ in server.seen] == [b"pledge"]
+    programs.await_counters(proxy.program, lambda counters: counters["strangers"] == 3)
+    assert [payload for payload, _ in server.seen] == [b"pledge"]
     proxy.stop()
     proxy = start_proxy({"pledge": {"interfaces": ["mesh0"], "any_source": True}})
     assert routable.exchange(b"routable") == b"routable"

@@ -217,7 +217,8 @@ def test_a_pledge_that_is_not_link_local(net, start_pair, pledge, pki):
     routable = pledge(net.pledges[0], "mesh0", proxy.port, "2001:db8:1::2", to="2001:db8:1::1")
     assert routable.exchange(hello, 0.3) is None
     assert pledge(net.pledges[0], "mesh0", proxy.port).exchange(hello)[13] == 3  # HelloVerifyRequest
-    assert proxy.counters()["strangers"] == 1 and programs.counters(registrar)["cookies_sent"] == 1
+    programs.await_counters(proxy.program, lambda counters: counters["strangers"] == 1)
+    assert programs.counters(registrar)["cookies_sent"] == 1
 
 
 def test_the_proxy_finds_the_jpy_port(net, start_proxy, pki, tmp_path, start_pair):

@@ -171,7 +171,8 @@ def test_strangers_and_rates(net, start_stateless, pledge, echo):
     net.add(net.pledges[0], "2001:db8:1::2/64", "mesh0")
     net.add(net.proxy, "2001:db8:1::1/64", "mesh0")
     pledge(net.pledges[0], "mesh0", proxy.port, "2001:db8:1::2", to="2001:db8:1::1").exchange(b"routable", 0.3)
-    assert proxy.counters()["strangers"] == 1 and server.seen == []
+    programs.await_counters(proxy.program, lambda counters: counters["strangers"] == 1)
+    assert server.seen == []
     one, began = pledge(net.pledges[0], "mesh0", proxy.port), time.monotonic()
     for _ in range(300):
         one.send(b"flood")
