@@ -1,6 +1,7 @@
 #include "registrar/renewal/renewal.h"
 
 #include "common/log.h"
+#include "common/monotonic.h"
 #include "registrar/counters.h"
 #include "registrar/exchange/est_outcome.h"
 #include "registrar/protocol/certificate_request.h"
@@ -25,6 +26,7 @@
 #define CSR_OCTETS_MAX     (16 * 1024)
 #define ERRORS_OCTETS_MAX  4096
 #define CONTENT_OCTETS_MAX (1024 * 1024)
+#define END_OCTETS_MAX     64
 #define IDENTITIES         2
 
 /* One certificate and its key. */
@@ -32,9 +34,9 @@ struct identity_renewal {
     struct renewal *renewal;
     struct ra_identity_source source;
     struct event *timer;
-    unsigned failures; /* in a row */
-    time_t try_at;     /* not before */
-    uint64_t server;   /* the EST server that has taken the request on (202); 0: none has */
+    unsigned failures;  /* in a row */
+    uint64_t try_at_ms; /* not before; monotonic: the clock may be set right meanwhile, by years */
+    uint64_t server;    /* the EST server that has taken the request on (202); 0: none has */
 
     /* while it is asked for */
     struct identity_file *file;
@@ -64,7 +66,11 @@ static enum status send_request(struct identity_renewal *identity, struct buffer
 static void on_done(void *user, const struct est_response *response);
 static void install(struct identity_renewal *identity, struct bytes certs_only);
 static void wait_for_approval(struct identity_renewal *identity, uint64_t server, uint32_t seconds);
+static bool is_late(const struct identity_renewal *identity);
+static int64_t left_s(const struct identity_renewal *identity);
+static void describe_end(const struct identity_renewal *identity, char text[END_OCTETS_MAX]);
 static void fail(struct identity_renewal *identity, const char *why);
+static void try_again(struct identity_renewal *identity, uint32_t seconds);
 static void end(struct identity_renewal *identity, bool well);
 static void forget(struct identity_renewal *identity);
 static void look_again(struct identity_renewal *identity, int64_t seconds);
@@ -160,9 +166,11 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 
 static int64_t wait_s(const struct identity_renewal *identity)
 {
-    time_t at = identity->times.due > identity->try_at ? identity->times.due : identity->try_at,
-           now = time(NULL);
-    return at > now ? at - now : 0;
+    uint64_t now_ms = monotonic_ms();
+    int64_t due_s = identity->times.due - time(NULL), try_s = 0;
+    if (identity->try_at_ms > now_ms)
+        try_s = (int64_t)((identity->try_at_ms - now_ms + 999) / 1000);
+    return due_s > try_s ? due_s : try_s;
 }
 
 /* What lies on the disk counts: an operator may have replaced it. */
@@ -280,44 +288,65 @@ static void install(struct identity_renewal *identity, struct bytes certs_only)
     buffer_free(&errors);
 }
 
-/* RFC 7030 section 4.2.3: the same request again, by the key that is kept. */
+/* RFC 7030 section 4.2.3: the same request again, by the key that is kept; and in time, whatever it says. */
 static void wait_for_approval(struct identity_renewal *identity, uint64_t server, uint32_t seconds)
 {
+    uint32_t most_s = renewal_delay_s(UINT_MAX, left_s(identity));
+    char end_text[END_OCTETS_MAX];
+    seconds = seconds < most_s ? seconds : most_s;
+    describe_end(identity, end_text);
     identity->server = server;
-    log_info("renewal", "%s: the EST server has not decided yet; it is asked again in %" PRIu32 " s",
-             identity->source.certificate_setting, seconds);
-    if (identity->renewal->context.by_hand) {
+    log_write(is_late(identity) ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, "renewal",
+              "%s: the EST server has not decided yet; it is asked again in %" PRIu32 " s%s",
+              identity->source.certificate_setting, seconds, end_text);
+    if (identity->renewal->context.by_hand)
         end(identity, false);
-        return;
-    }
-    identity->try_at = time(NULL) + seconds;
-    look_again(identity, seconds);
-    forget(identity);
+    else
+        try_again(identity, seconds);
+}
+
+static bool is_late(const struct identity_renewal *identity)
+{
+    int64_t life_s = (identity->times.end - identity->times.due) * 3;
+    return left_s(identity) < life_s / LOUD_PART;
+}
+
+/* Below 0: it has ended. */
+static int64_t left_s(const struct identity_renewal *identity)
+{
+    return identity->present.certificate != NULL ? identity->times.end - time(NULL) : 0;
+}
+
+static void describe_end(const struct identity_renewal *identity, char text[END_OCTETS_MAX])
+{
+    int64_t left = left_s(identity);
+    text[0] = '\0';
+    if (identity->present.certificate != NULL && left > 0)
+        snprintf(text, END_OCTETS_MAX, "; it ends in %" PRId64 " hours", left / 3600);
+    else if (identity->present.certificate != NULL)
+        snprintf(text, END_OCTETS_MAX, "; it has ended");
 }
 
 static void fail(struct identity_renewal *identity, const char *why)
 {
     struct renewal *renewal = identity->renewal;
-    int64_t left_s = identity->present.certificate != NULL ? identity->times.end - time(NULL) : 0;
-    int64_t life_s = (identity->times.end - identity->times.due) * 3;
-    char left[64] = "";
+    char end_text[END_OCTETS_MAX];
     identity->server = 0; /* better from another EST server than not in time */
-    int len = (int)strcspn(why, "\n");
-    if (identity->present.certificate != NULL && left_s > 0)
-        snprintf(left, sizeof left, "; it ends in %" PRId64 " hours", left_s / 3600);
-    else if (identity->present.certificate != NULL)
-        snprintf(left, sizeof left, "; it has ended");
+    describe_end(identity, end_text);
     metrics_add(renewal->context.services.metrics, COUNTER_RENEWALS_FAILED, 1);
-    log_write(left_s < life_s / LOUD_PART ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "renewal",
+    log_write(is_late(identity) ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "renewal",
               "%s: \"%s\" could not be renewed: %.*s%s", identity->source.certificate_setting,
-              identity->source.certificate, len, why, left);
-    if (renewal->context.by_hand) {
+              identity->source.certificate, (int)strcspn(why, "\n"), why, end_text);
+    if (renewal->context.by_hand)
         end(identity, false);
-        return;
-    }
-    uint32_t delay_s = renewal_delay_s(++identity->failures, left_s);
-    identity->try_at = time(NULL) + delay_s;
-    look_again(identity, delay_s);
+    else
+        try_again(identity, renewal_delay_s(++identity->failures, left_s(identity)));
+}
+
+static void try_again(struct identity_renewal *identity, uint32_t seconds)
+{
+    identity->try_at_ms = monotonic_ms() + seconds * UINT64_C(1000);
+    look_again(identity, seconds);
     forget(identity);
 }
 

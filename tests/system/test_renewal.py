@@ -1,5 +1,6 @@
 """The registrar's own certificates, renewed before they end (row RA-7), and new roots of the EST CA (row RA-2)."""
 
+import re
 import subprocess
 
 import pytest
@@ -82,6 +83,14 @@ def test_near_the_end_it_is_an_error(start_registrar, pki, tmp_path):
     ending = made.write_both(tmp_path / "ra.pem", *made.issue(pki, "ending RA", purposes=RA_PURPOSES, days=(-50, 1)))
     one = start_registrar(renewing(ending, default_label="wrong-key"))
     one.program.wait_for(r"error.*renewal: upstream\.certificate: .* could not be renewed")
+
+
+def test_an_approval_that_does_not_come_in_time_is_an_error(start_registrar, pki, tmp_path):
+    """RA-7: louder near expiry, and asked for before that, whatever Retry-After says."""
+    ending = made.write_both(tmp_path / "ra.pem", *made.issue(pki, "ending RA", purposes=RA_PURPOSES, days=(-50, 1)))
+    one = start_registrar(renewing(ending, default_label="manual.retry-86400.tag-late"))
+    line = one.program.wait_for(r"error.*renewal: .*not decided yet; it is asked again in \d+ s; it ends in 2[34] hours")[0]
+    assert int(re.search(r"again in (\d+) s", line)[1]) <= 24 * 3600 / 8
 
 
 def test_approval_outlives_a_restart(start_registrar, est_server, pki, old_ra):
