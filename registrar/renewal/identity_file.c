@@ -100,12 +100,32 @@ static int give_passphrase(char *to, int size, int writing, void *user)
     return (int)passphrase->len;
 }
 
-enum status identity_file_keep_key(const struct identity_file *file, EVP_PKEY *key, struct buffer *errors)
+bool identity_file_kept_request(const struct identity_file *file, struct buffer *der)
+{
+    char path[PATH_MAX];
+    unsigned char *octets = NULL;
+    long len = 0;
+    kept_key_path(file, path);
+    BIO *in = BIO_new_file(path, "re");
+    bool found =
+        in != NULL && PEM_bytes_read_bio(&octets, &len, NULL, PEM_STRING_X509_REQ, in, NULL, NULL) == 1;
+    if (found)
+        buffer_append(der, (struct bytes){octets, (size_t)len});
+    OPENSSL_free(octets);
+    BIO_free(in);
+    ERR_clear_error();
+    return found && der->status == STATUS_OK;
+}
+
+enum status identity_file_keep(const struct identity_file *file, EVP_PKEY *key, struct bytes request,
+                               struct buffer *errors)
 {
     char path[PATH_MAX];
     BIO *content = BIO_new(BIO_s_mem()); /* wiped when it is freed */
     kept_key_path(file, path);
-    bool kept = content != NULL && put_key(file, key, content) && write_file(file, path, false, content);
+    bool kept = content != NULL && put_key(file, key, content) &&
+                PEM_write_bio(content, PEM_STRING_X509_REQ, "", request.at, (long)request.len) > 0 &&
+                write_file(file, path, false, content);
     BIO_free(content);
     return kept ? STATUS_OK : complain(file, errors);
 }

@@ -16,9 +16,13 @@ void identity_file_close(struct identity_file *file); /* wipes; NULL is none */
 /* The key that was kept while its certificate was asked for; NULL: none that can be read. Gives. */
 EVP_PKEY *identity_file_kept_key(const struct identity_file *file);
 
-/* Keeps it, in FILE.renewal-key, across restarts: its certificate may take days to be approved, and the EST
- * server knows the request by its key. */
-enum status identity_file_keep_key(const struct identity_file *file, EVP_PKEY *key, struct buffer *errors);
+/* The DER of the CSR that was kept with it, appended. False: there is none. */
+bool identity_file_kept_request(const struct identity_file *file, struct buffer *der);
+
+/* Keeps both, in FILE.renewal-key, across restarts: the certificate may take days to be approved, and the EST
+ * server knows the request by its key, or by every octet of it (RFC 7030 section 4.2.3). */
+enum status identity_file_keep(const struct identity_file *file, EVP_PKEY *key, struct bytes request,
+                               struct buffer *errors);
 
 /* Writes next in the place of what the file holds, which stays as FILE.old; with its owner and its mode, but
  * never for others to read; and drops the kept key. On failure the file is as it was. */

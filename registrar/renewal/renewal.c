@@ -63,6 +63,8 @@ static enum status open_present(struct identity_renewal *identity, struct buffer
 static void ask(struct identity_renewal *identity, struct buffer *errors);
 static enum status choose_key(struct identity_renewal *identity, struct buffer *errors);
 static enum status send_request(struct identity_renewal *identity, struct buffer *errors);
+static enum status prepare_request(struct identity_renewal *identity, struct buffer *der,
+                                   struct buffer *errors);
 static void on_done(void *user, const struct est_response *response);
 static void install(struct identity_renewal *identity, struct bytes certs_only);
 static void wait_for_approval(struct identity_renewal *identity, uint64_t server, uint32_t seconds);
@@ -208,7 +210,7 @@ static enum status choose_key(struct identity_renewal *identity, struct buffer *
     EVP_PKEY_free(identity->key);
     identity->key = successor_make_key(identity->present.key);
     if (identity->key != NULL)
-        return identity_file_keep_key(identity->file, identity->key, errors);
+        return STATUS_OK;
     buffer_append_string(errors, "no key of the same kind can be made\n");
     return STATUS_UNSUPPORTED;
 }
@@ -219,7 +221,7 @@ static enum status send_request(struct identity_renewal *identity, struct buffer
     struct buffer der, body;
     buffer_init(&der, CSR_OCTETS_MAX);
     buffer_init(&body, CSR_OCTETS_MAX * 2);
-    enum status status = successor_request(identity->present.certificate, identity->key, &der);
+    enum status status = prepare_request(identity, &der, errors);
     if (status == STATUS_OK)
         status = certificate_request_parse(buffer_view(&der), &identity->csr);
     if (status == STATUS_OK)
@@ -231,10 +233,31 @@ static enum status send_request(struct identity_renewal *identity, struct buffer
                                                             .server = identity->server,
                                                             .done = on_done,
                                                             .user = identity});
-    if (status != STATUS_OK)
+    if (status != STATUS_OK && errors->len == 0)
         buffer_printf(errors, "the request could not be made: %s\n", status_text(status));
     buffer_free(&der);
     buffer_free(&body);
+    return status;
+}
+
+/* The one that waits for its approval, if it asks for what is wanted now; or a new one, on the disk before it
+ * is sent. */
+static enum status prepare_request(struct identity_renewal *identity, struct buffer *der,
+                                   struct buffer *errors)
+{
+    struct buffer kept;
+    buffer_init(&kept, CSR_OCTETS_MAX);
+    enum status status = successor_request(identity->present.certificate, identity->key, der);
+    bool repeats = status == STATUS_OK && identity_file_kept_request(identity->file, &kept) &&
+                   successor_request_repeats(buffer_view(&kept), buffer_view(der));
+    if (repeats) {
+        buffer_reset(der);
+        buffer_append(der, buffer_view(&kept));
+        status = der->status;
+    } else if (status == STATUS_OK) {
+        status = identity_file_keep(identity->file, identity->key, buffer_view(der), errors);
+    }
+    buffer_free(&kept);
     return status;
 }
 

@@ -6,6 +6,8 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include <string.h>
+
 #define INTERMEDIATES_MAX 8
 #define CURVE_OCTETS_MAX  64
 
@@ -13,6 +15,7 @@ static bool read_time(const ASN1_TIME *text, time_t *time);
 static bool curve_of(EVP_PKEY *key, char curve[CURVE_OCTETS_MAX]);
 static STACK_OF(X509_EXTENSION) * copy_extensions(const X509 *certificate);
 static bool sign(X509_REQ *request, EVP_PKEY *key);
+static X509_REQ *read_request(struct bytes der);
 static const char *complaint_about(X509 *present, X509 *next);
 static bool keeps_names(const X509 *present, const X509 *next);
 static bool keeps_purposes(const X509 *present, const X509 *next);
@@ -116,6 +119,28 @@ static bool sign(X509_REQ *request, EVP_PKEY *key)
     bool is_edwards = id == EVP_PKEY_ED25519 || id == EVP_PKEY_ED448;
     const EVP_MD *digest = EVP_PKEY_get_bits(key) == 384 ? EVP_sha384() : EVP_sha256();
     return X509_REQ_sign(request, key, is_edwards ? NULL : digest) > 0;
+}
+
+bool successor_request_repeats(struct bytes kept, struct bytes request)
+{
+    X509_REQ *one = read_request(kept), *other = read_request(request);
+    unsigned char *first = NULL, *second = NULL;
+    int len = one != NULL && other != NULL ? i2d_re_X509_REQ_tbs(one, &first) : -1;
+    bool repeats = len > 0 && i2d_re_X509_REQ_tbs(other, &second) == len &&
+                   memcmp(first, second, (size_t)len) == 0 &&
+                   X509_REQ_verify(one, X509_REQ_get0_pubkey(one)) == 1;
+    OPENSSL_free(first);
+    OPENSSL_free(second);
+    X509_REQ_free(one);
+    X509_REQ_free(other);
+    ERR_clear_error();
+    return repeats;
+}
+
+static X509_REQ *read_request(struct bytes der)
+{
+    const unsigned char *at = der.at;
+    return d2i_X509_REQ(NULL, &at, (long)der.len);
 }
 
 enum status successor_accept(const struct ra_identity *present, EVP_PKEY *key, struct bytes certs_only,

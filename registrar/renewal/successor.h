@@ -27,6 +27,10 @@ bool successor_key_suits(EVP_PKEY *key, EVP_PKEY *like);
  * certificate, for key (RFC 7030 section 4.2.2). */
 enum status successor_request(const X509 *certificate, EVP_PKEY *key, struct buffer *der);
 
+/* Whether kept, the DER of a CSR, asks for the same as request does, and is signed: ECDSA signs the same
+ * request differently each time. */
+bool successor_request_repeats(struct bytes kept, struct bytes request);
+
 /* Takes the certificate for key, and the intermediates above it, out of a certs-only message, or those of the
  * present identity where its issuer stays. next gets references of its own, to key too (ra_identity_free).
  * STATUS_MISMATCH, and why says so: there is none for key, it is due for renewal itself, is not

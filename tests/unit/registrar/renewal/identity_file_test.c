@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define LINES_LIMIT 4096
+#define REQUEST     BYTES_LITERAL("a request")
 
 static bool has_no_links;
 
@@ -122,7 +123,7 @@ static void replace(struct fixture *fixture)
 {
     struct identity_file *file = open_file(fixture);
     const struct ra_identity next = {.certificate = fixture->next.certificate, .key = fixture->next.key};
-    assert_int_equal(identity_file_keep_key(file, next.key, &fixture->lines), STATUS_OK);
+    assert_int_equal(identity_file_keep(file, next.key, REQUEST, &fixture->lines), STATUS_OK);
     assert_int_equal(identity_file_replace(file, &next, &fixture->lines), STATUS_OK);
     identity_file_close(file);
     assert_holds(fixture, fixture->file, &fixture->next);
@@ -178,7 +179,7 @@ static void enciphered_key_stays_enciphered(void **state)
     write_text(fixture->secret, "secret\n");
     fixture->source.passphrase_file = fixture->secret;
     struct identity_file *file = open_file(fixture);
-    assert_int_equal(identity_file_keep_key(file, fixture->next.key, &fixture->lines), STATUS_OK);
+    assert_int_equal(identity_file_keep(file, fixture->next.key, REQUEST, &fixture->lines), STATUS_OK);
     assert_true(file_has(fixture->kept, "ENCRYPTED PRIVATE KEY"));
     identity_file_close(file);
     replace(fixture);
@@ -208,13 +209,18 @@ static void key_is_kept_across_restarts(void **state)
     struct identity_file *file = open_file(fixture);
     struct stat found;
     assert_null(identity_file_kept_key(file));
-    assert_int_equal(identity_file_keep_key(file, fixture->next.key, &fixture->lines), STATUS_OK);
+    assert_int_equal(identity_file_keep(file, fixture->next.key, REQUEST, &fixture->lines), STATUS_OK);
     identity_file_close(file);
     file = open_file(fixture);
     EVP_PKEY *kept = identity_file_kept_key(file);
     assert_non_null(kept);
     assert_int_equal(EVP_PKEY_eq(kept, fixture->next.key), 1);
     EVP_PKEY_free(kept);
+    struct buffer request;
+    buffer_init(&request, LINES_LIMIT);
+    assert_true(identity_file_kept_request(file, &request));
+    assert_true(bytes_equal(buffer_view(&request), REQUEST));
+    buffer_free(&request);
     assert_int_equal(stat(fixture->kept, &found), 0);
     assert_int_equal(found.st_mode & 0007, 0);
     identity_file_close(file);
@@ -232,7 +238,11 @@ static void leftovers_do_no_harm(void **state)
         write_text(name, "-----BEGIN PRIVATE KEY-----\nhalf");
     }
     struct identity_file *file = open_file(fixture);
+    struct buffer request;
+    buffer_init(&request, LINES_LIMIT);
     assert_null(identity_file_kept_key(file));
+    assert_false(identity_file_kept_request(file, &request));
+    buffer_free(&request);
     identity_file_close(file);
     assert_holds(fixture, fixture->file, &fixture->present);
     replace(fixture);

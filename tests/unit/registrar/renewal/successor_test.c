@@ -96,6 +96,44 @@ static void request_repeats_the_certificate(void **state)
     test_certificate_free(&ca);
 }
 
+/* RFC 7030 section 4.2.3: the initial request is repeated, octet by octet; but only while it is the one that
+ * is wanted. */
+static void request_that_waits_is_known_again(void **state)
+{
+    (void)state;
+    struct test_certificate ca = make_ca();
+    struct test_certificate made[2];
+    EVP_PKEY *keys[2];
+    struct buffer kept, other;
+    static const char *const names[] = {"ra", "another"};
+    for (size_t i = 0; i < 2; i++) {
+        made[i] = test_certificate(&(struct test_certificate_wish){.common_name = names[i], .issuer = &ca});
+        keys[i] = successor_make_key(made[i].key);
+    }
+    buffer_init(&kept, DER_LIMIT);
+    buffer_init(&other, DER_LIMIT);
+    assert_int_equal(successor_request(made[0].certificate, keys[0], &kept), STATUS_OK);
+    for (size_t i = 0; i < 4; i++) {
+        buffer_reset(&other);
+        assert_int_equal(successor_request(made[i % 2].certificate, keys[i / 2], &other), STATUS_OK);
+        assert_false(bytes_equal(buffer_view(&kept), buffer_view(&other)));
+        assert_int_equal(successor_request_repeats(buffer_view(&kept), buffer_view(&other)), i == 0);
+    }
+    assert_true(successor_request_repeats(buffer_view(&kept), buffer_view(&kept)));
+    buffer_reset(&other);
+    buffer_append(&other, buffer_view(&kept));
+    other.at[other.len - 1] ^= 1; /* of the signature */
+    assert_false(successor_request_repeats(buffer_view(&other), buffer_view(&kept)));
+    assert_false(successor_request_repeats(BYTES_LITERAL("half"), buffer_view(&kept)));
+    for (size_t i = 0; i < 2; i++) {
+        EVP_PKEY_free(keys[i]);
+        test_certificate_free(&made[i]);
+    }
+    test_certificate_free(&ca);
+    buffer_free(&kept);
+    buffer_free(&other);
+}
+
 /* What a CA may answer to one request. */
 struct answer {
     struct test_certificate root, issuing, present, next;
@@ -202,6 +240,7 @@ int main(void)
         cmocka_unit_test(times_are_those_of_the_certificate),
         cmocka_unit_test(key_is_new_and_of_the_same_kind),
         cmocka_unit_test(request_repeats_the_certificate),
+        cmocka_unit_test(request_that_waits_is_known_again),
         cmocka_unit_test(good_answer_is_taken_with_its_chain),
         cmocka_unit_test(answer_of_no_use_is_refused),
         cmocka_unit_test(answer_for_another_key_is_refused),
