@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+jobs=$((2 * $(nproc))) # of tests, which wait more than they compute
+
 part() { printf '\n== %s (at %d s)\n' "$1" "$SECONDS"; }
 
 part "packages"
@@ -34,7 +36,7 @@ part "tests: fuzzers, briefly"
 ctest --test-dir build/fuzz -L fuzz --output-on-failure --quiet -j "$(nproc)"
 
 part "tests: sanitized"
-ctest --test-dir build/sanitized --output-on-failure -j "$(nproc)" -LE 'style|container|bench'
+ctest --test-dir build/sanitized --output-on-failure -j "$jobs" -LE 'style|container|bench'
 
 part "tests: plain"
-ctest --test-dir build/plain --output-on-failure -j "$(nproc)"
+ctest --test-dir build/plain --output-on-failure -j "$jobs"
