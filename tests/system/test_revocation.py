@@ -43,15 +43,15 @@ def await_close(peer):
 
 def test_revoked_at_the_handshake(start_registrar, connect, est_server, pki, tmp_path):
     """DTLS-9: alert certificate_revoked, for a device and for all below a revoked CA; nothing reaches the EST server."""
-    thief, friend = join_domain(pki, "thief"), join_domain(pki, "friend")
+    culprit, friend = join_domain(pki, "culprit"), join_domain(pki, "friend")
     pki.device("stolen")
     crl = tmp_path / "all.crl"
-    lists = [make_crl(pki, "est-ca", [1, serial_of(pki, thief), 2]),
+    lists = [make_crl(pki, "est-ca", [1, serial_of(pki, culprit), 2]),
              make_crl(pki, "manufacturer-sub", [serial_of(pki, "stolen")])]
     put(crl, revocation.pem(*lists))
     registrar = start_registrar({"workers": 2, "dtls": {"crls": [str(crl)], **with_issuer(pki, tmp_path)}})
     registrar.program.wait_for("4 certificates are revoked, by 2 issuers")
-    expect_refusal(connect, registrar, thief, "certificate revoked")
+    expect_refusal(connect, registrar, culprit, "certificate revoked")
     expect_refusal(connect, registrar, "stolen", "certificate revoked")
     registrar.program.wait_for("handshake with .* failed: certificate verify failed: certificate revoked")
     assert reached(est_server) == 0
@@ -68,26 +68,26 @@ def test_revoked_at_the_handshake(start_registrar, connect, est_server, pki, tmp
 
 def test_revoked_while_the_association_is_open(start_registrar, connect, est_server, pki, tmp_path):
     """DTLS-9: 4.01 with a diagnostic for every further request, nothing upstream, and the association ends; so does its session."""
-    thief, friend = join_domain(pki, "thief"), join_domain(pki, "friend")
+    culprit, friend = join_domain(pki, "culprit"), join_domain(pki, "friend")
     crl = tmp_path / "est-ca.crl"
     put(crl, make_crl(pki, "est-ca"))
     registrar = start_registrar({"workers": 2, "dtls": {"crls": [str(crl)]}, "coap": PATIENCE})
-    peers = {device: connect(registrar, device) for device in (thief, friend)}
-    session = peers[thief].dtls.session()
+    peers = {device: connect(registrar, device) for device in (culprit, friend)}
+    session = peers[culprit].dtls.session()
     for device, peer in peers.items():
         assert enrol(peer, make_csr(pki, device))[0].status == "2.04"
     before = reached(est_server)
-    put(crl, make_crl(pki, "est-ca", [serial_of(pki, thief)]))
+    put(crl, make_crl(pki, "est-ca", [serial_of(pki, culprit)]))
     registrar.reload()
     for operation in ("sen", "sren"):
-        answer = enrol(peers[thief], make_csr(pki, thief), operation)[0]
+        answer = enrol(peers[culprit], make_csr(pki, culprit), operation)[0]
         assert (answer.status, answer.payload) == ("4.01", REVOKED)
-    answer = get(peers[thief])[0]
+    answer = get(peers[culprit])[0]
     assert (answer.status, answer.payload) == ("4.01", REVOKED)
-    registrar.program.wait_for('client="[^"]*CN=thief[^"]*" .*operation=crts .*code=4.01 .*revoked')
-    await_close(peers[thief])
+    registrar.program.wait_for('client="[^"]*CN=culprit[^"]*" .*operation=crts .*code=4.01 .*revoked')
+    await_close(peers[culprit])
     registrar.await_counter("associations_expelled", 1)
-    expect_refusal(lambda *args: connect(*args, session=session), registrar, thief, "certificate revoked")
+    expect_refusal(lambda *args: connect(*args, session=session), registrar, culprit, "certificate revoked")
     assert reached(est_server) == before
     assert enrol(peers[friend], make_csr(pki, friend), "sren")[0].status == "2.04"
     assert reached(est_server) == before + 1
@@ -95,12 +95,12 @@ def test_revoked_while_the_association_is_open(start_registrar, connect, est_ser
 
 def test_a_lost_refusal_is_repeated(start_registrar, connect, est_server, pki, tmp_path):
     """DTLS-9: a device whose answer got lost hears it again before the association ends."""
-    thief = join_domain(pki, "thief")
+    culprit = join_domain(pki, "culprit")
     crl = tmp_path / "est-ca.crl"
     put(crl, make_crl(pki, "est-ca"))
     registrar = start_registrar({"dtls": {"crls": [str(crl)]}, "coap": PATIENCE})
-    peer = connect(registrar, thief)
-    put(crl, make_crl(pki, "est-ca", [serial_of(pki, thief)]))
+    peer = connect(registrar, culprit)
+    put(crl, make_crl(pki, "est-ca", [serial_of(pki, culprit)]))
     registrar.reload()
     request = peer.send(peer.message(coap.GET, path("crts")))
     for _ in range(2):  # the second one as if the first had been lost
@@ -137,19 +137,19 @@ def test_what_passes_while_the_association_is_open(start_registrar, connect, est
 def test_expired_idevid(start_registrar, connect, est_server, pki, tmp_path):
     """DTLS-9: refused by default, let in by switch, and never when revoked."""
     pki.device("aged", None, "--expired")
-    pki.device("aged-thief", None, "--expired")
+    pki.device("aged-culprit", None, "--expired")
     expired_member = join_domain(pki, "aged-member", "--expired")
     crl = tmp_path / "issuing.crl"
-    put(crl, make_crl(pki, "manufacturer-sub", [serial_of(pki, "aged-thief")]))
+    put(crl, make_crl(pki, "manufacturer-sub", [serial_of(pki, "aged-culprit")]))
     registrar = start_registrar({"dtls": {"crls": [str(crl)], **with_issuer(pki, tmp_path)}})
     expect_refusal(connect, registrar, "aged", "certificate expired")
-    expect_refusal(connect, registrar, "aged-thief", "certificate revoked|certificate expired")
+    expect_refusal(connect, registrar, "aged-culprit", "certificate revoked|certificate expired")
     assert reached(est_server) == 0
 
     registrar.reload({"dtls": {"accept_expired_idevid": True}})
     assert enrol(connect(registrar, "aged"), make_csr(pki, "aged"))[0].status == "2.04"
     registrar.program.wait_for('is let in as client=".*CN=aged,.*": the client certificate has expired')
-    expect_refusal(connect, registrar, "aged-thief", "certificate revoked")
+    expect_refusal(connect, registrar, "aged-culprit", "certificate revoked")
     expect_refusal(connect, registrar, expired_member, "certificate expired")
     assert reached(est_server) == 1
 
@@ -174,9 +174,9 @@ def test_expired_ldevid(start_registrar, connect, est_server, pki):
 @pytest.mark.parametrize("policy, outdated, missing", [("soft", True, True), ("listed", False, True), ("require", False, False)])
 def test_what_a_missing_or_outdated_list_means(start_registrar, connect, est_server, pki, tmp_path, policy, outdated, missing):
     """DTLS-9: dtls.crl_policy; what an outdated list names is revoked in any case."""
-    member, thief = join_domain(pki), join_domain(pki, "thief")
+    member, culprit = join_domain(pki), join_domain(pki, "culprit")
     crl = tmp_path / "est-ca.crl"
-    put(crl, make_crl(pki, "est-ca", [serial_of(pki, thief)], since=-7200, until=-3600))
+    put(crl, make_crl(pki, "est-ca", [serial_of(pki, culprit)], since=-7200, until=-3600))
     registrar = start_registrar({"dtls": {"crls": [str(crl)], "crl_policy": policy}})
     registrar.program.wait_for(r'dtls.crls\[0\]: ".*est-ca.crl" holds a CRL of .*CN=EST CA that is outdated from')
     for device, let_in in ((member, outdated), ("meter", missing)):
@@ -187,7 +187,7 @@ def test_what_a_missing_or_outdated_list_means(start_registrar, connect, est_ser
     if policy == "soft":
         for device in (member, "meter"):
             registrar.program.wait_for(f'is let in as client=".*CN={device},.*": .*no current CRL')
-    expect_refusal(connect, registrar, thief, "certificate revoked")
+    expect_refusal(connect, registrar, culprit, "certificate revoked")
     if policy == "listed":  # and a new one mends it
         put(crl, make_crl(pki, "est-ca"))
         registrar.reload()
@@ -225,23 +225,23 @@ def test_bad_lists_are_named(pki, tmp_path):
 
 def test_a_bad_list_changes_nothing(start_registrar, connect, pki, tmp_path):
     """A reload that finds a forged list is refused; the list before it goes on to count."""
-    thief = join_domain(pki, "thief")
+    culprit = join_domain(pki, "culprit")
     crl = tmp_path / "est-ca.crl"
-    put(crl, make_crl(pki, "est-ca", [serial_of(pki, thief)]))
+    put(crl, make_crl(pki, "est-ca", [serial_of(pki, culprit)]))
     registrar = start_registrar({"dtls": {"crls": [str(crl)]}})
     put(crl, make_crl(pki, "est-ca", signer="other-ca"))
     assert any("forged or damaged" in line for line in registrar.reload(refused=True))
-    expect_refusal(connect, registrar, thief, "certificate revoked")
+    expect_refusal(connect, registrar, culprit, "certificate revoked")
 
 
 def test_a_huge_list(start_registrar, connect, est_server, pki, tmp_path):
     """DTLS-9: a hundred thousand entries, and whoever is in them is found."""
-    thief, friend = join_domain(pki, "thief"), join_domain(pki, "friend")
+    culprit, friend = join_domain(pki, "culprit"), join_domain(pki, "friend")
     crl = tmp_path / "est-ca.crl"
     many = range(1 << 60, (1 << 60) + 100000)
-    put(crl, make_crl(pki, "est-ca", [*many, serial_of(pki, thief)]))
+    put(crl, make_crl(pki, "est-ca", [*many, serial_of(pki, culprit)]))
     registrar = start_registrar({"dtls": {"crls": [str(crl)]}})
     registrar.program.wait_for("100001 certificates are revoked, by 1 issuer")
-    expect_refusal(connect, registrar, thief, "certificate revoked")
+    expect_refusal(connect, registrar, culprit, "certificate revoked")
     assert enrol(connect(registrar, friend), make_csr(pki, friend))[0].status == "2.04"
     assert reached(est_server) == 1
