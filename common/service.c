@@ -89,6 +89,8 @@ static int act(const struct service_action *action, struct service_call *call)
     buffer_init(&call->errors, MESSAGES_OCTETS_MAX);
     buffer_init(&call->warnings, MESSAGES_OCTETS_MAX);
     enum status status = action->needs_config ? read_and_act(action, call) : action->act(call);
+    if (call->loaded != NULL)
+        call->service->unload(call->loaded);
     write_lines("error: ", &call->errors);
     bool good = put(&call->output) && status == STATUS_OK;
     buffer_free(&call->output);

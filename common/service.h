@@ -16,6 +16,7 @@ struct service_call {
     struct buffer output;            /* goes to stdout */
     struct buffer errors;            /* lines; go to stderr, or to the log of a program that serves */
     struct buffer warnings;          /* lines; likewise, where they matter to the action */
+    void *loaded;                    /* by check, for serve to take; NULL: nothing */
 };
 
 /* Something to do instead of serving. Anything but STATUS_OK is exit status 1. */
@@ -26,7 +27,8 @@ struct service_action {
     enum status (*act)(struct service_call *call);
 };
 
-/* What differs from program to program. Borrowed; all but actions, prepare and predict must be given. */
+/* What differs from program to program. Borrowed; all but actions, prepare, unload and predict must be given.
+ */
 struct service {
     const char *name;                     /* "est-registrar" */
     const char *module;                   /* of the log records about its configuration */
@@ -45,8 +47,10 @@ struct service {
     void (*versions)(struct buffer *text); /* appends what it is linked with, and what that cannot do */
     /* Makes libraries ready to serve, before anything is loaded. On failure lines in errors. */
     enum status (*prepare)(struct service_call *call);
-    /* Loads what a start would load. On failure lines in errors. */
+    /* Loads what a start would load, and may leave it in loaded. On failure lines in errors. */
     enum status (*check)(struct service_call *call);
+    /* Frees what check has left in loaded, where nobody takes it; NULL: it leaves nothing. */
+    void (*unload)(void *loaded);
     /* What --check-config says besides of a good configuration; NULL: nothing. */
     void (*predict)(struct service_call *call);
     /* Runs until it is told to stop; log and SIGPIPE are set up, check has passed. On failure lines in

@@ -6,6 +6,7 @@
 #include "registrar/running_config.h"
 #include "registrar/secret_memory.h"
 #include "registrar/settings.h"
+#include "registrar/snapshot.h"
 
 #include <coap3/coap.h>
 #include <curl/curl.h>
@@ -19,6 +20,7 @@ static const struct log_settings *log_of(const struct settings *settings);
 static void append_versions(struct buffer *text);
 static enum status start_libraries(struct service_call *call);
 static enum status check(struct service_call *call);
+static void unload(void *loaded);
 static void predict(struct service_call *call);
 static enum status serve(struct service_call *call);
 static enum status probe_health(struct service_call *call);
@@ -44,6 +46,7 @@ static const struct service registrar = {
     .versions = append_versions,
     .prepare = start_libraries,
     .check = check,
+    .unload = unload,
     .predict = predict,
     .serve = serve,
 };
@@ -82,7 +85,13 @@ static enum status start_libraries(struct service_call *call)
 
 static enum status check(struct service_call *call)
 {
-    return registrar_check(call->file, call->settings, &call->errors, &call->warnings);
+    call->loaded = registrar_check(call->file, call->settings, &call->errors, &call->warnings);
+    return call->loaded == NULL ? STATUS_UNSUPPORTED : STATUS_OK;
+}
+
+static void unload(void *loaded)
+{
+    snapshot_release(loaded);
 }
 
 static void predict(struct service_call *call)
@@ -92,7 +101,9 @@ static void predict(struct service_call *call)
 
 static enum status serve(struct service_call *call)
 {
-    struct registrar *running = registrar_create(call->file, call->settings, &call->errors);
+    struct snapshot *snapshot = call->loaded;
+    call->loaded = NULL;
+    struct registrar *running = registrar_create(call->file, call->settings, snapshot, &call->errors);
     enum status status = running == NULL ? STATUS_UNSUPPORTED : registrar_run(running);
     registrar_free(running);
     curl_global_cleanup();

@@ -30,8 +30,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
-
 struct registrar {
     const char *file; /* of the configuration */
     const struct settings *settings;
@@ -58,7 +56,7 @@ struct registrar {
 };
 
 static bool build_shared(struct registrar *registrar, struct buffer *errors);
-static bool build_workers(struct registrar *registrar, struct buffer *errors);
+static bool build_workers(struct registrar *registrar, struct snapshot *snapshot, struct buffer *errors);
 static bool build_reload(struct registrar *registrar, struct snapshot *snapshot);
 static bool build_running_config(struct registrar *registrar);
 static void tell_of_revocations(const struct snapshot *snapshot);
@@ -82,18 +80,22 @@ static void announce(const struct registrar *registrar);
 static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses);
 static void report(const struct registrar *registrar);
 
-struct registrar *registrar_create(const char *file, const struct settings *settings, struct buffer *errors)
+struct registrar *registrar_create(const char *file, const struct settings *settings,
+                                   struct snapshot *snapshot, struct buffer *errors)
 {
     struct registrar *registrar = calloc(1, sizeof *registrar);
     if (registrar == NULL) {
         buffer_append_string(errors, "out of memory\n");
+        snapshot_release(snapshot);
         return NULL;
     }
     registrar->file = file;
     registrar->settings = settings;
-    if (!build_shared(registrar, errors) || !build_workers(registrar, errors) ||
-        !build_upkeep(registrar, errors) || !build_discovery(registrar, errors) ||
-        !build_signals(registrar)) {
+    bool built = build_shared(registrar, errors) && build_workers(registrar, snapshot, errors) &&
+                 build_upkeep(registrar, errors) && build_discovery(registrar, errors) &&
+                 build_signals(registrar);
+    snapshot_release(snapshot);
+    if (!built) {
         if (errors->len == 0)
             buffer_append_string(errors, "out of memory or file descriptors\n");
         registrar_free(registrar);
@@ -128,17 +130,10 @@ static bool build_shared(struct registrar *registrar, struct buffer *errors)
            registrar->cache != NULL && registrar->request_rates != NULL && registrar->handshake_rates != NULL;
 }
 
-static bool build_workers(struct registrar *registrar, struct buffer *errors)
+static bool build_workers(struct registrar *registrar, struct snapshot *snapshot, struct buffer *errors)
 {
-    struct buffer warnings; /* told already, by registrar_check */
-    buffer_init(&warnings, MESSAGES_OCTETS_MAX);
-    const struct snapshot_source source = {registrar->file, registrar->settings, errors, &warnings};
-    struct snapshot *snapshot = snapshot_load(&source, SNAPSHOT_ALL, NULL);
-    bool built = snapshot != NULL && build_reload(registrar, snapshot) && build_running_config(registrar) &&
-                 open_workers(registrar, snapshot, errors);
-    snapshot_release(snapshot);
-    buffer_free(&warnings);
-    return built;
+    return build_reload(registrar, snapshot) && build_running_config(registrar) &&
+           open_workers(registrar, snapshot, errors);
 }
 
 static bool build_reload(struct registrar *registrar, struct snapshot *snapshot)
@@ -478,19 +473,21 @@ static void report(const struct registrar *registrar)
     buffer_free(&line);
 }
 
-enum status registrar_check(const char *file, const struct settings *settings, struct buffer *errors,
-                            struct buffer *warnings)
+struct snapshot *registrar_check(const char *file, const struct settings *settings, struct buffer *errors,
+                                 struct buffer *warnings)
 {
     const struct snapshot_source source = {file, settings, errors, warnings};
     struct snapshot *snapshot = snapshot_load(&source, SNAPSHOT_ALL, NULL);
-    enum status status = snapshot == NULL ? STATUS_UNSUPPORTED : STATUS_OK;
-    snapshot_release(snapshot);
+    bool good = snapshot != NULL;
     renewal_check(settings, warnings);
 
     if (webhook_check(&settings->access.webhook, errors, warnings) != STATUS_OK)
-        status = STATUS_UNSUPPORTED;
+        good = false;
     const char *state = settings->state_directory;
     if (state[0] != '\0' && journal_file_check(state, errors) != STATUS_OK)
-        status = STATUS_UNSUPPORTED;
-    return status;
+        good = false;
+    if (good)
+        return snapshot;
+    snapshot_release(snapshot);
+    return NULL;
 }

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
-#define WATCHED_PARTS       (SNAPSHOT_REVOCATIONS | SNAPSHOT_ACCESS_RULES)
 
 /* What is asked for. */
 struct order {
@@ -79,13 +78,12 @@ struct reload *reload_create(const struct reload_context *context)
     return NULL;
 }
 
-/* What changes while the registrar starts is loaded once more, or not noticed until it changes again. */
+/* What changes while the registrar starts is loaded once more. */
 static bool build_watch(struct reload *reload)
 {
     const uint32_t interval_ms = reload->context.settings->watch_interval_ms;
     const struct timeval interval = {interval_ms / 1000, interval_ms % 1000 * 1000};
-    file_marks_take(&reload->merged, &reload->loaded);
-    reload->found = reload->loaded;
+    reload->found = reload->loaded = reload->snapshot->marks;
     reload->watch = event_new(reload->context.base, -1, EV_PERSIST, on_watch, reload);
     return reload->watch != NULL && (interval_ms == 0 || event_add(reload->watch, &interval) == 0);
 }
@@ -143,7 +141,7 @@ static void on_watch(evutil_socket_t fd, short what, void *user)
     if (!settled || file_marks_equal(&now, &reload->loaded))
         return;
     log_info("reload", "a file of dtls.crls or access.file has changed");
-    reload_begin_parts(reload, WATCHED_PARTS);
+    reload_begin_parts(reload, SNAPSHOT_WATCHED);
 }
 
 static void ask(struct reload *reload, struct order order)
@@ -244,7 +242,7 @@ static void use(struct reload *reload, struct job *job)
     reload->snapshot = job->snapshot;
     job->snapshot = before;
     reload->merged = job->merged;
-    reload->loaded = job->marks;
+    reload->loaded = reload->snapshot->marks;
     if (job->order.configuration) {
         struct settings *old = reload->wanted;
         reload->wanted = job->wanted;
@@ -266,7 +264,7 @@ static void tell_of_fixed(const struct reload *reload, struct buffer *paths)
 /* What was watched and could not be loaded is tried again when it changes again. */
 static void refuse(struct reload *reload)
 {
-    if (!reload->job.order.configuration)
+    if (reload->job.order.parts == SNAPSHOT_WATCHED)
         reload->loaded = reload->job.marks;
     if (!reload->stopped)
         log_error("reload", "reload refused: nothing has changed; mend what is named above");

@@ -61,6 +61,10 @@ struct snapshot *snapshot_load(const struct snapshot_source *source, unsigned pa
         return NULL;
     }
     atomic_init(&snapshot->references, 1);
+    if ((parts & SNAPSHOT_WATCHED) == SNAPSHOT_WATCHED)
+        file_marks_take(source->settings, &snapshot->marks);
+    else
+        snapshot->marks = others->marks;
     buffer_init(&errors, MESSAGES_OCTETS_MAX);
     buffer_init(&warnings, MESSAGES_OCTETS_MAX);
     if (!load(&(struct loading){source->settings, snapshot, &errors, &warnings}, parts, others)) {

@@ -4,6 +4,7 @@
 #define ESTUARY_REGISTRAR_SNAPSHOT_H
 
 #include "common/bytes.h"
+#include "registrar/file_marks.h"
 #include "registrar/settings.h"
 
 #include <stdatomic.h>
@@ -24,6 +25,7 @@ struct snapshot {
     struct server_group *servers;
     struct key_directory *key_directory; /* NULL: none */
     struct access_rules *access_rules;
+    struct file_marks marks; /* of the watched files, from before they were read */
 };
 
 enum snapshot_part { /* a set of bits */
@@ -33,7 +35,8 @@ enum snapshot_part { /* a set of bits */
                      SNAPSHOT_SERVERS = 1 << 3,
                      SNAPSHOT_KEY_DIRECTORY = 1 << 4,
                      SNAPSHOT_ACCESS_RULES = 1 << 5,
-                     SNAPSHOT_ALL = (1 << 6) - 1
+                     SNAPSHOT_ALL = (1 << 6) - 1,
+                     SNAPSHOT_WATCHED = SNAPSHOT_REVOCATIONS | SNAPSHOT_ACCESS_RULES /* by file_marks */
 };
 
 /* What a snapshot is loaded from, and where it is said what is wrong (errors) and what will hurt later: lines

@@ -62,16 +62,29 @@ static void append_versions(struct buffer *text)
     buffer_append_string(text, "with nothing\n");
 }
 
+static unsigned unloaded; /* times */
+
 static enum status check(struct service_call *call)
 {
-    if (strcmp(call->settings->name, "unusable") != 0)
+    if (strcmp(call->settings->name, "unusable") != 0) {
+        call->loaded = strdup(call->settings->name);
         return STATUS_OK;
+    }
     buffer_append_string(&call->errors, "unusable: no such certificate\n");
     return STATUS_UNSUPPORTED;
 }
 
+static void unload(void *loaded)
+{
+    free(loaded);
+    unloaded++;
+}
+
 static enum status serve(struct service_call *call)
 {
+    assert_string_equal(call->loaded, call->settings->name);
+    free(call->loaded);
+    call->loaded = NULL;
     struct sigaction pipe_action;
     assert_int_equal(sigaction(SIGPIPE, NULL, &pipe_action), 0);
     assert_true(pipe_action.sa_handler == SIG_IGN);
@@ -105,6 +118,7 @@ static const struct service service = {
     .log = log_of,
     .versions = append_versions,
     .check = check,
+    .unload = unload,
     .serve = serve,
 };
 
@@ -231,6 +245,19 @@ static void serves(void **state)
     }
 }
 
+/* What is loaded to check it is served by, and not loaded again. */
+static void what_is_loaded_is_taken_or_freed(void **state)
+{
+    (void)state;
+    unloaded = 0;
+    run("--config good");
+    run("--config unusable --check-config");
+    run("--config good --ask");
+    assert_int_equal(unloaded, 0);
+    run("--config good --check-config");
+    assert_int_equal(unloaded, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +266,7 @@ int main(void)
         cmocka_unit_test(helps_with_every_option),
         cmocka_unit_test(refuses_files_that_cannot_be_read),
         cmocka_unit_test(serves),
+        cmocka_unit_test(what_is_loaded_is_taken_or_freed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
