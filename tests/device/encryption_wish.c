@@ -41,7 +41,7 @@ bool encryption_wish_read(const char *wanted, const char *capabilities, struct e
         capabilities = wanted == NULL ? "none" : every_capability;
     bool capable = strcmp(capabilities, "none") != 0;
     good = good && (!capable || add_capabilities(wish, capabilities, why));
-    if (capable && identifiers_wanted == 1)
+    if (capable && identifiers_wanted > 0)
         wish->expects = KEY_FORM_ENCRYPTED;
     return good;
 }

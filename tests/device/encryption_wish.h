@@ -12,7 +12,7 @@ enum key_form { KEY_FORM_ANY, KEY_FORM_PLAIN, KEY_FORM_ENCRYPTED };
 struct encryption_wish {
     STACK_OF(X509_ATTRIBUTE) * attributes; /* owned; NULL: none */
     struct octets key_identifier;          /* owned; the last that was read after "ski:" */
-    enum key_form expects; /* by RFC 9148 section 4.8: encrypted for the capabilities with one identifier */
+    enum key_form expects; /* by RFC 9148 section 4.8: encrypted for the capabilities with an identifier */
 };
 
 /* Reads wanted, "kek:HEX", "ski:HEX", both with a comma between, or NULL, and capabilities: names or OIDs of

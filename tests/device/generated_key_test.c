@@ -109,7 +109,7 @@ static void test_wishes(void **state)
     assert_wish("ski:0102", "id-aes128-wrap", 2, KEY_FORM_ENCRYPTED);
     assert_wish("ski:0102", "none", 1, KEY_FORM_PLAIN);
     assert_wish(NULL, "2.16.840.1.101.3.4.1.5,AES-128-CBC", 1, KEY_FORM_PLAIN);
-    assert_wish("kek:0102,ski:0304", NULL, 3, KEY_FORM_PLAIN);
+    assert_wish("kek:0102,ski:0304", NULL, 3, KEY_FORM_ENCRYPTED);
 }
 
 static void test_wishes_nobody_has(void **state)
