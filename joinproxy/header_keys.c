@@ -35,6 +35,7 @@ struct header_keys {
 };
 
 static uint64_t lifetime_begins(struct header_keys *keys, uint64_t now_s);
+static void check_folder(const char *file, struct buffer *warnings);
 static bool load(struct header_keys *keys, struct buffer *errors);
 static enum status read_file(const char *file, struct stored_keys *stored);
 static bool take_stored(struct header_keys *keys, const struct stored_keys *stored);
@@ -73,10 +74,12 @@ failed:
     return NULL;
 }
 
-enum status header_keys_check(const char *file, struct buffer *errors)
+enum status header_keys_check(const char *file, struct buffer *errors, struct buffer *warnings)
 {
     struct header_keys keys = {.file = file};
     bool usable = *file == '\0' || load(&keys, errors);
+    if (usable && *file != '\0')
+        check_folder(file, warnings);
     OPENSSL_cleanse(&keys, sizeof keys);
     return usable ? STATUS_OK : STATUS_UNSUPPORTED;
 }
@@ -127,6 +130,19 @@ static uint64_t lifetime_begins(struct header_keys *keys, uint64_t now_s)
     if (keys->behind_s == 0 || keys->behind_s > now_s)
         keys->behind_s = now_s;
     return keys->behind_s;
+}
+
+/* A new key is written beside the old one, so that the file alone is not enough. */
+static void check_folder(const char *file, struct buffer *warnings)
+{
+    char folder[FILE_NAME_MAX];
+    if (snprintf(folder, sizeof folder, "%s", file) >= (int)sizeof folder)
+        return;
+    folder[strrchr(folder, '/') - folder + 1] = '\0';
+    if (access(folder, W_OK | X_OK) != 0)
+        buffer_printf(warnings,
+                      "stateless.key_file: \"%s\" cannot be written now: %s; make the folder ours\n", file,
+                      strerror(errno));
 }
 
 /* True without keys: there is no file yet. */

@@ -12,8 +12,9 @@ struct header_keys;
 struct header_keys *header_keys_create(const char *file, uint32_t lifetime_s, uint64_t now_s,
                                        struct buffer *errors);
 
-/* Whether the file could be used, without making it. STATUS_UNSUPPORTED: errors has a line. */
-enum status header_keys_check(const char *file, struct buffer *errors);
+/* Whether the file could be used, without making it. STATUS_UNSUPPORTED: errors has a line. A folder that it
+ * cannot be made in now gets a line in warnings: a service manager may make that. */
+enum status header_keys_check(const char *file, struct buffer *errors, struct buffer *warnings);
 
 void header_keys_free(struct header_keys *keys); /* overwrites them */
 

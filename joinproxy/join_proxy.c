@@ -202,7 +202,7 @@ enum status join_proxy_check(const struct settings *settings, struct buffer *err
                 warnings,
                 "pledge.interfaces[%zu]: \"%s\" does not exist now; \"ip link\" shows those that do\n", i,
                 settings->pledge.interfaces.items[i]);
-    return header_keys_check(settings->stateless.key_file, errors);
+    return header_keys_check(settings->stateless.key_file, errors, warnings);
 }
 
 static bool open_branch(struct join_proxy *proxy, const struct endpoint *transparent, struct buffer *errors)

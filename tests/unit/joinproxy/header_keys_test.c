@@ -18,7 +18,7 @@
 
 struct fixture {
     char folder[64], file[128];
-    struct buffer errors;
+    struct buffer errors, warnings;
 };
 
 static int set_up(void **state)
@@ -29,6 +29,7 @@ static int set_up(void **state)
         return -1;
     snprintf(fixture->file, sizeof fixture->file, "%s/keys", fixture->folder);
     buffer_init(&fixture->errors, 4096);
+    buffer_init(&fixture->warnings, 4096);
     *state = fixture;
     return 0;
 }
@@ -39,6 +40,7 @@ static int tear_down(void **state)
     unlink(fixture->file);
     rmdir(fixture->folder);
     buffer_free(&fixture->errors);
+    buffer_free(&fixture->warnings);
     free(fixture);
     return 0;
 }
@@ -135,16 +137,18 @@ static void refused(struct fixture *fixture, const char *complaint)
     assert_null(create(fixture, fixture->file, START_S));
     assert_non_null(strstr(buffer_string(&fixture->errors), complaint));
     buffer_reset(&fixture->errors);
-    assert_int_equal(header_keys_check(fixture->file, &fixture->errors), STATUS_UNSUPPORTED);
+    assert_int_equal(header_keys_check(fixture->file, &fixture->errors, &fixture->warnings),
+                     STATUS_UNSUPPORTED);
     assert_non_null(strstr(buffer_string(&fixture->errors), complaint));
 }
 
 static void a_bad_file_is_named(void **state)
 {
     struct fixture *fixture = *state;
-    assert_int_equal(header_keys_check(fixture->file, &fixture->errors), STATUS_OK); /* will be made */
+    assert_int_equal(header_keys_check(fixture->file, &fixture->errors, &fixture->warnings),
+                     STATUS_OK); /* will be made */
     header_keys_free(create(fixture, fixture->file, START_S));
-    assert_int_equal(header_keys_check(fixture->file, &fixture->errors), STATUS_OK);
+    assert_int_equal(header_keys_check(fixture->file, &fixture->errors, &fixture->warnings), STATUS_OK);
     assert_int_equal(chmod(fixture->file, 0640), 0);
     refused(fixture, "is open to others; use chmod 600");
     assert_int_equal(chmod(fixture->file, 0600), 0);
@@ -163,6 +167,13 @@ static void a_folder_that_is_not_there_is_named(void **state)
     struct fixture *fixture = *state;
     assert_null(create(fixture, "/nonexistent/keys", START_S));
     assert_non_null(strstr(buffer_string(&fixture->errors), "\"/nonexistent/keys\" cannot be written"));
+    /* and --check-config warns of it */
+    assert_int_equal(header_keys_check(fixture->file, &fixture->errors, &fixture->warnings), STATUS_OK);
+    assert_int_equal(fixture->warnings.len, 0);
+    assert_int_equal(header_keys_check("/nonexistent/keys", &fixture->errors, &fixture->warnings), STATUS_OK);
+    assert_string_equal(buffer_string(&fixture->warnings),
+                        "stateless.key_file: \"/nonexistent/keys\" cannot be written now: No such file or "
+                        "directory; make the folder ours\n");
 }
 
 int main(void)
