@@ -9,7 +9,7 @@ import coap
 import programs
 import revocation
 from dtls import Closed, DtlsError
-from enrolment import certificates, enrol, get, is_for, join_domain, make_csr, path
+from enrolment import POST_OPTIONS, certificates, enrol, get, is_for, join_domain, make_csr, path
 from revocation import make_crl, put, serial_of
 
 REVOKED = b"the client certificate is revoked"
@@ -91,6 +91,27 @@ def test_revoked_while_the_association_is_open(start_registrar, connect, est_ser
     assert reached(est_server) == before
     assert enrol(peers[friend], make_csr(pki, friend), "sren")[0].status == "2.04"
     assert reached(est_server) == before + 1
+
+
+def test_revoked_in_the_middle_of_a_request(start_registrar, connect, est_server, pki, tmp_path):
+    """DTLS-9: a CSR of which half had arrived goes nowhere."""
+    culprit = join_domain(pki, "culprit")
+    crl = tmp_path / "est-ca.crl"
+    put(crl, make_crl(pki, "est-ca"))
+    registrar = start_registrar({"dtls": {"crls": [str(crl)]}, "coap": PATIENCE})
+    peer, csr = connect(registrar, culprit), make_csr(pki, culprit)
+
+    def send_block(number, more):
+        block = (coap.BLOCK1, coap.block(number, more, 3))
+        return peer.request(coap.POST, path("sen"), csr[number * 128:(number + 1) * 128], options=[*POST_OPTIONS, block])
+
+    assert send_block(0, True).status == "2.31"
+    put(crl, make_crl(pki, "est-ca", [serial_of(pki, culprit)]))
+    registrar.reload()
+    answer = send_block(1, False)
+    assert 128 < len(csr) <= 256 and (answer.status, answer.payload) == ("4.01", REVOKED)
+    await_close(peer)
+    assert reached(est_server) == 0
 
 
 def test_a_lost_refusal_is_repeated(start_registrar, connect, est_server, pki, tmp_path):
