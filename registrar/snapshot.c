@@ -168,10 +168,15 @@ static void share_servers(const struct snapshot *from, struct snapshot *to)
 
 static bool load_key_directory(const struct loading *loading)
 {
-    const char *path = loading->settings->est.key_directory;
-    if (path[0] == '\0')
+    const struct est_settings *est = &loading->settings->est;
+    if (est->key_directory[0] == '\0')
         return true;
-    loading->snapshot->key_directory = key_directory_load(path, loading->errors);
+    if (est->server_keygen == SERVER_KEYGEN_RELAY)
+        buffer_append_string(
+            loading->warnings,
+            "est.key_directory: of no use, since est.server_keygen is \"relay\": only the EST server "
+            "protects keys\n");
+    loading->snapshot->key_directory = key_directory_load(est->key_directory, loading->errors);
     return loading->snapshot->key_directory != NULL;
 }
 

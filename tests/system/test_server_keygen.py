@@ -339,6 +339,13 @@ def key_folder(tmp_path):
     return folder
 
 
+@pytest.mark.parametrize("mode, warns", [("relay", True), ("local", False), ("relay-then-local", False)])
+def test_a_key_directory_of_no_use(start_registrar, key_folder, mode, warns):
+    """SKG-4, SKG-7: who relies on it hears that the EST server alone protects keys."""
+    registrar = start_registrar({"est": {**BOTH, "server_keygen": mode, "key_directory": str(key_folder)}})
+    assert ("est.key_directory: of no use" in registrar.program.text()) == warns
+
+
 def identifier(kind, name):
     return der.attribute(f"1.2.840.113549.1.9.16.2.{kind}", der.tlv(0x04, name))
 
