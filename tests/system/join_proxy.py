@@ -220,7 +220,7 @@ def lose_every_tenth(net):
     net.proxy.run("nft", "add table ip6 loss; add chain ip6 loss in { type filter hook prerouting priority -300; };"
                   "add chain ip6 loss out { type filter hook output priority 0; };"
                   "add rule ip6 loss in iifname mesh0 meta l4proto udp numgen inc mod 10 == 3 counter drop;"
-                  "add rule ip6 loss out oifname mesh0 meta l4proto udp numgen inc mod 10 == 6 counter drop")
+                  "add rule ip6 loss out oifname mesh0 meta l4proto udp numgen inc mod 10 == 4 counter drop")
 
 
 def assert_lost(net):

@@ -128,6 +128,18 @@ def test_loss_on_the_first_hop(net, start_pair, pki):
     assert_lost(net)
 
 
+@pytest.mark.parametrize("mode", ["stateful", "transparent", "stateless"])
+def test_loss_with_the_stock_client(net, start_pair, pki, tmp_path, mode):
+    """JPR-1, JPR-8: the same loss, and coap-client-openssl, in each mode."""
+    transparent = mode == "transparent"
+    _, proxy = start_pair("stateful" if transparent else mode, proxy={"pledge": {"transparent": transparent}})
+    if transparent:
+        let_pledges_route(net)
+    lose_every_tenth(net)
+    enrol_stock_client(net.pledges[0], pki, tmp_path, f"[{REGISTRAR}]:5684" if transparent else f"[{PROXY_LOCAL}%mesh0]:{proxy.port}")
+    assert_lost(net)
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_restart_in_the_middle_of_a_handshake(start_pair, start_proxy, associate, kept):
     """JPY-4: with its keys in a file the proxy is restarted between two flights, and the handshake completes, the only one that the registrar saw;
