@@ -366,12 +366,13 @@ static bool admit(struct association_table *table, const struct arrival *arrival
     return false;
 }
 
-/* JPR-6: a join proxy has its limits before all else, and only what came through it makes room. */
+/* JPR-6: a join proxy has its limits before all else, and only what came through it makes room; its rate
+ * first, so that nothing makes room for a newcomer who is not let in. */
 static bool admit_through_proxy(struct association_table *table, const struct arrival *arrival)
 {
     struct join_proxy *proxy = join_proxies_find(table->proxies, &arrival->flow.peer);
-    if (proxy != NULL && make_room_of_proxy(table, proxy, arrival->now_ms) &&
-        join_proxies_admit(table->proxies, proxy, arrival->now_ms))
+    if (proxy != NULL && join_proxies_admit(table->proxies, proxy, arrival->now_ms) &&
+        make_room_of_proxy(table, proxy, arrival->now_ms))
         return true;
     char peer[ENDPOINT_TEXT_MAX];
     enum log_level level = may_log(table) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;

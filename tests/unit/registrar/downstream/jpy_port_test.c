@@ -598,6 +598,24 @@ static void jpr_6_rate(void **state)
     close(rogue);
 }
 
+/* JPR-6: whom the rate keeps out costs no device its association. */
+static void jpr_6_the_rate_evicts_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.jpy.max_associations = 2;
+    fixture->settings.jpy.max_handshakes = 2;
+    fixture->settings.jpy.handshakes_per_s = 2;
+    open_port(fixture);
+    for (uint8_t i = 0; i < 2; i++)
+        assert_gets_in(fixture, "127.0.0.66", (struct bytes){&i, 1});
+    int rogue = open_proxy(fixture, "127.0.0.66");
+    flood(fixture, rogue, 3);
+    assert_int_equal(count(fixture, COUNTER_JPY_LIMITED), 3);
+    assert_int_equal(count(fixture, COUNTER_ASSOCIATIONS), 2);
+    assert_int_equal(count(fixture, COUNTER_ASSOCIATIONS_EVICTED), 0);
+    close(rogue);
+}
+
 static void jpr_7_only_join_proxies_of_the_list(void **state)
 {
     struct fixture *fixture = *state;
@@ -643,6 +661,7 @@ int main(void)
         TEST(jpr_6_half_open_handshakes),
         TEST(jpr_6_associations),
         TEST(jpr_6_rate),
+        TEST(jpr_6_the_rate_evicts_nobody),
         TEST(jpr_7_only_join_proxies_of_the_list),
         TEST(what_cannot_be_opened_is_told),
     };
