@@ -91,6 +91,16 @@ void buffer_append_string(struct buffer *buffer, const char *text)
     buffer_append(buffer, bytes_from_string(text));
 }
 
+void buffer_append_lines(struct buffer *buffer, const char *name, const char *lines)
+{
+    for (const char *line = lines; *line != '\0';) {
+        size_t len = strcspn(line, "\n");
+        if (len > 0)
+            buffer_printf(buffer, "%s: %.*s\n", name, (int)len, line);
+        line += line[len] == '\n' ? len + 1 : len;
+    }
+}
+
 void buffer_printf(struct buffer *buffer, const char *format, ...)
 {
     va_list arguments;

@@ -52,6 +52,8 @@ void buffer_reset(struct buffer *buffer);
 void buffer_append(struct buffer *buffer, struct bytes bytes);
 void buffer_append_byte(struct buffer *buffer, uint8_t byte);
 void buffer_append_string(struct buffer *buffer, const char *text);
+/* Each line that is not empty, after "name: ". */
+void buffer_append_lines(struct buffer *buffer, const char *name, const char *lines);
 void buffer_printf(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Gives len octets of room at the end to be filled by the caller, or NULL with the failure in status. */

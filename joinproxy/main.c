@@ -9,6 +9,8 @@
 #include <jansson.h>
 #include <openssl/crypto.h>
 
+#define MESSAGES_OCTETS_MAX 4096
+
 static const struct log_settings *log_of(const struct settings *settings);
 static void append_versions(struct buffer *text);
 static enum status check(struct service_call *call);
@@ -49,7 +51,15 @@ static void append_versions(struct buffer *text)
 
 static enum status check(struct service_call *call)
 {
-    return join_proxy_check(call->settings, &call->errors, &call->warnings);
+    struct buffer errors, warnings;
+    buffer_init(&errors, MESSAGES_OCTETS_MAX);
+    buffer_init(&warnings, MESSAGES_OCTETS_MAX);
+    enum status status = join_proxy_check(call->settings, &errors, &warnings);
+    buffer_append_lines(&call->errors, call->file, buffer_string(&errors));
+    buffer_append_lines(&call->warnings, call->file, buffer_string(&warnings));
+    buffer_free(&errors);
+    buffer_free(&warnings);
+    return status;
 }
 
 static enum status serve(struct service_call *call)

@@ -30,6 +30,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
+
 struct registrar {
     const char *file; /* of the configuration */
     const struct settings *settings;
@@ -79,6 +81,7 @@ static void on_report(int signal, short what, void *user);
 static void announce(const struct registrar *registrar);
 static void announce_addresses(const char *scheme, const struct settings_endpoints *addresses);
 static void report(const struct registrar *registrar);
+static bool check_what_stays(const struct settings *settings, struct buffer *errors, struct buffer *warnings);
 
 struct registrar *registrar_create(const char *file, const struct settings *settings,
                                    struct snapshot *snapshot, struct buffer *errors)
@@ -478,16 +481,25 @@ struct snapshot *registrar_check(const char *file, const struct settings *settin
 {
     const struct snapshot_source source = {file, settings, errors, warnings};
     struct snapshot *snapshot = snapshot_load(&source, SNAPSHOT_ALL, NULL);
-    bool good = snapshot != NULL;
-    renewal_check(settings, warnings);
-
-    if (webhook_check(&settings->access.webhook, errors, warnings) != STATUS_OK)
-        good = false;
-    const char *state = settings->state_directory;
-    if (state[0] != '\0' && journal_file_check(state, errors) != STATUS_OK)
-        good = false;
+    struct buffer bad, doubtful;
+    buffer_init(&bad, MESSAGES_OCTETS_MAX);
+    buffer_init(&doubtful, MESSAGES_OCTETS_MAX);
+    bool good = check_what_stays(settings, &bad, &doubtful) && snapshot != NULL;
+    buffer_append_lines(errors, file, buffer_string(&bad));
+    buffer_append_lines(warnings, file, buffer_string(&doubtful));
+    buffer_free(&bad);
+    buffer_free(&doubtful);
     if (good)
         return snapshot;
     snapshot_release(snapshot);
     return NULL;
+}
+
+/* What no reload replaces. */
+static bool check_what_stays(const struct settings *settings, struct buffer *errors, struct buffer *warnings)
+{
+    const char *state = settings->state_directory;
+    renewal_check(settings, warnings);
+    bool good = webhook_check(&settings->access.webhook, errors, warnings) == STATUS_OK;
+    return (state[0] == '\0' || journal_file_check(state, errors) == STATUS_OK) && good;
 }

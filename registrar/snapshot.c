@@ -20,7 +20,6 @@ struct loading {
 };
 
 static bool load(const struct loading *loading, unsigned parts, const struct snapshot *others);
-static void append_lines(const char *file, struct buffer *lines, struct buffer *to);
 
 /* For each part: false, and a line in errors, when it cannot be loaded. */
 static bool load_dtls_credentials(const struct loading *loading);
@@ -71,8 +70,8 @@ struct snapshot *snapshot_load(const struct snapshot_source *source, unsigned pa
         snapshot_release(snapshot);
         snapshot = NULL;
     }
-    append_lines(source->file, &errors, source->errors);
-    append_lines(source->file, &warnings, source->warnings);
+    buffer_append_lines(source->errors, source->file, buffer_string(&errors));
+    buffer_append_lines(source->warnings, source->file, buffer_string(&warnings));
     buffer_free(&errors);
     buffer_free(&warnings);
     return snapshot;
@@ -90,14 +89,6 @@ static bool load(const struct loading *loading, unsigned parts, const struct sna
             part->share(others, loading->snapshot);
     }
     return loaded;
-}
-
-static void append_lines(const char *file, struct buffer *lines, struct buffer *to)
-{
-    char *rest = NULL, *text = strdup(buffer_string(lines));
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-        buffer_printf(to, "%s: %s\n", file, line);
-    free(text);
 }
 
 struct snapshot *snapshot_hold(struct snapshot *snapshot)

@@ -12,9 +12,11 @@
 
 #include <event2/event.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,7 +78,7 @@ static void try_again(struct identity_renewal *identity, uint32_t seconds);
 static void end(struct identity_renewal *identity, bool well);
 static void forget(struct identity_renewal *identity);
 static void look_again(struct identity_renewal *identity, int64_t seconds);
-static void check(const struct ra_identity_source *source, const char *setting, struct buffer *warnings);
+static void check_folder(const char *setting, const char *file, struct buffer *warnings);
 
 struct renewal *renewal_create(const struct renewal_context *context, struct buffer *errors)
 {
@@ -420,23 +422,25 @@ static void look_again(struct identity_renewal *identity, int64_t seconds)
 
 void renewal_check(const struct settings *settings, struct buffer *warnings)
 {
-    const struct ra_identity_source upstream = upstream_source(settings), dtls = dtls_source(settings);
-    if (settings->upstream.renew)
-        check(&upstream, "upstream.renew", warnings);
+    const struct upstream_settings *upstream = &settings->upstream;
+    if (upstream->renew)
+        check_folder("upstream.renew", upstream_source(settings).certificate, warnings);
     if (settings->dtls.renew)
-        check(&dtls, "dtls.renew", warnings);
+        check_folder("dtls.renew", dtls_source(settings).certificate, warnings);
+    if (upstream->learnt_trust[0] != '\0')
+        check_folder("upstream.learnt_trust", upstream->learnt_trust, warnings);
 }
 
-static void check(const struct ra_identity_source *source, const char *setting, struct buffer *warnings)
+/* The file need not be there yet. */
+static void check_folder(const char *setting, const char *file, struct buffer *warnings)
 {
-    char path[PATH_MAX], folder[PATH_MAX];
-    if (realpath(source->certificate, path) == NULL)
-        return; /* an error elsewhere */
-    memcpy(folder, path, sizeof folder);
+    char folder[PATH_MAX];
+    if (realpath(file, folder) == NULL)
+        snprintf(folder, sizeof folder, "%s", file);
     if (access(dirname(folder), W_OK) != 0)
         buffer_printf(
             warnings,
-            "%s: the folder of \"%s\" cannot be written to, so that a renewed certificate could not be "
-            "kept: let the user of est-registrar write there\n",
-            setting, source->certificate);
+            "%s: \"%s\" could not be replaced: its folder cannot be written to: %s; let the user of "
+            "est-registrar write there\n",
+            setting, file, strerror(errno));
 }

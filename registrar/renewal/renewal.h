@@ -32,7 +32,7 @@ struct est_client *renewal_client(const struct renewal *renewal);
  * from a minute up to a day, and sooner than an eighth of what is left. */
 uint32_t renewal_delay_s(unsigned failures, int64_t left_s);
 
-/* Appends what stands in the way of a renewal that settings switch on. */
+/* Appends what stands in the way of a renewal, or of learning trust anchors, that settings switch on. */
 void renewal_check(const struct settings *settings, struct buffer *warnings);
 
 #endif

@@ -347,7 +347,7 @@ def test_check_config(net, tmp_path):
     assert result.returncode == 1 and text.count("is not the address of one host and a port") == 2 and '"stateless"' in text
     config.write_text('{"pledge": {"interfaces": ["nosuch0"]}, "registrars": ["[2001:db8::1]:5684"]}')
     result = programs.run([PROXY, "--config", config, "--check-config"])
-    assert result.stdout.decode() == f"{config} is good\n" and '"nosuch0" does not exist' in result.stderr.decode()
+    assert result.stdout.decode() == f"{config} is good\n" and f'{config}: pledge.interfaces[0]: "nosuch0" does not exist' in result.stderr.decode()
     assert programs.run([PROXY, "--nosuch"], check=False).returncode == 2
 
 

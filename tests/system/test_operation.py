@@ -102,6 +102,16 @@ def test_files_that_are_not_there(write_config, section, key, value):
         assert result.returncode == 1 and b"nowhere" in result.stderr
 
 
+def test_folders_that_are_not_there(write_config):
+    """What no reload replaces is checked as well, and each line names the file."""
+    file = write_config({"state_directory": "nowhere", "upstream": {"learnt_trust": "nowhere/learnt.pem"}})
+    result = registrar("--config", file, "--check-config")
+    lines = result.stderr.decode().splitlines()
+    assert result.returncode == 1
+    assert any(line.startswith(f"error: {file}: state_directory: ") and "nowhere" in line for line in lines)
+    assert any(line.startswith(f"warning: {file}: upstream.learnt_trust: ") and "cannot be written to" in line for line in lines)
+
+
 @pytest.mark.parametrize("section", ["dtls", "upstream"])
 def test_a_key_that_does_not_match(write_config, pki, section):
     result = registrar("--config", write_config({section: {"private_key": str(pki / "est-server.key")}}), "--check-config")

@@ -95,6 +95,18 @@ static void a_buffer_holds_what_was_appended(void **state)
     assert_int_equal(buffer.limit, 1000);
 }
 
+static void lines_are_headed_by_a_name(void **state)
+{
+    (void)state;
+    struct buffer buffer;
+    buffer_init(&buffer, 64);
+    buffer_append_lines(&buffer, "file", "");
+    assert_string_equal(buffer_string(&buffer), "");
+    buffer_append_lines(&buffer, "file", "one\n\ntwo %s\nthree");
+    assert_string_equal(buffer_string(&buffer), "file: one\nfile: two %s\nfile: three\n");
+    buffer_free(&buffer);
+}
+
 static void content_survives_growing(void **state)
 {
     (void)state;
@@ -258,6 +270,7 @@ int main(void)
         cmocka_unit_test(equality),
         cmocka_unit_test(slices_stay_within),
         cmocka_unit_test(a_buffer_holds_what_was_appended),
+        cmocka_unit_test(lines_are_headed_by_a_name),
         cmocka_unit_test(content_survives_growing),
         cmocka_unit_test(the_limit_is_exact_for_every_way_of_writing),
         cmocka_unit_test(the_first_failure_sticks),
