@@ -126,7 +126,9 @@ static enum status read_folder(struct key_directory *directory, const char *path
     struct stat found;
     DIR *folder = opendir(path);
     if (folder == NULL || fstat(dirfd(folder), &found) != 0) {
-        pem_file_say(&place, errors, "cannot be read: %s", strerror(errno));
+        pem_file_say(&place, errors,
+                     "cannot be read: %s; name a folder that the user of est-registrar may read",
+                     strerror(errno));
         if (folder != NULL)
             closedir(folder);
         return STATUS_SYSTEM;
@@ -222,7 +224,7 @@ static enum status read_content(int folder, struct key_file *file, mode_t forbid
     struct stat found;
     int descriptor = openat(folder, file->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0 || fstat(descriptor, &found) != 0 || !S_ISREG(found.st_mode)) {
-        pem_file_say(&file->place, file->errors, "cannot be read: %s",
+        pem_file_say(&file->place, file->errors, "cannot be read: %s; mend or remove it",
                      descriptor < 0 ? strerror(errno) : "it is no regular file");
         if (descriptor >= 0)
             close(descriptor);

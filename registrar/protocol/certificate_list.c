@@ -16,7 +16,8 @@ enum {
 
 #define VERSION_2 1 /* the only one with extensions; v1 lists have no version at all */
 
-static const char malformed[] = "holds a CRL that is not DER as RFC 5280 section 5.1 has it";
+static const char malformed[] =
+    "holds what is no CRL, or a damaged one (RFC 5280 section 5.1): fetch it anew";
 
 /* Object identifiers, content octets. */
 static const uint8_t oid_delta_crl_indicator[] = {0x55, 0x1d, 0x1b};

@@ -23,7 +23,7 @@ enum status credential_file_read(const struct pem_file *file, struct buffer *con
     fclose(stream);
     if (status == STATUS_OK)
         return STATUS_OK;
-    pem_file_say(file, errors, "cannot be read: %s",
+    pem_file_say(file, errors, "cannot be read: %s; name another file",
                  status == STATUS_SYSTEM ? strerror(why) : "it is larger than 1 MiB");
     buffer_wipe(content);
     return status;

@@ -160,7 +160,7 @@ static enum status read_pem_key(struct reading *reading, struct bytes content)
     pem_file_say(
         &file, reading->errors,
         passphrase.len > 0
-            ? "holds no PEM private key that the pass-phrase in " PASSPHRASE_SETTING " opens"
+            ? "holds no PEM private key that the pass-phrase in " PASSPHRASE_SETTING " opens: check both"
             : "holds no usable PEM private key; write the pass-phrase of an encrypted one into a file, and "
               "name that as " PASSPHRASE_SETTING);
     return STATUS_MALFORMED;

@@ -237,7 +237,7 @@ def test_bad_lists_are_named(pki, tmp_path):
                                                 {"dtls": {"crls": [str(file) for file in files]}})))
     result = programs.run([programs.REGISTRAR, "--config", config, "--check-config"], check=False)
     errors = [line for line in result.stderr.decode().splitlines() if ": dtls.crls[" in line]
-    reasons = ["forged or damaged", "is in no file of dtls.manufacturer_trust", "delta CRL", "indirect CRL", "not DER", "not DER",
+    reasons = ["forged or damaged", "is in no file of dtls.manufacturer_trust", "delta CRL", "indirect CRL", "no CRL, or a damaged", "no CRL, or a damaged",
                "damaged", "holds no CRL", "is no file, empty", "No such file or directory", "is no file, empty"]
     assert result.returncode == 1 and len(errors) == len(files), result.stderr.decode()
     for number, (line, reason) in enumerate(zip(errors, reasons)):

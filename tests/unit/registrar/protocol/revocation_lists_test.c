@@ -308,7 +308,7 @@ static void refuses_files_that_are_none(void **state)
     assert_refused("holds no CRL");
     settings.crls.items[0] = first;
     write_text(first, "this is no CRL");
-    assert_refused("not DER as RFC 5280");
+    assert_refused("RFC 5280 section 5.1): fetch it anew");
     write_text(first, "-----BEGIN X509 CRL-----\nMIIB!!!!\n-----END X509 CRL-----\n");
     assert_refused("is damaged");
 }
