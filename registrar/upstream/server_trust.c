@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -67,11 +68,11 @@ static bool load_explicit(struct server_trust *trust, const struct upstream_sett
     return trust->explicit_store != NULL;
 }
 
-/* It comes into being when something is learnt. */
+/* It comes into being when something is learnt. One that is there and cannot be reached is a mistake. */
 static bool load_learnt(struct server_trust *trust, const char *file, struct buffer *errors,
                         struct buffer *warnings)
 {
-    if (file == NULL || file[0] == '\0' || access(file, F_OK) != 0)
+    if (file == NULL || file[0] == '\0' || (access(file, F_OK) != 0 && errno == ENOENT))
         return true;
     return move_anchors(read_anchors(&(struct pem_file){"upstream.learnt_trust", file}, errors, warnings),
                         trust->anchors);

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import signal
 
 import pytest
@@ -358,13 +359,17 @@ def test_what_a_crash_leaves_behind_is_not_taken_for_a_registrar(start_registrar
     one.program.kill()
 
 
-def test_a_directory_is_no_file(start_registrar, pki, tmp_path):
-    """Said as it is, and with the name of the configuration file."""
+@pytest.mark.parametrize("kind", ["irectory", "no regular file"])
+def test_a_directory_is_no_file(start_registrar, pki, tmp_path, kind):
+    """Nor is a FIFO, whose writer nobody waits for. Said as it is, and with the name of the configuration file."""
     one = start_registrar()
+    if kind != "irectory":
+        tmp_path = tmp_path / "fifo"
+        os.mkfifo(tmp_path)
     for section, key in (("dtls", "certificate"), ("dtls", "private_key"), ("upstream", "certificate"), ("upstream", "trust")):
         value = [str(tmp_path)] if key == "trust" else str(tmp_path)
         said = one.reload({section: {key: value}}, refused=True)
         lines = [line for line in said if str(tmp_path) in line and " error " in line]
-        assert len(lines) == 1 and "irectory" in lines[0] and f"{one.config}: {section}.{key}" in lines[0], said
+        assert len(lines) == 1 and kind in lines[0] and f"{one.config}: {section}.{key}" in lines[0], said
         one.settings[section][key] = programs.default_settings(pki, one.settings["upstream"]["servers"][0])[section][key]
     one.reload()

@@ -1,4 +1,5 @@
 /* RA-1, RA-2: what is wrong with the RA's files is found out before the first request, and named. */
+#include "registrar/protocol/credential_file.h"
 #include "registrar/upstream/ra_credentials.h"
 
 #include "upstream_fixture.h"
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -177,8 +179,14 @@ static void file_without_end_is_bounded(void **state)
 {
     struct upstream_fixture *fixture = *state;
     static char endless[] = "/dev/zero";
+    char large[128];
+    snprintf(large, sizeof large, "%s/large", fixture->dir);
+    write_text(large, "");
+    assert_int_equal(truncate(large, CREDENTIAL_FILE_OCTETS_MAX + 1), 0);
+    fixture->settings.trust.items[0] = large;
+    assert_one_error(fixture, "upstream.trust[0]: ", large, "larger than 1 MiB");
     fixture->settings.trust.items[0] = endless;
-    assert_one_error(fixture, "upstream.trust[0]: ", endless, "larger than 1 MiB");
+    assert_one_error(fixture, "upstream.trust[0]: ", endless, "no regular file");
 }
 
 /* OpenSSL would ask for it at the terminal, and wait. */
@@ -283,6 +291,23 @@ static void password_comes_from_a_file(void **state)
     assert_one_error(fixture, "upstream.password_file: ", fixture->dir, "directory");
 }
 
+/* RA-2: what was learnt comes into being by itself, but is not forgotten because it cannot be reached. */
+static void learnt_trust_is_not_passed_over(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    char file[256];
+    struct buffer lines;
+    buffer_init(&lines, 8192);
+    snprintf(file, sizeof file, "%s/learnt.pem", fixture->dir);
+    fixture->settings.learnt_trust = file;
+    struct ra_credentials *credentials = ra_credentials_load(&fixture->settings, &lines, &lines);
+    assert_non_null(credentials);
+    ra_credentials_release(credentials);
+    buffer_free(&lines);
+    snprintf(file, sizeof file, "%s/in-a-file", fixture->private_key);
+    assert_one_error(fixture, "upstream.learnt_trust: ", file, "Not a directory");
+}
+
 static void readable_key_is_told_of(void **state)
 {
     struct upstream_fixture *fixture = *state;
@@ -369,6 +394,7 @@ int main(void)
         TEST(one_pem_file_will_do),
         TEST(pkcs12_will_do),
         TEST(password_comes_from_a_file),
+        TEST(learnt_trust_is_not_passed_over),
         TEST(readable_key_is_told_of),
         TEST(ciphers_are_looked_at),
         TEST(security_level_stays),
