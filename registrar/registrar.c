@@ -252,10 +252,12 @@ static bool build_upkeep(struct registrar *registrar, struct buffer *errors)
                 .settings = settings, .services = services, .renewed = on_new_files, .user = registrar},
             errors);
     if (settings->upstream.learnt_trust[0] != '\0')
-        registrar->trust_watch = trust_watch_create(
-            &(struct trust_watch_context){
-                .settings = settings, .services = services, .learnt = on_new_files, .user = registrar},
-            errors);
+        registrar->trust_watch =
+            trust_watch_create(&(struct trust_watch_context){.settings = reload_settings(registrar->reload),
+                                                             .services = services,
+                                                             .learnt = on_new_files,
+                                                             .user = registrar},
+                               errors);
     return (registrar->renewal != NULL || !(settings->upstream.renew || settings->dtls.renew)) &&
            (registrar->trust_watch != NULL || settings->upstream.learnt_trust[0] == '\0');
 }
@@ -417,7 +419,7 @@ static void use_snapshot(struct est_client *client, const struct snapshot *snaps
     est_client_use_servers(client, snapshot->servers);
 }
 
-/* What is renewed, and whose CA certificates are learnt, stays what it was at the start. */
+/* What is renewed stays what it was at the start. */
 static void warn_of_upkeep(const struct registrar *registrar)
 {
     const struct settings *before = registrar->settings, *now = reload_settings(registrar->reload);

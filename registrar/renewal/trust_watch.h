@@ -10,7 +10,7 @@
 struct trust_watch;
 
 struct trust_watch_context {
-    const struct settings *settings; /* borrowed */
+    const struct settings *settings; /* borrowed; a reload may change which roots they name */
     struct est_client_services
         services;               /* of the loop that it runs on; the watch takes what a client takes */
     void (*learnt)(void *user); /* the file is new, and to be loaded. May not free the watch */
