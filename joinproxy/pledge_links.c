@@ -86,7 +86,7 @@ bool pledge_links_admit(const struct pledge_links *links, const struct udp_datag
         if (links->items[i].interface != datagram->interface)
             continue;
         *link = i;
-        return !is_ours(&links->items[i], &datagram->peer);
+        return links->settings->any_source || !is_ours(&links->items[i], &datagram->peer);
     }
     return false;
 }

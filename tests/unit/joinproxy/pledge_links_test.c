@@ -81,6 +81,10 @@ static void interfaces_come_and_their_addresses_are_known(void **state)
     size_t link;
     assert_false(admits(links, "[fe80::2%far]:5685", if_nametoindex("far"), &link));
     assert_true(admits(links, "[fe80::2%near]:5685", if_nametoindex("near"), &link));
+    const struct pledge_settings one_host = {.interfaces = {{far}, 1}, .any_source = true};
+    struct pledge_links *laboratory = pledge_links_create(&one_host);
+    assert_true(admits(laboratory, "[fe80::2%far]:5685", if_nametoindex("far"), &link));
+    pledge_links_free(laboratory);
     before = pledge_links_generation(links);
     pledge_links_refresh(links);
     assert_int_equal(pledge_links_generation(links), before);
