@@ -105,7 +105,11 @@ static bool write_all(int fd, struct bytes bytes)
 void running_config_compare(const char *file, const struct settings *wanted, struct buffer *text)
 {
     const char *folder = wanted->state_directory;
-    char *name = folder[0] == '\0' ? NULL : path_of(folder, "");
+    if (folder[0] == '\0') {
+        buffer_printf(text, "%s: without a state_directory, what a reload would do is unknown\n", file);
+        return;
+    }
+    char *name = path_of(folder, "");
     struct buffer errors, warnings;
     if (name == NULL || !is_in_use(name)) {
         buffer_printf(text,
