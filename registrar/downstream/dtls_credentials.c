@@ -346,6 +346,7 @@ static bool add_anchors(struct trusted *trusted, const struct pem_file *file, st
     for (int i = 0; i < sk_X509_num(certificates); i++) {
         X509 *certificate = sk_X509_value(certificates, i);
         pem_file_warn_of_validity(file, certificate, warnings);
+        (void)X509_check_purpose(certificate, -1, 0); /* reads its extensions, before threads share it */
         added = X509_STORE_add_cert(trusted->store, certificate) == 1 &&
                 remember_anchor(trusted, certificate) && added;
     }
