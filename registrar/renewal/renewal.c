@@ -11,6 +11,7 @@
 #include "registrar/translate/request_body.h"
 
 #include <event2/event.h>
+#include <openssl/x509v3.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -35,6 +36,7 @@
 struct identity_renewal {
     struct renewal *renewal;
     struct ra_identity_source source;
+    int purpose; /* X509_PURPOSE_SSL_CLIENT or _SERVER: what the TLS stack must take it for */
     struct event *timer;
     unsigned failures;  /* in a row */
     uint64_t try_at_ms; /* not before; monotonic: the clock may be set right meanwhile, by years */
@@ -56,7 +58,8 @@ struct renewal {
     bool well;
 };
 
-static bool add(struct renewal *renewal, const struct ra_identity_source *source);
+static bool add(struct renewal *renewal, const struct ra_identity_source *source, int purpose);
+static bool stays_usable(const struct identity_renewal *identity, X509 *next);
 static struct ra_identity_source upstream_source(const struct settings *settings);
 static struct ra_identity_source dtls_source(const struct settings *settings);
 static void on_timer(evutil_socket_t fd, short what, void *user);
@@ -91,17 +94,18 @@ struct renewal *renewal_create(const struct renewal_context *context, struct buf
     renewal->well = true;
     renewal->client = est_client_create(&settings->upstream, &context->services, errors);
     if (renewal->client != NULL &&
-        (!(settings->upstream.renew || context->by_hand) || add(renewal, &upstream)) &&
-        (!settings->dtls.renew || add(renewal, &dtls)))
+        (!(settings->upstream.renew || context->by_hand) ||
+         add(renewal, &upstream, X509_PURPOSE_SSL_CLIENT)) &&
+        (!settings->dtls.renew || add(renewal, &dtls, X509_PURPOSE_SSL_SERVER)))
         return renewal;
     renewal_free(renewal);
     return NULL;
 }
 
-static bool add(struct renewal *renewal, const struct ra_identity_source *source)
+static bool add(struct renewal *renewal, const struct ra_identity_source *source, int purpose)
 {
     struct identity_renewal *identity = &renewal->identities[renewal->count++];
-    *identity = (struct identity_renewal){.renewal = renewal, .source = *source};
+    *identity = (struct identity_renewal){.renewal = renewal, .source = *source, .purpose = purpose};
     identity->timer = evtimer_new(renewal->context.services.base, on_timer, identity);
     if (identity->timer == NULL)
         return false;
@@ -294,6 +298,11 @@ static void install(struct identity_renewal *identity, struct bytes certs_only)
         fail(identity, why);
         return;
     }
+    if (!stays_usable(identity, next.certificate)) {
+        ra_identity_free(&next);
+        fail(identity, "the new certificate may not be used for TLS as the present one is");
+        return;
+    }
     buffer_init(&errors, ERRORS_OCTETS_MAX);
     buffer_init(&serial, 128);
     certs_only_append_serial(next.certificate, &serial);
@@ -311,6 +320,13 @@ static void install(struct identity_renewal *identity, struct bytes certs_only)
     ra_identity_free(&next);
     buffer_free(&serial);
     buffer_free(&errors);
+}
+
+/* One without extended key usages may be used for everything, and its successor for less. */
+static bool stays_usable(const struct identity_renewal *identity, X509 *next)
+{
+    return X509_check_purpose(identity->present.certificate, identity->purpose, 0) != 1 ||
+           X509_check_purpose(next, identity->purpose, 0) == 1;
 }
 
 /* RFC 7030 section 4.2.3: the same request again, by the key that is kept; and in time, whatever it says. */
