@@ -90,6 +90,12 @@ static void answer(struct client *client, size_t index, uint8_t how)
     coap_server_answer(client->server, client->now_ms, request, &est_answer);
 }
 
+static struct exchange_admission admit(void *user)
+{
+    (void)user;
+    return (struct exchange_admission){0, 0};
+}
+
 /* DLY-2: a request that is open or had an effect is not started again by the same message id. */
 static void start(void *user, uint32_t request, struct est_request *est_request)
 {
@@ -247,6 +253,7 @@ static void set_up(struct client *client)
     const struct coap_server_context context = {.settings = &client->settings,
                                                 .metrics = client->metrics,
                                                 .send = send_datagram,
+                                                .admit = admit,
                                                 .start = start,
                                                 .user = client};
     client->server = coap_server_create(&context);
