@@ -607,7 +607,7 @@ static void is_refused_as_described(void **state)
                                     "\"t\"],\"handshake_mtu\":4096},"
                                     "\"upstream\":{" UPSTREAM
                                     ",\"servers\":[\"http://est\"]},\"coap\":{\"separate_after_ms\":2000}}"));
-    static const char shown_file[] = "\nconfig/registrar.json:";
+    static const char shown_file[] = "\nerror: registrar.json:";
     struct buffer expected;
     buffer_init(&expected, 65536);
     char *page = text_of(DOCUMENTATION);
