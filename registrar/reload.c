@@ -1,5 +1,6 @@
 #include "registrar/reload.h"
 
+#include "common/container_of.h"
 #include "common/log.h"
 #include "common/mailbox.h"
 #include "common/service.h"
@@ -215,7 +216,7 @@ static bool read_configuration(const struct reload *reload, struct job *job)
 
 static void on_loaded(struct letter *letter)
 {
-    struct reload *reload = (struct reload *)((char *)letter - offsetof(struct reload, letter));
+    struct reload *reload = CONTAINER_OF(letter, struct reload, letter);
     struct job *job = &reload->job;
     bool loaded = job->snapshot != NULL;
     join(reload);

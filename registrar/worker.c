@@ -1,5 +1,6 @@
 #include "registrar/worker.h"
 
+#include "common/container_of.h"
 #include "common/log.h"
 #include "common/mailbox.h"
 #include "common/monotonic.h"
@@ -231,7 +232,7 @@ void worker_offer(struct worker *worker, struct snapshot *snapshot)
 /* Work in flight goes on with what it holds. */
 static void adopt(struct letter *letter)
 {
-    struct worker *worker = (struct worker *)((char *)letter - offsetof(struct worker, offer));
+    struct worker *worker = CONTAINER_OF(letter, struct worker, offer);
     struct snapshot *snapshot = worker->offered;
     if (snapshot == NULL)
         return;
@@ -250,7 +251,7 @@ static void adopt(struct letter *letter)
 
 static void tell_of_adoption(struct letter *letter)
 {
-    const struct worker *worker = (struct worker *)((char *)letter - offsetof(struct worker, adoption));
+    const struct worker *worker = CONTAINER_OF(letter, struct worker, adoption);
     worker->context.adopted(worker->context.user);
 }
 
@@ -266,7 +267,7 @@ void worker_drain(struct worker *worker, uint32_t drain_ms)
 static void begin_drain(struct letter *letter)
 {
     static const struct timeval look = {0, DRAIN_LOOK_MS * 1000};
-    struct worker *worker = (struct worker *)((char *)letter - offsetof(struct worker, drain_asked));
+    struct worker *worker = CONTAINER_OF(letter, struct worker, drain_asked);
 
     association_table_drain(worker->associations);
     event_add(worker->drain, &look);

@@ -1,5 +1,6 @@
 #include "registrar/downstream/association_table.h"
 
+#include "common/container_of.h"
 #include "common/log.h"
 #include "common/monotonic.h"
 #include "common/rate_table.h"
@@ -413,7 +414,7 @@ static bool evict_guest(const struct join_proxy *proxy, uint64_t now_ms)
 
 static struct member *member_of(struct join_proxy_guest *guest)
 {
-    return (struct member *)((char *)guest - offsetof(struct member, guest));
+    return CONTAINER_OF(guest, struct member, guest);
 }
 
 /* Counts first and looks then, so that several workers together never exceed the limit. */

@@ -1,5 +1,6 @@
 #include "registrar/downstream/join_proxies.h"
 
+#include "common/container_of.h"
 #include "common/rate_limit.h"
 #include "registrar/downstream/flow_map.h"
 
@@ -163,5 +164,5 @@ static bool is_idle(const struct join_proxy *proxy)
 
 static struct entry *entry_of(struct join_proxy *proxy)
 {
-    return (struct entry *)((char *)proxy - offsetof(struct entry, proxy));
+    return CONTAINER_OF(proxy, struct entry, proxy);
 }

@@ -1,5 +1,6 @@
 #include "registrar/exchange/inquiry.h"
 
+#include "common/container_of.h"
 #include "common/log.h"
 #include "common/monotonic.h"
 #include "registrar/exchange/key_workshop.h"
@@ -13,8 +14,6 @@
 
 #include <stdlib.h>
 #include <time.h>
-
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 /* What has to be given back when it ends. */
 enum claim {

@@ -1,5 +1,6 @@
 #include "registrar/exchange/key_workshop.h"
 
+#include "common/container_of.h"
 #include "common/mailbox.h"
 #include "registrar/keygen/key_generation.h"
 
@@ -7,8 +8,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <utlist.h>
-
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 struct key_order {
     struct key_order *next, *prev; /* as utlist.h wants them named; while it waits for its turn */

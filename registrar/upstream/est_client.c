@@ -2,6 +2,7 @@
 
 #include "common/base64.h"
 #include "common/coap_message.h"
+#include "common/container_of.h"
 #include "common/log.h"
 #include "common/monotonic.h"
 #include "registrar/counters.h"
@@ -17,10 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
-#define PATH_OCTETS_MAX                     1024
-#define CLIENT_CERT_OCTETS_MAX              16384 /* DTLS takes certificates of 8192 octets in all */
-#define PROBE_CONNECT_TIMEOUTS              2     /* for all of a probe */
+#define PATH_OCTETS_MAX        1024
+#define CLIENT_CERT_OCTETS_MAX 16384 /* DTLS takes certificates of 8192 octets in all */
+#define PROBE_CONNECT_TIMEOUTS 2     /* for all of a probe */
 
 /* Open and idle. */
 struct kept_connection {

@@ -1,11 +1,11 @@
 #include "registrar/upstream/permit_pool.h"
 
+#include "common/container_of.h"
+
 #include "registrar/counters.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 struct line {
     struct permit_request *first, *last;
