@@ -12,7 +12,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "dtls_peers.h"
+#include "table_world.h"
 
 #include <event2/event.h>
 #include <openssl/rand.h>
@@ -28,9 +28,6 @@ uint64_t monotonic_ms(void)
     return clock_ms;
 }
 
-static struct test_world world;
-static struct dtls_credentials *credentials;
-
 struct fixture {
     struct settings settings;
     struct event_base *base;
@@ -41,37 +38,12 @@ struct fixture {
     struct buffer errors;
 };
 
-static int create_world(void **state)
-{
-    (void)state;
-    world_create(&world);
-    struct dtls_settings settings = world_settings(&world);
-    credentials = load_credentials(&settings);
-    return 0;
-}
-
-static int destroy_world(void **state)
-{
-    (void)state;
-    dtls_credentials_release(credentials);
-    world_free(&world);
-    return 0;
-}
-
 static int create(void **state)
 {
     static struct fixture fixture;
     fixture = (struct fixture){.base = event_base_new(), .metrics = counters_create()};
     fixture.settings.dtls = world_settings(&world);
-    fixture.settings.coap = (struct coap_settings){.ack_timeout_ms = 2000,
-                                                   .ack_random_factor = 1.5,
-                                                   .max_retransmit = 4,
-                                                   .block_size = 512,
-                                                   .separate_after_ms = 1000,
-                                                   .answer_within_ms = 20000,
-                                                   .max_request_bytes = 16384,
-                                                   .max_buffered_bytes = 1 << 20};
-    fixture.settings.limits.device_associations = 1000;
+    fixture.settings.coap = world_coap_settings();
     fixture.settings.jpy =
         (struct jpy_settings){.max_associations = 40, .max_handshakes = 20, .handshakes_per_s = 1000};
     fixture.settings.limits.device_associations = 1000;

@@ -1,17 +1,11 @@
 #include "registrar/exchange/access_question.h"
 
-#include "tests/unit/registrar/credentials.h"
-#include "tests/unit/registrar/test_chain.h"
+#include "tests/unit/registrar/exchange/made_client.h"
 
 #include <jansson.h>
 
-struct fixture {
-    EVP_PKEY *key;
-    X509 *certificate;
-    struct client_identity *client;
-};
-
-static json_t *ask(const struct fixture *fixture, const struct certificate_request *csr, const char *label)
+static json_t *ask(const struct made_client *fixture, const struct certificate_request *csr,
+                   const char *label)
 {
     const struct access_question question = {fixture->client, est_operation(csr != NULL ? EST_SEN : EST_CRTS),
                                              bytes_from_string(label), "inventory", csr};
@@ -43,7 +37,7 @@ static void assert_list(const json_t *object, const char *key, const char *const
 /* Everything that a decision can be made by, nothing hidden, nothing secret. */
 static void a_question_tells_who_wants_what(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     static const char *const serials[] = {"SN-1"};
     struct buffer der =
         make_request(&(struct made_request){.key = fixture->key,
@@ -127,25 +121,11 @@ static void only_a_clear_answer_counts(void **state)
 
 static int set_up(void **state)
 {
-    static struct fixture fixture;
-    fixture.key = make_key();
-    fixture.certificate =
-        make_certificate(&(struct made_certificate){.key = fixture.key,
-                                                    .subject = "serialNumber=SN-1/CN=\xc3\xa4 \"x\"",
-                                                    .extensions = {{"subjectKeyIdentifier", "0a0b"}},
-                                                    .issuer_key = fixture.key,
-                                                    .issuer = "CN=Maker"});
-    fixture.client = client_identity_create(fixture.certificate, test_chain(TRUST_MANUFACTURER));
-    *state = &fixture;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    client_identity_release(fixture->client);
-    X509_free(fixture->certificate);
-    EVP_PKEY_free(fixture->key);
+    static struct made_client made;
+    made_client_create(&made, (struct made_certificate){.subject = "serialNumber=SN-1/CN=\xc3\xa4 \"x\"",
+                                                        .extensions = {{"subjectKeyIdentifier", "0a0b"}},
+                                                        .issuer = "CN=Maker"});
+    *state = &made;
     return 0;
 }
 
@@ -156,5 +136,5 @@ int main(void)
         cmocka_unit_test(a_get_has_no_csr),
         cmocka_unit_test(only_a_clear_answer_counts),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, made_client_free);
 }

@@ -1,15 +1,7 @@
 #include "registrar/exchange/access_rules.h"
 
-#include "tests/unit/registrar/credentials.h"
+#include "tests/unit/registrar/exchange/made_client.h"
 #include "tests/unit/registrar/made_rules.h"
-#include "tests/unit/registrar/test_chain.h"
-
-/* CN=Pump 1,O=Maker with serialNumber SN-1, of the manufacturer, issued by CN=Maker CA. */
-struct fixture {
-    EVP_PKEY *key;
-    X509 *certificate;
-    struct client_identity *client;
-};
 
 struct decided {
     enum access_action action;
@@ -30,14 +22,14 @@ static struct decided decide_as(const char *access, struct client_identity *clie
     return decided;
 }
 
-static struct decided decide(const struct fixture *fixture, const char *access, enum est_operation_id id,
+static struct decided decide(const struct made_client *fixture, const char *access, enum est_operation_id id,
                              const char *label)
 {
     return decide_as(access, fixture->client, id, label);
 }
 
 /* Whether a rule with this condition fits the fixture's client that enrols. */
-static bool holds(const struct fixture *fixture, const char *condition)
+static bool holds(const struct made_client *fixture, const char *condition)
 {
     char access[512];
     snprintf(access, sizeof(access), "{\"rules\":[{\"match\":{%s},\"action\":\"deny\"}]}", condition);
@@ -47,7 +39,7 @@ static bool holds(const struct fixture *fixture, const char *condition)
 /* DTLS-10: each condition, exact and with wildcards. */
 static void each_condition_looks_at_its_own(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     static const struct {
         const char *condition;
         bool holds;
@@ -103,7 +95,7 @@ static void each_condition_looks_at_its_own(void **state)
 /* What a certificate does not have fits no pattern, not even "*". */
 static void what_is_not_there_fits_nothing(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     static const char *const conditions[] = {"serial_number", "san", "authority_key_identifier",
                                              "subject_key_identifier"};
     X509 *certificate =
@@ -122,7 +114,7 @@ static void what_is_not_there_fits_nothing(void **state)
 /* Each of several serialNumbers counts, as the CA vouched for each; what is denied is denied. */
 static void every_serial_number_counts(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     X509 *certificate = make_certificate(
         &(struct made_certificate){.key = fixture->key, .subject = "serialNumber=SN-1/serialNumber=SN-2"});
     struct client_identity *client = client_identity_create(certificate, test_chain(TRUST_DOMAIN));
@@ -134,7 +126,7 @@ static void every_serial_number_counts(void **state)
 
 static void the_first_rule_that_holds_decides(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     struct decided decided =
         decide(fixture,
                "{\"rules\":[{\"match\":{\"serial_number\":\"SN-2\"},\"action\":\"deny\"},"
@@ -153,7 +145,7 @@ static void the_first_rule_that_holds_decides(void **state)
 
 static void what_no_rule_decides_is_left_to_the_default(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     assert_int_equal(decide(fixture, "{}", EST_SEN, "").action, ACCESS_ALLOW);
     struct decided decided = decide(
         fixture, "{\"rules\":[{\"match\":{\"trust\":\"domain\"},\"action\":\"allow\"}],\"default\":\"deny\"}",
@@ -165,7 +157,7 @@ static void what_no_rule_decides_is_left_to_the_default(void **state)
 /* What everybody gets alike is refused only by rules that say so. */
 static void gets_are_judged_by_rules_for_them(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     static const char deny_all[] = "{\"rules\":[{\"match\":{\"trust\":\"*\"},\"action\":\"deny\"}],"
                                    "\"default\":\"deny\"}";
     assert_int_equal(decide(fixture, deny_all, EST_CRTS, "").action, ACCESS_ALLOW);
@@ -181,7 +173,7 @@ static void gets_are_judged_by_rules_for_them(void **state)
 /* URI-4: a label that no rule names is refused to everybody, and the default opens none. */
 static void a_label_needs_a_rule_that_names_it(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     struct decided decided = decide(fixture, "{}", EST_SEN, "p1");
     assert_int_equal(decided.action, ACCESS_DENY);
     assert_string_equal(decided.by, "no rule for the label");
@@ -208,7 +200,7 @@ static void a_label_needs_a_rule_that_names_it(void **state)
 /* RE-8 */
 static void a_rule_may_loosen_what_the_csr_may_be(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     static const char access[] = "{\"csr_identity\":\"same-subject\",\"rules\":["
                                  "{\"match\":{\"operation\":\"sen\"},\"action\":\"allow\","
                                  "\"csr_identity\":\"same-serial\"},"
@@ -231,7 +223,7 @@ static bool allows(const struct access_rule *rule, const char *san)
 /* RE-8 */
 static void a_rule_allows_alternative_names_of_a_kind(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     struct access_rules *rules = make_rules(
         "{\"rules\":[{\"action\":\"allow\",\"allow_san\":[\"dns:*.Meters.example\",\"ip:192.0.2.*\"]}]}");
     const struct access_request request = {fixture->client, est_operation(EST_SEN), {NULL, 0}};
@@ -260,7 +252,7 @@ static void write_list(const char *file, const char *text)
 
 static void the_file_decides_after_the_rules(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     char folder[] = "/tmp/access-file-XXXXXX", file[64], access[512];
     assert_non_null(mkdtemp(folder));
     snprintf(file, sizeof(file), "%s/serials", folder);
@@ -311,7 +303,7 @@ static void a_bad_file_is_no_rules_at_all(void **state)
 
 static void who_holds_the_rules_keeps_them(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     struct access_rules *rules = make_rules("{\"default\":\"deny\"}");
     assert_ptr_equal(access_rules_hold(rules), rules);
     access_rules_release(rules);
@@ -323,31 +315,21 @@ static void who_holds_the_rules_keeps_them(void **state)
     access_rules_release(NULL);
 }
 
+/* CN=Pump 1,O=Maker with serialNumber SN-1, of the manufacturer, issued by CN=Maker CA. */
 static int set_up(void **state)
 {
-    static struct fixture fixture;
-    fixture.key = make_key();
-    fixture.certificate = make_certificate(&(struct made_certificate){
-        .key = fixture.key,
-        .subject = "O=Maker/serialNumber=SN-1/CN=Pump 1",
-        .extensions =
-            {{"subjectAltName",
-              "DNS:Pump-1.example,IP:192.0.2.1,URI:urn:x:1,email:a@b.example,otherName:1.2.3;UTF8:x"},
-             {"subjectKeyIdentifier", "0a0b"},
-             {"authorityKeyIdentifier", "DER:300580030102ab"}},
-        .issuer_key = fixture.key,
-        .issuer = "CN=Maker CA"});
-    fixture.client = client_identity_create(fixture.certificate, test_chain(TRUST_MANUFACTURER));
-    *state = &fixture;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    client_identity_release(fixture->client);
-    X509_free(fixture->certificate);
-    EVP_PKEY_free(fixture->key);
+    static struct made_client made;
+    made_client_create(
+        &made,
+        (struct made_certificate){
+            .subject = "O=Maker/serialNumber=SN-1/CN=Pump 1",
+            .extensions =
+                {{"subjectAltName",
+                  "DNS:Pump-1.example,IP:192.0.2.1,URI:urn:x:1,email:a@b.example,otherName:1.2.3;UTF8:x"},
+                 {"subjectKeyIdentifier", "0a0b"},
+                 {"authorityKeyIdentifier", "DER:300580030102ab"}},
+            .issuer = "CN=Maker CA"});
+    *state = &made;
     return 0;
 }
 
@@ -367,5 +349,5 @@ int main(void)
         cmocka_unit_test(a_bad_file_is_no_rules_at_all),
         cmocka_unit_test(who_holds_the_rules_keeps_them),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, made_client_free);
 }

@@ -1,14 +1,7 @@
 #include "registrar/exchange/exchange_record.h"
 
 #include "common/coap_message.h"
-#include "tests/unit/registrar/credentials.h"
-#include "tests/unit/registrar/test_chain.h"
-
-struct fixture {
-    EVP_PKEY *key;
-    X509 *certificate;
-    struct client_identity *client;
-};
+#include "tests/unit/registrar/exchange/made_client.h"
 
 static void assert_written(const struct exchange_record *record, const char *expected)
 {
@@ -22,7 +15,7 @@ static void assert_written(const struct exchange_record *record, const char *exp
 /* SEC-2: client, operation, label, upstream status, serial. */
 static void an_enrolment_leaves_its_traces(void **state)
 {
-    const struct fixture *fixture = *state;
+    const struct made_client *fixture = *state;
     struct exchange_record record = {.client = fixture->client,
                                      .operation = est_operation(EST_SEN),
                                      .label = BYTES_LITERAL("p1"),
@@ -65,21 +58,9 @@ static void a_refusal_says_why(void **state)
 
 static int set_up(void **state)
 {
-    static struct fixture fixture;
-    fixture.key = make_key();
-    fixture.certificate =
-        make_certificate(&(struct made_certificate){.key = fixture.key, .subject = "CN=Pump \"1\""});
-    fixture.client = client_identity_create(fixture.certificate, test_chain(TRUST_MANUFACTURER));
-    *state = &fixture;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    client_identity_release(fixture->client);
-    X509_free(fixture->certificate);
-    EVP_PKEY_free(fixture->key);
+    static struct made_client made;
+    made_client_create(&made, (struct made_certificate){.subject = "CN=Pump \"1\""});
+    *state = &made;
     return 0;
 }
 
@@ -89,5 +70,5 @@ int main(void)
         cmocka_unit_test(an_enrolment_leaves_its_traces),
         cmocka_unit_test(a_refusal_says_why),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, made_client_free);
 }

@@ -3,27 +3,13 @@
 #include "registrar/protocol/certificate_request.h"
 #include "tests/unit/registrar/credentials.h"
 #include "tests/unit/registrar/keygen/freed_memory.h"
-#include "tests/unit/registrar/keygen/rsa_public_key.h"
+#include "tests/unit/registrar/keygen/keyless_request.h"
 
 #include <openssl/core_names.h>
 #include <openssl/encoder.h>
 #include <openssl/rsa.h>
 
 #include <stdlib.h>
-
-static struct certificate_request *parse(struct bytes der)
-{
-    struct certificate_request *request = NULL;
-    assert_int_equal(certificate_request_parse_keyless(der, &request), STATUS_OK);
-    return request;
-}
-
-static struct certificate_request *request_of(struct buffer der)
-{
-    struct certificate_request *request = parse(buffer_view(&der));
-    buffer_free(&der);
-    return request;
-}
 
 /* Of the CSR's own type, else P-256. */
 static struct generated_key *generate(const struct certificate_request *csr)
@@ -33,27 +19,6 @@ static struct generated_key *generate(const struct certificate_request *csr)
     key_type_of_request(csr, &type);
     assert_int_equal(key_generation_make(csr, type, &key), STATUS_OK);
     return key;
-}
-
-static EVP_PKEY *make_key_of(const char *type)
-{
-    if (strncmp(type, "RSA:", 4) == 0)
-        return make_rsa_public_key(atoi(type + 4));
-    if (strcmp(type, "ED25519") == 0)
-        return EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-    return EVP_EC_gen(type);
-}
-
-static struct certificate_request *request_with_type(const char *type)
-{
-    EVP_PKEY *key = make_key_of(type);
-    assert_non_null(key);
-    X509_REQ *unsigned_request = make_unsigned_request(&(struct made_request){.key = key, .subject = "CN=a"});
-    EVP_PKEY *signer = make_key(); /* the signature is not looked at */
-    struct certificate_request *request = request_of(sign_request(unsigned_request, signer));
-    EVP_PKEY_free(signer);
-    EVP_PKEY_free(key);
-    return request;
 }
 
 static X509_REQ *decode_csr(const struct generated_key *key)

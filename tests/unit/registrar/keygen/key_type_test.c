@@ -2,7 +2,7 @@
 #include "registrar/keygen/key_type.h"
 
 #include "registrar/protocol/certificate_request.h"
-#include "tests/unit/registrar/keygen/rsa_public_key.h"
+#include "tests/unit/registrar/keygen/keyless_request.h"
 
 #include <openssl/core_names.h>
 #include <openssl/rsa.h>
@@ -37,35 +37,6 @@ static int type_of_csrattrs(struct bytes csrattrs)
 {
     enum key_type type;
     return key_type_of_csrattrs(csrattrs, &type) ? (int)type : NO_TYPE;
-}
-
-static struct certificate_request *request_of(struct buffer der)
-{
-    struct certificate_request *request = NULL;
-    assert_int_equal(certificate_request_parse_keyless(buffer_view(&der), &request), STATUS_OK);
-    buffer_free(&der);
-    return request;
-}
-
-static EVP_PKEY *make_key_of(const char *type)
-{
-    if (strncmp(type, "RSA:", 4) == 0)
-        return make_rsa_public_key(atoi(type + 4));
-    if (strcmp(type, "ED25519") == 0)
-        return EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-    return EVP_EC_gen(type);
-}
-
-static struct certificate_request *request_with_type(const char *type)
-{
-    EVP_PKEY *key = make_key_of(type);
-    assert_non_null(key);
-    X509_REQ *unsigned_request = make_unsigned_request(&(struct made_request){.key = key, .subject = "CN=a"});
-    EVP_PKEY *signer = make_key(); /* the signature is not looked at */
-    struct certificate_request *request = request_of(sign_request(unsigned_request, signer));
-    EVP_PKEY_free(signer);
-    EVP_PKEY_free(key);
-    return request;
 }
 
 /* SKG-5: the algorithm of the CSR's own public key, where we have it. */
