@@ -1,26 +1,16 @@
 #include "joinproxy/discovery_port.h"
 
+#include "common/leisure.h"
 #include "common/log.h"
 #include "joinproxy/pledge_reply.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-#define MODULE      "discovery"
-#define ALL_NODES   "ff02::fd" /* all CoAP nodes of the link (RFC 7252 section 12.8) */
-#define DELAYED_MAX 32         /* answers that wait for their moment; further queries go unanswered */
-
-/* One answer on its way to somebody who asked the group. */
-struct delayed_answer {
-    struct discovery_port *port;
-    size_t slot;
-    struct udp_datagram datagram; /* payload is a view of octets */
-    struct buffer octets;
-    struct event *due;
-};
+#define MODULE    "discovery"
+#define ALL_NODES "ff02::fd" /* all CoAP nodes of the link (RFC 7252 section 12.8) */
 
 struct discovery_port {
     const struct services *services;
@@ -29,7 +19,7 @@ struct discovery_port {
     uint16_t ports[SETTINGS_LISTENERS_MAX];
     size_t port_count;
     unsigned joined[PLEDGE_LINKS_MAX]; /* interfaces */
-    struct delayed_answer *delayed[DELAYED_MAX];
+    struct leisure *leisure;           /* of those who ask the group */
     uint16_t next_id;
 };
 
@@ -37,11 +27,6 @@ static bool open_socket(struct discovery_port *port, struct buffer *errors);
 static void on_readable(evutil_socket_t fd, short what, void *user);
 static void on_query(void *user, const struct udp_datagram *datagram);
 static void answer(struct discovery_port *port, const struct udp_datagram *query, struct udp_datagram *back);
-static void send_later(struct discovery_port *port, const struct udp_datagram *back, struct buffer *octets);
-static struct delayed_answer *reserve_slot(struct discovery_port *port);
-static void on_due(evutil_socket_t fd, short what, void *user);
-static void free_delayed(struct delayed_answer *delayed);
-static uint32_t random_number(void);
 
 struct discovery_port *discovery_port_create(const struct services *services, struct buffer *errors)
 {
@@ -52,13 +37,14 @@ struct discovery_port *discovery_port_create(const struct services *services, st
     }
     port->services = services;
     port->fd = -1;
-    port->next_id = (uint16_t)random_number();
+    evutil_secure_rng_get_bytes(&port->next_id, sizeof port->next_id);
     if (!open_socket(port, errors)) {
         discovery_port_free(port);
         return NULL;
     }
+    port->leisure = leisure_create(services->base, services->settings->discovery.leisure_ms);
     port->readable = event_new(services->base, port->fd, EV_READ | EV_PERSIST, on_readable, port);
-    if (port->readable == NULL || event_add(port->readable, NULL) != 0) {
+    if (port->leisure == NULL || port->readable == NULL || event_add(port->readable, NULL) != 0) {
         buffer_printf(errors, "discovery.port: %s\n", status_text(STATUS_NO_MEMORY));
         discovery_port_free(port);
         return NULL;
@@ -71,9 +57,7 @@ void discovery_port_free(struct discovery_port *port)
 {
     if (port == NULL)
         return;
-    for (size_t i = 0; i < DELAYED_MAX; i++)
-        if (port->delayed[i] != NULL)
-            free_delayed(port->delayed[i]);
+    leisure_free(port->leisure);
     if (port->readable != NULL)
         event_free(port->readable);
     if (port->fd >= 0)
@@ -167,65 +151,9 @@ static void answer(struct discovery_port *port, const struct udp_datagram *datag
         back->multicast = false;
         metrics_add(port->services->metrics, COUNTER_PLEDGE_ANSWERS, 1);
         if (datagram->multicast)
-            send_later(port, back, &reply);
+            leisure_send(port->leisure, port->fd, back, &reply);
         else
             udp_socket_send(port->fd, back);
     }
     buffer_free(&reply);
-}
-
-/* RFC 7252 section 8.2: lest all that were asked answer at once. Takes the octets. */
-static void send_later(struct discovery_port *port, const struct udp_datagram *back, struct buffer *octets)
-{
-    struct delayed_answer *delayed = reserve_slot(port);
-    if (delayed == NULL)
-        return;
-    delayed->datagram = *back;
-    delayed->octets = *octets;
-    buffer_init(octets, PLEDGE_REPLY_MAX);
-    uint32_t wait_ms = random_number() % (port->services->settings->discovery.leisure_ms + 1);
-    const struct timeval wait = {wait_ms / 1000, wait_ms % 1000 * 1000};
-    delayed->due = evtimer_new(port->services->base, on_due, delayed);
-    if (delayed->due == NULL || evtimer_add(delayed->due, &wait) != 0)
-        free_delayed(delayed);
-}
-
-/* NULL: all are taken, or no memory. */
-static struct delayed_answer *reserve_slot(struct discovery_port *port)
-{
-    size_t slot = 0;
-    while (slot < DELAYED_MAX && port->delayed[slot] != NULL)
-        slot++;
-    struct delayed_answer *delayed = slot < DELAYED_MAX ? calloc(1, sizeof *delayed) : NULL;
-    if (delayed == NULL)
-        return NULL;
-    delayed->port = port;
-    delayed->slot = slot;
-    port->delayed[slot] = delayed;
-    return delayed;
-}
-
-static void on_due(evutil_socket_t fd, short what, void *user)
-{
-    (void)fd;
-    (void)what;
-    struct delayed_answer *delayed = user;
-    udp_socket_send(delayed->port->fd, &delayed->datagram);
-    free_delayed(delayed);
-}
-
-static void free_delayed(struct delayed_answer *delayed)
-{
-    delayed->port->delayed[delayed->slot] = NULL;
-    if (delayed->due != NULL)
-        event_free(delayed->due);
-    buffer_free(&delayed->octets);
-    free(delayed);
-}
-
-/* 0 should the kernel have none: then there is no leisure, but an answer. */
-static uint32_t random_number(void)
-{
-    uint32_t number = 0;
-    return getrandom(&number, sizeof number, GRND_NONBLOCK) == sizeof number ? number : 0;
 }

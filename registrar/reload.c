@@ -4,13 +4,12 @@
 #include "common/log.h"
 #include "common/mailbox.h"
 #include "common/service.h"
+#include "common/thread.h"
 #include "registrar/file_marks.h"
 
 #include <event2/event.h>
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,15 +167,9 @@ static void start(struct reload *reload)
                   strerror(errno));
 }
 
-/* Signals are the main thread's. */
 static bool start_thread(struct reload *reload)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    errno = pthread_create(&reload->thread, NULL, run, reload);
-    reload->has_thread = reload->busy = errno == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    reload->has_thread = reload->busy = thread_start(&reload->thread, run, reload) == STATUS_OK;
     return reload->busy;
 }
 

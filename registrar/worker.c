@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "common/mailbox.h"
 #include "common/monotonic.h"
+#include "common/thread.h"
 #include "registrar/downstream/association_table.h"
 #include "registrar/downstream/datagram_port.h"
 #include "registrar/downstream/dtls_credentials.h"
@@ -16,8 +17,6 @@
 #include "registrar/upstream/webhook.h"
 
 #include <event2/event.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #define DRAIN_LOOK_MS 50
@@ -206,14 +205,9 @@ void worker_free(struct worker *worker)
 
 enum status worker_start(struct worker *worker)
 {
-    sigset_t all, before;
-
-    /* Signals are the main thread's. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    worker->running = pthread_create(&worker->thread, NULL, run, worker) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return worker->running ? STATUS_OK : STATUS_SYSTEM;
+    enum status status = thread_start(&worker->thread, run, worker);
+    worker->running = status == STATUS_OK;
+    return status;
 }
 
 static void *run(void *user)

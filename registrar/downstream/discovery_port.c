@@ -1,5 +1,6 @@
 #include "registrar/downstream/discovery_port.h"
 
+#include "common/leisure.h"
 #include "common/log.h"
 #include "common/monotonic.h"
 #include "common/udp_socket.h"
@@ -12,11 +13,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
-#define MODULE      "discovery"
-#define LEISURE_MS  5000 /* DEFAULT_LEISURE, RFC 7252 section 4.8 */
-#define DELAYED_MAX 64   /* answers to groups that wait for their moment; further queries go unanswered */
+#define MODULE     "discovery"
+#define LEISURE_MS 5000 /* DEFAULT_LEISURE, RFC 7252 section 4.8 */
 
 /* Anybody can ask in somebody else's name, and the links are longer than the question (RFC 7252
  * section 11.3): what the port sends altogether is bounded. A burst is what a cell of devices asks at
@@ -24,22 +23,11 @@
 #define ANSWERS_PER_S     50
 #define ANSWERS_BURST_MAX 300
 
-/* One answer on its way to somebody who asked a group. Owned by its slot in the port. */
-struct delayed_answer {
-    struct discovery_port *port;
-    size_t slot;
-    int fd;
-    struct udp_datagram datagram; /* payload is a view of octets */
-    struct buffer octets;
-    struct event *due;
-};
-
 struct discovery_port {
     const struct settings *settings;
-    struct event_base *base;
     struct metrics *metrics;
     struct udp_listeners *listeners;
-    struct delayed_answer *delayed[DELAYED_MAX];
+    struct leisure *leisure; /* of those who ask a group */
     const struct listen_addresses *listen;
     uint16_t next_id;
     uint64_t answers_left; /* thousandths of an answer: a token bucket */
@@ -76,12 +64,6 @@ static struct endpoint find_listener(const struct settings_endpoints *listeners,
 static struct endpoint with_port_of(const struct endpoint *local, const struct endpoint *listener);
 static bool is_same(const struct endpoint *a, const struct endpoint *b);
 static bool covers(const struct endpoint *listener, const struct endpoint *local);
-static void send_later(struct discovery_port *port, int fd, const struct udp_datagram *datagram,
-                       struct buffer *octets);
-static struct delayed_answer *reserve_slot(struct discovery_port *port);
-static void on_due(evutil_socket_t fd, short what, void *user);
-static void free_delayed(struct delayed_answer *delayed);
-static uint32_t random_number(void);
 
 struct discovery_port *discovery_port_create(const struct settings *settings,
                                              const struct listen_addresses *listen, struct event_base *base,
@@ -99,11 +81,14 @@ struct discovery_port *discovery_port_create(const struct settings *settings,
                                             .take = on_datagram,
                                             .user = port};
     port->settings = settings;
-    port->base = base;
     port->metrics = metrics;
     port->listen = listen;
-    port->next_id = (uint16_t)random_number();
-    port->listeners = udp_listeners_create(&plan, errors);
+    evutil_secure_rng_get_bytes(&port->next_id, sizeof port->next_id);
+    port->leisure = leisure_create(base, LEISURE_MS);
+    if (port->leisure == NULL)
+        buffer_printf(errors, "listen.discovery: %s\n", status_text(STATUS_NO_MEMORY));
+    else
+        port->listeners = udp_listeners_create(&plan, errors);
     if (port->listeners != NULL && join_groups(port, errors))
         return port;
     discovery_port_free(port);
@@ -114,9 +99,7 @@ void discovery_port_free(struct discovery_port *port)
 {
     if (port == NULL)
         return;
-    for (size_t i = 0; i < DELAYED_MAX; i++)
-        if (port->delayed[i] != NULL)
-            free_delayed(port->delayed[i]);
+    leisure_free(port->leisure);
     udp_listeners_free(port->listeners);
     free(port);
 }
@@ -247,10 +230,10 @@ static void answer(struct discovery_port *port, int fd, const struct udp_datagra
         return;
     back.payload = buffer_view(reply);
     back.multicast = false;
-    if (datagram->multicast)
-        send_later(port, fd, &back, reply);
-    else
+    if (!datagram->multicast)
         udp_socket_send(fd, &back);
+    else if (leisure_send(port->leisure, fd, &back, reply) != STATUS_OK)
+        metrics_add(port->metrics, COUNTER_MESSAGES_DROPPED, 1);
 }
 
 /* JPD-5: of the coaps socket at the very address that answers; 0: there is none, or it is not to be told. */
@@ -318,69 +301,4 @@ static bool covers(const struct endpoint *listener, const struct endpoint *local
         return false;
     return listener->address.any.sa_family == AF_INET6 || local->address.any.sa_family == AF_INET ||
            IN6_IS_ADDR_V4MAPPED(&local->address.v6.sin6_addr);
-}
-
-/* RFC 7252 section 8.2: at a random moment within the leisure, lest all that were asked answer at once. Takes
- * the octets. */
-static void send_later(struct discovery_port *port, int fd, const struct udp_datagram *datagram,
-                       struct buffer *octets)
-{
-    struct delayed_answer *delayed = reserve_slot(port);
-    if (delayed == NULL) {
-        metrics_add(port->metrics, COUNTER_MESSAGES_DROPPED, 1);
-        return;
-    }
-    delayed->fd = fd;
-    delayed->datagram = *datagram;
-    delayed->octets = *octets;
-    buffer_init(octets, DISCOVERY_REPLY_MAX);
-    uint32_t wait_ms = random_number() % (LEISURE_MS + 1);
-    struct timeval wait = {wait_ms / 1000, wait_ms % 1000 * 1000};
-    delayed->due = evtimer_new(port->base, on_due, delayed);
-    if (delayed->due == NULL || evtimer_add(delayed->due, &wait) != 0)
-        free_delayed(delayed);
-}
-
-/* NULL: all are taken, or no memory. */
-static struct delayed_answer *reserve_slot(struct discovery_port *port)
-{
-    for (size_t slot = 0; slot < DELAYED_MAX; slot++) {
-        if (port->delayed[slot] != NULL)
-            continue;
-        struct delayed_answer *delayed = calloc(1, sizeof *delayed);
-        if (delayed == NULL)
-            return NULL;
-        delayed->port = port;
-        delayed->slot = slot;
-        port->delayed[slot] = delayed;
-        return delayed;
-    }
-    return NULL;
-}
-
-static void on_due(evutil_socket_t fd, short what, void *user)
-{
-    (void)fd;
-    (void)what;
-    struct delayed_answer *delayed = user;
-    udp_socket_send(delayed->fd, &delayed->datagram);
-    free_delayed(delayed);
-}
-
-static void free_delayed(struct delayed_answer *delayed)
-{
-    delayed->port->delayed[delayed->slot] = NULL;
-    if (delayed->due != NULL)
-        event_free(delayed->due);
-    buffer_free(&delayed->octets);
-    free(delayed);
-}
-
-/* 0 should the kernel have none: then there is no leisure, but an answer. */
-static uint32_t random_number(void)
-{
-    uint32_t number = 0;
-    if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number)
-        return 0;
-    return number;
 }

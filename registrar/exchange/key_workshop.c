@@ -2,10 +2,9 @@
 
 #include "common/container_of.h"
 #include "common/mailbox.h"
+#include "common/thread.h"
 #include "registrar/keygen/key_generation.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -68,18 +67,12 @@ struct key_order *key_workshop_order(struct key_workshop *workshop, const struct
     return NULL;
 }
 
-/* Signals are the main thread's. */
 static enum status start(struct key_order *order)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    order->runs = pthread_create(&order->thread, NULL, make, order) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!order->runs)
-        return STATUS_SYSTEM;
-    order->workshop->threads++;
-    return STATUS_OK;
+    enum status status = thread_start(&order->thread, make, order);
+    order->runs = status == STATUS_OK;
+    order->workshop->threads += order->runs;
+    return status;
 }
 
 static void *make(void *user)

@@ -2,13 +2,13 @@
 
 #include "common/log.h"
 #include "common/monotonic.h"
+#include "common/thread.h"
 #include "registrar/counters.h"
 #include "registrar/exchange/journal_file.h"
 #include "registrar/exchange/journal_format.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,14 +192,9 @@ bool pending_journal_leave(struct pending_journal *journal, struct journal_waite
 
 /* The thread. */
 
-/* Signals are the main thread's. */
 static bool start(struct pending_journal *journal)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    journal->runs = pthread_create(&journal->thread, NULL, run, journal) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    journal->runs = thread_start(&journal->thread, run, journal) == STATUS_OK;
     return journal->runs;
 }
 

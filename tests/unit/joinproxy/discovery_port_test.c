@@ -2,6 +2,7 @@
 #include "joinproxy/discovery_port.h"
 
 #include "common/coap_message.h"
+#include "common/leisure.h"
 #include "tests/unit/veth_link.h"
 
 #include <setjmp.h>
@@ -17,10 +18,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WAIT_MS     5000
-#define SILENCE_MS  50
-#define LEISURE_MS  500
-#define DELAYED_MAX 32 /* as in discovery_port.c */
+#define WAIT_MS    5000
+#define SILENCE_MS 50
+#define LEISURE_MS 500
 #define QUERY                                                                                                \
     BYTES_LITERAL("\x51\x01\x12\x34t\xbb.well-known\x04"                                                     \
                   "core\x4a"                                                                                 \
@@ -263,7 +263,8 @@ static void ask_group(int fd, const struct endpoint *group)
 }
 
 /* JPD-1: on a link of its own, from whose far end ff02::fd is asked; answers come from our link-local
- * address, within the leisure; more than DELAYED_MAX do not wait at a time. Last: it changes the network. */
+ * address, within the leisure; more than LEISURE_ANSWERS_MAX do not wait at a time. Last: it changes the
+ * network. */
 static void jpd_1_the_group_is_answered(void **state)
 {
     struct fixture *fixture = *state;
@@ -278,13 +279,13 @@ static void jpd_1_the_group_is_answered(void **state)
     announce(fixture, 1);
 
     int pledge = open_far(fixture, &group);
-    for (unsigned i = 0; i < 2 * DELAYED_MAX; i++)
+    for (unsigned i = 0; i < 2 * LEISURE_ANSWERS_MAX; i++)
         ask_group(pledge, &group);
     unsigned answers = 0;
     while (hear(fixture, pledge, octets, LEISURE_MS + SILENCE_MS).len > 0)
         answers++;
-    assert_in_range(answers, DELAYED_MAX,
-                    2 * DELAYED_MAX - 1); /* the first ones may be out before the last come */
+    assert_in_range(answers, LEISURE_ANSWERS_MAX,
+                    2 * LEISURE_ANSWERS_MAX - 1); /* the first ones may be out before the last come */
 
     ask_group(pledge, &group);
     for (int waited = 0; waited < WAIT_MS; waited++) {

@@ -2,6 +2,7 @@
 #include "registrar/downstream/discovery_port.h"
 
 #include "common/coap_message.h"
+#include "common/leisure.h"
 #include "common/monotonic.h"
 #include "common/udp_socket.h"
 #include "registrar/counters.h"
@@ -22,10 +23,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COAPS_PORT  61617
-#define WAIT_MS     8000 /* longer than the leisure */
-#define DELAYED_MAX 64   /* as in discovery_port.c */
-#define GROUP_V4    "224.0.1.187"
+#define COAPS_PORT 61617
+#define WAIT_MS    8000 /* longer than the leisure */
+#define GROUP_V4   "224.0.1.187"
 #define QUERY                                                                                                \
     BYTES_LITERAL("\x51\x01\x12\x34t\xbb.well-known\x04"                                                     \
                   "core\x4brt=ace.est*")
@@ -387,12 +387,12 @@ static void delayed_answers_are_bounded(void **state)
     int client = group_client(AF_INET, "lo");
     struct endpoint group = at(GROUP_V4);
     /* Asked faster than any leisure ends: what is over the bound is dropped and counted. */
-    for (uint64_t i = 1; i <= 4 * DELAYED_MAX; i++) {
+    for (uint64_t i = 1; i <= 4 * LEISURE_ANSWERS_MAX; i++) {
         ask_group(client, &group, QUERY);
         while (metrics_get(fixture.metrics, COUNTER_MESSAGES_RECEIVED) < i)
             event_base_loop(fixture.base, EVLOOP_ONCE);
     }
-    assert_in_range(metrics_get(fixture.metrics, COUNTER_MESSAGES_DROPPED), 1, 3 * DELAYED_MAX);
+    assert_in_range(metrics_get(fixture.metrics, COUNTER_MESSAGES_DROPPED), 1, 3 * LEISURE_ANSWERS_MAX);
     close(client);
 }
 
