@@ -1,6 +1,7 @@
 #include "registrar/downstream/dtls_credentials.h"
 
 #include "registrar/downstream/session_resumption.h"
+#include "registrar/protocol/chain_check.h"
 #include "registrar/protocol/credential_file.h"
 #include "registrar/protocol/pem_file.h"
 
@@ -63,7 +64,6 @@ static int waive_expiry_of_leaf(int valid, X509_STORE_CTX *context);
 static int read_chain(X509_STORE_CTX *context, struct client_chain *chain);
 static void add_links_above(X509_STORE_CTX *context, struct client_chain *chain);
 static int error_of(enum client_standing standing);
-static bool says_nothing(int verify_error);
 
 struct dtls_credentials *dtls_credentials_load(const struct dtls_settings *settings, struct buffer *errors,
                                                struct buffer *warnings)
@@ -384,7 +384,7 @@ static int validate_client(X509_STORE_CTX *presented, void *user)
             X509_STORE_CTX_set_error(presented, X509_V_OK);
             return 1;
         }
-        if (says_nothing(error))
+        if (chain_error_says_nothing(error))
             error = found;
     }
     X509_STORE_CTX_set_error(presented, error);
@@ -395,19 +395,14 @@ static int validate_client(X509_STORE_CTX *presented, void *user)
 static int validate_against(const struct trusted *trusted, X509_STORE_CTX *presented,
                             struct client_chain *chain)
 {
-    X509_STORE_CTX *context = X509_STORE_CTX_new();
-    int error = X509_V_ERR_OUT_OF_MEM;
-    if (context != NULL && X509_STORE_CTX_init(context, trusted->store, X509_STORE_CTX_get0_cert(presented),
-                                               X509_STORE_CTX_get0_untrusted(presented)) == 1) {
-        if (trusted->accept_expired)
-            X509_STORE_CTX_set_verify_cb(context, waive_expiry_of_leaf);
-        bool valid = X509_verify_cert(context) == 1;
-        error = X509_STORE_CTX_get_error(context);
-        if (!valid && error == X509_V_OK)
-            error = X509_V_ERR_UNSPECIFIED;
-        if (valid)
-            error = read_chain(context, chain);
-    }
+    X509_STORE_CTX *context = chain_check_create(trusted->store, presented);
+    if (context == NULL)
+        return X509_V_ERR_OUT_OF_MEM;
+    if (trusted->accept_expired)
+        X509_STORE_CTX_set_verify_cb(context, waive_expiry_of_leaf);
+    int error = chain_check(context);
+    if (error == X509_V_OK)
+        error = read_chain(context, chain);
     X509_STORE_CTX_free(context);
     return error;
 }
@@ -471,16 +466,6 @@ static int error_of(enum client_standing standing)
     default:
         return X509_V_OK;
     }
-}
-
-/* That a store has no anchor is no reason where the other store has one and a better complaint. */
-static bool says_nothing(int verify_error)
-{
-    return verify_error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
-           verify_error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
-           verify_error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE ||
-           verify_error == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
-           verify_error == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT;
 }
 
 enum client_standing dtls_credentials_standing(const struct dtls_credentials *credentials,

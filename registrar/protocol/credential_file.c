@@ -91,3 +91,13 @@ void credential_file_warn_of_mode(const struct pem_file *file, struct buffer *wa
                      "may be read by everybody on this machine: chmod 600, or 640 and the group of "
                      "est-registrar");
 }
+
+int credential_give_passphrase(char *to, int size, int writing, void *user)
+{
+    const struct bytes *passphrase = user;
+    (void)writing;
+    if (passphrase->len == 0 || size < 0 || passphrase->len > (size_t)size)
+        return -1;
+    memcpy(to, passphrase->at, passphrase->len);
+    return (int)passphrase->len;
+}

@@ -18,6 +18,10 @@ enum status credential_file_read(const struct pem_file *file, struct buffer *con
 enum status credential_file_read_line(const struct pem_file *file, struct buffer *line,
                                       struct buffer *errors);
 
+/* The callback of PEM_read_bio_…: gives OpenSSL the pass-phrase that user, a struct bytes, views; an empty
+ * one fails. It never asks at the terminal, as OpenSSL would by itself, and wait. */
+int credential_give_passphrase(char *to, int size, int writing, void *user);
+
 /* Appends a line when everybody on the machine may read the file. */
 void credential_file_warn_of_mode(const struct pem_file *file, struct buffer *warnings);
 

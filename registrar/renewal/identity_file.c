@@ -26,7 +26,6 @@ struct identity_file {
 
 static bool find(struct identity_file *file, struct buffer *errors);
 static void kept_key_path(const struct identity_file *file, char path[PATH_MAX]);
-static int give_passphrase(char *to, int size, int writing, void *user);
 static bool put_key(const struct identity_file *file, EVP_PKEY *key, BIO *out);
 static bool put_pem(const struct identity_file *file, const struct ra_identity *identity, BIO *out);
 static bool put_pkcs12(const struct identity_file *file, const struct ra_identity *identity, BIO *out);
@@ -79,7 +78,8 @@ EVP_PKEY *identity_file_kept_key(const struct identity_file *file)
     struct bytes passphrase = buffer_view(&file->passphrase);
     kept_key_path(file, path);
     BIO *in = BIO_new_file(path, "re");
-    EVP_PKEY *key = in != NULL ? PEM_read_bio_PrivateKey(in, NULL, give_passphrase, &passphrase) : NULL;
+    EVP_PKEY *key =
+        in != NULL ? PEM_read_bio_PrivateKey(in, NULL, credential_give_passphrase, &passphrase) : NULL;
     BIO_free(in);
     ERR_clear_error();
     return key;
@@ -88,16 +88,6 @@ EVP_PKEY *identity_file_kept_key(const struct identity_file *file)
 static void kept_key_path(const struct identity_file *file, char path[PATH_MAX])
 {
     snprintf(path, PATH_MAX, "%.*s" KEPT_KEY, PATH_MAX - PATH_ROOM, file->path);
-}
-
-static int give_passphrase(char *to, int size, int writing, void *user)
-{
-    const struct bytes *passphrase = user;
-    (void)writing;
-    if (passphrase->len == 0 || size < 0 || passphrase->len > (size_t)size)
-        return -1;
-    memcpy(to, passphrase->at, passphrase->len);
-    return (int)passphrase->len;
 }
 
 bool identity_file_kept_request(const struct identity_file *file, struct buffer *der)

@@ -31,7 +31,6 @@ static enum status read_pem_key(struct reading *reading, struct bytes content);
 static bool is_pkcs12(struct bytes content);
 static enum status read_pkcs12(struct reading *reading, struct bytes content);
 static enum status open_pkcs12(struct reading *reading, PKCS12 *pkcs12);
-static int give_passphrase(char *to, int size, int writing, void *user);
 static enum status check_pair(const struct reading *reading);
 
 enum status ra_identity_load(const struct ra_identity_source *source, struct ra_identity *identity,
@@ -106,7 +105,7 @@ static enum status read_certificates(struct reading *reading, struct bytes conte
     X509 *certificate;
     identity->intermediates = sk_X509_new_null();
     while (in != NULL && identity->intermediates != NULL &&
-           (certificate = PEM_read_bio_X509(in, NULL, give_passphrase, &none)) != NULL) {
+           (certificate = PEM_read_bio_X509(in, NULL, credential_give_passphrase, &none)) != NULL) {
         if (identity->certificate == NULL)
             identity->certificate = certificate;
         else if (sk_X509_push(identity->intermediates, certificate) <= 0)
@@ -153,7 +152,7 @@ static enum status read_pem_key(struct reading *reading, struct bytes content)
     struct bytes passphrase = buffer_view(&reading->passphrase);
     BIO *in = BIO_new_mem_buf(content.at, (int)content.len);
     if (in != NULL)
-        reading->identity->key = PEM_read_bio_PrivateKey(in, NULL, give_passphrase, &passphrase);
+        reading->identity->key = PEM_read_bio_PrivateKey(in, NULL, credential_give_passphrase, &passphrase);
     BIO_free(in);
     if (reading->identity->key != NULL)
         return STATUS_OK;
@@ -210,17 +209,6 @@ static enum status open_pkcs12(struct reading *reading, PKCS12 *pkcs12)
         return STATUS_OK;
     pem_file_say(&file, reading->errors, "lacks the private key or its certificate: put both into it");
     return STATUS_MALFORMED;
-}
-
-/* Never asks at the terminal, as OpenSSL would by itself, and wait. */
-static int give_passphrase(char *to, int size, int writing, void *user)
-{
-    const struct bytes *passphrase = user;
-    (void)writing;
-    if (passphrase->len == 0 || size < 0 || passphrase->len > (size_t)size)
-        return -1;
-    memcpy(to, passphrase->at, passphrase->len);
-    return (int)passphrase->len;
 }
 
 static enum status check_pair(const struct reading *reading)

@@ -1,5 +1,6 @@
 #include "registrar/upstream/server_trust.h"
 
+#include "registrar/protocol/chain_check.h"
 #include "registrar/protocol/pem_file.h"
 
 #include <openssl/err.h>
@@ -26,7 +27,6 @@ static STACK_OF(X509) *
 static bool move_anchors(STACK_OF(X509) * from, STACK_OF(X509) * to);
 static X509_STORE *create_store(const STACK_OF(X509) * anchors);
 static int validate(X509_STORE *store, X509_STORE_CTX *presented);
-static bool says_nothing(int verify_error);
 static bool is_named(X509 *certificate, const char *host);
 
 struct server_trust *server_trust_load(const struct upstream_settings *settings, struct buffer *errors,
@@ -172,7 +172,7 @@ bool server_trust_judge(const struct server_trust *trust, X509_STORE_CTX *presen
                 "the EST server's certificate has no subjectAltName with its host name, which implicit trust "
                 "demands";
         }
-        error = found == X509_V_OK || says_nothing(error) ? found : error;
+        error = found == X509_V_OK || chain_error_says_nothing(error) ? found : error;
     }
     X509_STORE_CTX_set_error(presented, error);
     if (error == X509_V_OK)
@@ -187,27 +187,10 @@ static int validate(X509_STORE *store, X509_STORE_CTX *presented)
 {
     if (store == NULL)
         return X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY;
-    X509_STORE_CTX *context = X509_STORE_CTX_new();
-    int error = X509_V_ERR_OUT_OF_MEM;
-    if (context != NULL && X509_STORE_CTX_init(context, store, X509_STORE_CTX_get0_cert(presented),
-                                               X509_STORE_CTX_get0_untrusted(presented)) == 1) {
-        bool valid = X509_verify_cert(context) == 1;
-        error = X509_STORE_CTX_get_error(context);
-        if (!valid && error == X509_V_OK)
-            error = X509_V_ERR_UNSPECIFIED;
-    }
+    X509_STORE_CTX *context = chain_check_create(store, presented);
+    int error = context == NULL ? X509_V_ERR_OUT_OF_MEM : chain_check(context);
     X509_STORE_CTX_free(context);
     return error;
-}
-
-/* That one store has no anchor is no reason where the other has a better complaint. */
-static bool says_nothing(int verify_error)
-{
-    return verify_error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
-           verify_error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
-           verify_error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE ||
-           verify_error == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
-           verify_error == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT;
 }
 
 /* RFC 6125 section 6.4: an IP address matches as such only, a name not by a part of a label. */
