@@ -19,7 +19,6 @@
 #include "registrar/upstream/permit_pool.h"
 #include "registrar/upstream/response_cache.h"
 #include "registrar/upstream/server_group.h"
-#include "registrar/upstream/webhook.h"
 #include "registrar/worker.h"
 
 #include <errno.h>
@@ -502,6 +501,5 @@ static bool check_what_stays(const struct settings *settings, struct buffer *err
 {
     const char *state = settings->state_directory;
     renewal_check(settings, warnings);
-    bool good = webhook_check(&settings->access.webhook, errors, warnings) == STATUS_OK;
-    return (state[0] == '\0' || journal_file_check(state, errors) == STATUS_OK) && good;
+    return state[0] == '\0' || journal_file_check(state, errors) == STATUS_OK;
 }

@@ -73,6 +73,7 @@ enum upstream_selection { UPSTREAM_ORDERED, UPSTREAM_ROUND_ROBIN };
 
 #define UPSTREAM_SERVERS_MAX          16
 #define UPSTREAM_REDIRECT_ORIGINS_MAX 16
+#define WEBHOOK_CONNECTIONS_MAX       64
 
 struct listen_settings {
     struct settings_endpoints coaps, jpy, discovery;

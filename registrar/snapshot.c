@@ -6,6 +6,7 @@
 #include "registrar/protocol/revocation_lists.h"
 #include "registrar/upstream/ra_credentials.h"
 #include "registrar/upstream/server_group.h"
+#include "registrar/upstream/webhook_service.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ static bool load_ra_credentials(const struct loading *loading);
 static bool load_servers(const struct loading *loading);
 static bool load_key_directory(const struct loading *loading);
 static bool load_access_rules(const struct loading *loading);
+static bool load_webhook_service(const struct loading *loading);
 
 /* And to share it with another snapshot. */
 static void share_dtls_credentials(const struct snapshot *from, struct snapshot *to);
@@ -36,6 +38,7 @@ static void share_ra_credentials(const struct snapshot *from, struct snapshot *t
 static void share_servers(const struct snapshot *from, struct snapshot *to);
 static void share_key_directory(const struct snapshot *from, struct snapshot *to);
 static void share_access_rules(const struct snapshot *from, struct snapshot *to);
+static void share_webhook_service(const struct snapshot *from, struct snapshot *to);
 
 static const struct part {
     enum snapshot_part part;
@@ -48,6 +51,7 @@ static const struct part {
     {SNAPSHOT_SERVERS, load_servers, share_servers},
     {SNAPSHOT_KEY_DIRECTORY, load_key_directory, share_key_directory},
     {SNAPSHOT_ACCESS_RULES, load_access_rules, share_access_rules},
+    {SNAPSHOT_WEBHOOK_SERVICE, load_webhook_service, share_webhook_service},
 };
 
 struct snapshot *snapshot_load(const struct snapshot_source *source, unsigned parts,
@@ -107,6 +111,7 @@ void snapshot_release(struct snapshot *snapshot)
     server_group_release(snapshot->servers);
     key_directory_release(snapshot->key_directory);
     access_rules_release(snapshot->access_rules);
+    webhook_service_release(snapshot->webhook_service);
     free(snapshot);
 }
 
@@ -187,4 +192,19 @@ static bool load_access_rules(const struct loading *loading)
 static void share_access_rules(const struct snapshot *from, struct snapshot *to)
 {
     to->access_rules = access_rules_hold(from->access_rules);
+}
+
+static bool load_webhook_service(const struct loading *loading)
+{
+    const struct webhook_settings *webhook = &loading->settings->access.webhook;
+    if (webhook->url[0] == '\0')
+        return true;
+    loading->snapshot->webhook_service = webhook_service_load(webhook, loading->errors, loading->warnings);
+    return loading->snapshot->webhook_service != NULL;
+}
+
+static void share_webhook_service(const struct snapshot *from, struct snapshot *to)
+{
+    if (from->webhook_service != NULL)
+        to->webhook_service = webhook_service_hold(from->webhook_service);
 }

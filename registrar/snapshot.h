@@ -15,6 +15,7 @@ struct key_directory;
 struct ra_credentials;
 struct revocation_lists;
 struct server_group;
+struct webhook_service;
 
 /* Immutable, reference counted, thread safe. Every pointer is one reference to an object of the same kind. */
 struct snapshot {
@@ -25,7 +26,8 @@ struct snapshot {
     struct server_group *servers;
     struct key_directory *key_directory; /* NULL: none */
     struct access_rules *access_rules;
-    struct file_marks marks; /* of the watched files, from before they were read */
+    struct webhook_service *webhook_service; /* NULL: none */
+    struct file_marks marks;                 /* of the watched files, from before they were read */
 };
 
 enum snapshot_part { /* a set of bits */
@@ -35,7 +37,8 @@ enum snapshot_part { /* a set of bits */
                      SNAPSHOT_SERVERS = 1 << 3,
                      SNAPSHOT_KEY_DIRECTORY = 1 << 4,
                      SNAPSHOT_ACCESS_RULES = 1 << 5,
-                     SNAPSHOT_ALL = (1 << 6) - 1,
+                     SNAPSHOT_WEBHOOK_SERVICE = 1 << 6,
+                     SNAPSHOT_ALL = (1 << 7) - 1,
                      SNAPSHOT_WATCHED = SNAPSHOT_REVOCATIONS | SNAPSHOT_ACCESS_RULES /* by file_marks */
 };
 

@@ -26,7 +26,7 @@ struct worker {
     struct event_base *base;
     struct mailbox *mailbox;
     struct est_client *est_client;
-    struct webhook *webhook; /* NULL: none */
+    struct webhook *webhook;
     struct key_workshop *workshop;
     struct exchanges *exchanges;
     struct association_table *associations;
@@ -46,7 +46,6 @@ struct worker {
 static bool build_loop(struct worker *worker);
 static struct key_package_signer signer_of(const struct snapshot *snapshot);
 static bool build_upstream(struct worker *worker, struct buffer *errors);
-static bool build_webhook(struct worker *worker, struct buffer *errors);
 static bool build_downstream(struct worker *worker, struct buffer *errors);
 static bool build_ports(struct worker *worker, struct buffer *errors);
 static void *run(void *user);
@@ -102,16 +101,8 @@ static bool build_upstream(struct worker *worker, struct buffer *errors)
     };
 
     worker->est_client = est_client_create(&context->settings->upstream, &services, errors);
-    return worker->est_client != NULL && build_webhook(worker, errors);
-}
-
-static bool build_webhook(struct worker *worker, struct buffer *errors)
-{
-    const struct webhook_settings *settings = &worker->context.settings->access.webhook;
-    if (settings->url[0] == '\0')
-        return true;
-    worker->webhook = webhook_create(settings, worker->base, errors);
-    return worker->webhook != NULL;
+    worker->webhook = webhook_create(context->snapshot->webhook_service, worker->base);
+    return worker->est_client != NULL && worker->webhook != NULL;
 }
 
 static bool build_downstream(struct worker *worker, struct buffer *errors)
@@ -236,6 +227,7 @@ static void adopt(struct letter *letter)
     exchanges_use_access_rules(worker->exchanges, snapshot->access_rules);
     exchanges_use_key_directory(worker->exchanges, snapshot->key_directory);
     exchanges_use_signer(worker->exchanges, &signer);
+    webhook_use_service(worker->webhook, snapshot->webhook_service);
     est_client_use_servers(worker->est_client, snapshot->servers);
     est_client_use_credentials(worker->est_client, snapshot->ra_credentials);
     snapshot_release(snapshot);

@@ -56,6 +56,7 @@ struct exchange {
     struct certificate_request *csr;
     struct buffer body;            /* for the EST server */
     struct webhook_call *question; /* while the webhook decides */
+    bool passes_undecided;         /* should it not decide */
     struct inquiry *inquiry;
     struct est_outcome outcome;
     struct buffer representation; /* of a result, in the format asked for */
@@ -275,18 +276,17 @@ static enum verdict ask_webhook(struct exchange *exchange)
                                              exchange->decision.by, exchange->csr};
     if (exchange->decision.action != ACCESS_ASK)
         return NEXT;
-    if (services->webhook == NULL)
-        return refuse_undecided(exchange, "there is none");
     struct buffer json;
     buffer_init(&json, QUESTION_OCTETS_MAX);
     enum status status = access_question_write(&question, &json);
     metrics_add(services->metrics, COUNTER_WEBHOOK_ASKED, 1);
+    exchange->passes_undecided = webhook_fails_open(services->webhook);
     if (status == STATUS_OK)
         exchange->question = webhook_ask(services->webhook, buffer_view(&json), on_decided, exchange);
     buffer_free(&json);
     if (status != STATUS_OK) /* what its device may have brought about opens nothing */
         return refuse_undecided(exchange, "the question cannot be written");
-    return exchange->question != NULL ? WAIT : do_without(exchange, "too many wait for it");
+    return exchange->question != NULL ? WAIT : do_without(exchange, "it takes no more questions");
 }
 
 static void on_decided(void *user, const struct webhook_answer *answer)
@@ -323,7 +323,7 @@ static enum verdict heed(struct exchange *exchange, const struct webhook_answer 
 static enum verdict do_without(struct exchange *exchange, const char *why)
 {
     const struct exchange_services *services = &exchange->owner->services;
-    if (services->settings->access.webhook.fail != WEBHOOK_FAIL_OPEN)
+    if (!exchange->passes_undecided)
         return refuse_undecided(exchange, why);
     metrics_add(services->metrics, COUNTER_WEBHOOK_FAILED, 1);
     log_warning("exchange",

@@ -77,7 +77,7 @@ struct exchange_services {
     struct rate_table *request_rates;   /* of devices; shared by all workers */
     struct key_workshop *workshop;      /* where keys are made (SKG-5); of the worker */
     struct access_rules *access_rules;
-    struct webhook *webhook;             /* NULL: none */
+    struct webhook *webhook;             /* of the worker */
     struct key_directory *key_directory; /* keys of devices (SKG-7); NULL: none */
     struct key_package_signer signer;    /* of what is made here */
 };

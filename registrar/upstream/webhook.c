@@ -1,23 +1,21 @@
 #include "registrar/upstream/webhook.h"
 
-#include "registrar/protocol/pem_file.h"
 #include "registrar/upstream/curl_loop.h"
+#include "registrar/upstream/webhook_service.h"
 
 #include <event2/event.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 
 #include <stdlib.h>
 #include <string.h>
 
 #define HEADER_OCTETS_MAX   16384 /* of one answer */
 #define QUESTION_OCTETS_MAX ((size_t)1024 * 1024)
-#define SETTING             "access.webhook.trust"
 
 /* A connection, kept open between two questions where the service lets us. */
 struct line {
     struct webhook *webhook;
-    struct curl_loop *loop; /* NULL: not yet used */
+    struct webhook_service *service; /* held: what it leads to; NULL: nowhere yet */
+    struct curl_loop *loop;
     CURL *easy;
     struct webhook_call *call; /* NULL: none */
     bool busy;                 /* with a call, or handing its answer over */
@@ -28,36 +26,33 @@ struct line {
 };
 
 struct webhook {
-    const struct webhook_settings *settings;
+    struct webhook_service *service; /* held; NULL: nobody is asked */
     struct event_base *base;
-    STACK_OF(X509) * trust; /* NULL: none is needed */
     struct curl_slist *headers;
-    char *host; /* of the URL, without the brackets of an IPv6 address; NULL: a Unix socket */
     struct webhook_call *first, *last; /* that wait */
     size_t waiting;
-    struct line lines[]; /* max_connections */
+    struct line *lines[WEBHOOK_CONNECTIONS_MAX]; /* NULL: never used */
 };
 
 /* Waits in the queue, or is on a line. */
 struct webhook_call {
     struct webhook_call *next, *previous;
     struct webhook *webhook;
-    struct line *line; /* NULL: waits */
+    struct webhook_service *service; /* held: that it was put to */
+    struct line *line;               /* NULL: waits */
     struct event *deadline;
     struct buffer question;
     webhook_done *done;
     void *user;
 };
 
-static enum status load_trust(const struct webhook_settings *settings, STACK_OF(X509) * *trust,
-                              struct buffer *errors, struct buffer *warnings);
-static bool set_up(struct webhook *webhook);
-static char *host_of(const char *url);
 static struct curl_slist *headers(void);
-static const char *socket_of(const struct webhook_settings *settings);
-static struct line *find_line(struct webhook *webhook);
-static void begin(struct line *line, struct webhook_call *call);
-static bool open_line(struct line *line);
+static void free_line(struct line *line);
+static void put_through(struct webhook *webhook);
+static struct line *find_line(struct webhook *webhook, const struct webhook_service *service);
+static bool begin(struct line *line, struct webhook_call *call);
+static bool open_line(struct line *line, struct webhook_service *service);
+static void close_line(struct line *line);
 static bool set_options(struct line *line);
 static bool set_address(const struct line *line);
 static bool set_callbacks(struct line *line);
@@ -100,85 +95,54 @@ static const struct {
     {CURLOPT_USERAGENT, "estuary/" ESTUARY_VERSION},
 };
 
-struct webhook *webhook_create(const struct webhook_settings *settings, struct event_base *base,
-                               struct buffer *errors)
+struct webhook *webhook_create(struct webhook_service *service, struct event_base *base)
 {
-    struct webhook *webhook =
-        calloc(1, sizeof(*webhook) + settings->max_connections * sizeof(webhook->lines[0]));
-    struct buffer warnings; /* told by webhook_check */
+    struct webhook *webhook = calloc(1, sizeof(*webhook));
     if (webhook == NULL)
         return NULL;
-    webhook->settings = settings;
     webhook->base = base;
-    buffer_init(&warnings, QUESTION_OCTETS_MAX);
-    bool built = load_trust(settings, &webhook->trust, errors, &warnings) == STATUS_OK && set_up(webhook);
-    buffer_free(&warnings);
-    if (built)
-        return webhook;
-    webhook_free(webhook);
-    return NULL;
-}
-
-static bool set_up(struct webhook *webhook)
-{
-    for (size_t i = 0; i < webhook->settings->max_connections; i++) {
-        webhook->lines[i].webhook = webhook;
-        buffer_init(&webhook->lines[i].body, WEBHOOK_ANSWER_MAX);
-    }
     webhook->headers = headers();
-    if (webhook->headers == NULL)
-        return false;
-    if (socket_of(webhook->settings) != NULL)
-        return true;
-    webhook->host = host_of(webhook->settings->url);
-    return webhook->host != NULL;
+    if (webhook->headers == NULL) {
+        webhook_free(webhook);
+        return NULL;
+    }
+    webhook_use_service(webhook, service);
+    return webhook;
 }
 
 void webhook_free(struct webhook *webhook)
 {
     if (webhook == NULL)
         return;
-    for (size_t i = 0; i < webhook->settings->max_connections; i++) {
-        curl_easy_cleanup(webhook->lines[i].easy);
-        curl_loop_free(webhook->lines[i].loop);
-        buffer_free(&webhook->lines[i].body);
-    }
-    sk_X509_pop_free(webhook->trust, X509_free);
+    for (size_t i = 0; i < WEBHOOK_CONNECTIONS_MAX; i++)
+        free_line(webhook->lines[i]);
+    webhook_service_release(webhook->service);
     curl_slist_free_all(webhook->headers);
-    free(webhook->host);
     free(webhook);
 }
 
-enum status webhook_check(const struct webhook_settings *settings, struct buffer *errors,
-                          struct buffer *warnings)
+static void free_line(struct line *line)
 {
-    STACK_OF(X509) *trust = NULL;
-    enum status status = load_trust(settings, &trust, errors, warnings);
-    sk_X509_pop_free(trust, X509_free);
-    return status;
+    if (line == NULL)
+        return;
+    close_line(line);
+    buffer_free(&line->body);
+    free(line);
 }
 
-static enum status load_trust(const struct webhook_settings *settings, STACK_OF(X509) * *trust,
-                              struct buffer *errors, struct buffer *warnings)
+void webhook_use_service(struct webhook *webhook, struct webhook_service *service)
 {
-    enum status status = STATUS_OK;
-    *trust = sk_X509_new_null();
-    for (size_t i = 0; i < settings->trust.count && *trust != NULL; i++) {
-        char setting[48];
-        snprintf(setting, sizeof(setting), SETTING "[%zu]", i);
-        const struct pem_file file = {setting, settings->trust.items[i]};
-        STACK_OF(X509) *certificates = pem_file_certificates(&file, errors);
-        if (certificates == NULL)
-            status = STATUS_MALFORMED;
-        for (int j = 0; j < sk_X509_num(certificates); j++) {
-            X509 *certificate = sk_X509_value(certificates, j);
-            pem_file_warn_of_validity(&file, certificate, warnings);
-            if (X509_up_ref(certificate) != 1 || sk_X509_push(*trust, certificate) <= 0)
-                status = STATUS_NO_MEMORY;
-        }
-        sk_X509_pop_free(certificates, X509_free);
-    }
-    return *trust == NULL ? STATUS_NO_MEMORY : status;
+    struct webhook_service *used = webhook->service;
+    webhook->service = service == NULL ? NULL : webhook_service_hold(service);
+    webhook_service_release(used);
+    for (size_t i = 0; i < WEBHOOK_CONNECTIONS_MAX; i++)
+        if (webhook->lines[i] != NULL && !webhook->lines[i]->busy && webhook->lines[i]->service != service)
+            close_line(webhook->lines[i]);
+}
+
+bool webhook_fails_open(const struct webhook *webhook)
+{
+    return webhook->service != NULL && webhook_service_terms(webhook->service)->fails_open;
 }
 
 static struct curl_slist *headers(void)
@@ -197,54 +161,47 @@ static struct curl_slist *headers(void)
     return list;
 }
 
-static char *host_of(const char *url)
-{
-    CURLU *parsed = curl_url();
-    char *host = NULL, *copy = NULL;
-    if (parsed != NULL && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK &&
-        curl_url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK)
-        copy = host[0] == '[' ? strndup(host + 1, strcspn(host + 1, "]")) : strdup(host);
-    curl_free(host);
-    curl_url_cleanup(parsed);
-    return copy;
-}
-
-/* NULL: it is asked over HTTPS. */
-static const char *socket_of(const struct webhook_settings *settings)
-{
-    static const char prefix[] = "unix:";
-    return strncmp(settings->url, prefix, strlen(prefix)) == 0 ? settings->url + strlen(prefix) : NULL;
-}
-
 /* Calls. */
+
+static struct webhook_call *create_call(struct webhook *webhook, struct bytes question);
 
 struct webhook_call *webhook_ask(struct webhook *webhook, struct bytes question, webhook_done *done,
                                  void *user)
 {
-    const uint32_t timeout_ms = webhook->settings->timeout_ms;
-    const struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
-    struct line *line = find_line(webhook);
-    if (line == NULL && webhook->waiting >= webhook->settings->queue)
+    if (webhook->service == NULL)
         return NULL;
-    struct webhook_call *call = calloc(1, sizeof(*call));
+    struct line *line = find_line(webhook, webhook->service);
+    if (line == NULL && webhook->waiting >= webhook_service_terms(webhook->service)->queue)
+        return NULL;
+    struct webhook_call *call = create_call(webhook, question);
     if (call == NULL)
         return NULL;
-    call->webhook = webhook;
     call->done = done;
     call->user = user;
-    buffer_init(&call->question, QUESTION_OCTETS_MAX);
-    buffer_append(&call->question, question);
-    call->deadline = evtimer_new(webhook->base, on_deadline, call);
-    if (call->question.status != STATUS_OK || call->deadline == NULL ||
-        evtimer_add(call->deadline, &timeout) != 0) {
-        free_call(call);
-        return NULL;
-    }
     if (line != NULL)
         begin(line, call);
     else
         put_into_queue(call);
     return call;
+}
+
+static struct webhook_call *create_call(struct webhook *webhook, struct bytes question)
+{
+    const uint32_t timeout_ms = webhook_service_terms(webhook->service)->timeout_ms;
+    const struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
+    struct webhook_call *call = calloc(1, sizeof(*call));
+    if (call == NULL)
+        return NULL;
+    call->webhook = webhook;
+    call->service = webhook_service_hold(webhook->service);
+    buffer_init(&call->question, QUESTION_OCTETS_MAX);
+    buffer_append(&call->question, question);
+    call->deadline = evtimer_new(webhook->base, on_deadline, call);
+    if (call->question.status == STATUS_OK && call->deadline != NULL &&
+        evtimer_add(call->deadline, &timeout) == 0)
+        return call;
+    free_call(call);
+    return NULL;
 }
 
 void webhook_cancel(struct webhook_call *call)
@@ -262,47 +219,70 @@ void webhook_cancel(struct webhook_call *call)
     release_line(line);
 }
 
-static struct line *find_line(struct webhook *webhook)
+/* One that is free; NULL: the service takes no more at a time. */
+static struct line *find_line(struct webhook *webhook, const struct webhook_service *service)
 {
-    for (size_t i = 0; i < webhook->settings->max_connections; i++)
-        if (!webhook->lines[i].busy)
-            return &webhook->lines[i];
+    for (size_t i = 0; i < webhook_service_terms(service)->max_connections; i++) {
+        struct line *line = webhook->lines[i];
+        if (line != NULL && !line->busy)
+            return line;
+        if (line != NULL)
+            continue;
+        line = webhook->lines[i] = calloc(1, sizeof(*line));
+        if (line == NULL)
+            return NULL;
+        line->webhook = webhook;
+        buffer_init(&line->body, WEBHOOK_ANSWER_MAX);
+        return line;
+    }
     return NULL;
 }
 
 /* What fails here is told by the deadline's timer, at once: never before webhook_ask has returned. */
-static void begin(struct line *line, struct webhook_call *call)
+static bool begin(struct line *line, struct webhook_call *call)
 {
     static const struct timeval now = {0, 0};
     line->complaint = NULL;
     line->error[0] = '\0';
     line->header_octets = 0;
     buffer_reset(&line->body);
-    if (open_line(line) && curl_easy_setopt(line->easy, CURLOPT_POSTFIELDS, call->question.at) == CURLE_OK &&
+    if (open_line(line, call->service) &&
+        curl_easy_setopt(line->easy, CURLOPT_POSTFIELDS, call->question.at) == CURLE_OK &&
         curl_easy_setopt(line->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->question.len) ==
             CURLE_OK &&
         curl_loop_start(line->loop, line->easy)) {
         line->busy = true;
         line->call = call;
         call->line = line;
-        return;
+        return true;
     }
     put_into_queue(call);
     evtimer_add(call->deadline, &now);
+    return false;
 }
 
-static bool open_line(struct line *line)
+static bool open_line(struct line *line, struct webhook_service *service)
 {
-    if (line->loop == NULL)
-        line->loop = curl_loop_create(line->webhook->base, on_done, line);
-    if (line->easy == NULL) {
-        line->easy = curl_easy_init();
-        if (line->easy != NULL && !set_options(line)) {
-            curl_easy_cleanup(line->easy);
-            line->easy = NULL;
-        }
-    }
-    return line->loop != NULL && line->easy != NULL;
+    if (line->service == service)
+        return true;
+    close_line(line);
+    line->service = webhook_service_hold(service);
+    line->loop = curl_loop_create(line->webhook->base, on_done, line);
+    line->easy = curl_easy_init();
+    if (line->loop != NULL && line->easy != NULL && set_options(line))
+        return true;
+    close_line(line);
+    return false;
+}
+
+static void close_line(struct line *line)
+{
+    curl_easy_cleanup(line->easy);
+    curl_loop_free(line->loop);
+    webhook_service_release(line->service);
+    line->easy = NULL;
+    line->loop = NULL;
+    line->service = NULL;
 }
 
 static bool set_options(struct line *line)
@@ -318,12 +298,11 @@ static bool set_options(struct line *line)
 
 static bool set_address(const struct line *line)
 {
-    const struct webhook_settings *settings = line->webhook->settings;
-    const char *path = socket_of(settings);
-    int failed = curl_easy_setopt(line->easy, CURLOPT_PROTOCOLS_STR, path != NULL ? "http" : "https");
-    failed |= curl_easy_setopt(line->easy, CURLOPT_URL, path != NULL ? "http://localhost/" : settings->url);
-    if (path != NULL)
-        failed |= curl_easy_setopt(line->easy, CURLOPT_UNIX_SOCKET_PATH, path);
+    const char *socket = webhook_service_socket(line->service);
+    int failed = curl_easy_setopt(line->easy, CURLOPT_PROTOCOLS_STR, socket != NULL ? "http" : "https");
+    failed |= curl_easy_setopt(line->easy, CURLOPT_URL, webhook_service_url(line->service));
+    if (socket != NULL)
+        failed |= curl_easy_setopt(line->easy, CURLOPT_UNIX_SOCKET_PATH, socket);
     return !failed;
 }
 
@@ -333,7 +312,7 @@ static bool set_callbacks(struct line *line)
     int failed = 0;
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, line->error);
     failed |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, prepare_tls);
-    failed |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, line->webhook);
+    failed |= curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, line->service);
     failed |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
     failed |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, line);
     failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
@@ -341,24 +320,10 @@ static bool set_callbacks(struct line *line)
     return !failed;
 }
 
-/* Trusts the configured anchors, and looks for the host in subjectAltNames alone: libcurl would take a common
- * name too, which RE-8 lets devices choose, and their CA may be the webhook's as well (RFC 9525 section 2).
- */
 static CURLcode prepare_tls(CURL *easy, void *context, void *user)
 {
-    const struct webhook *webhook = user;
-    X509_STORE *store = SSL_CTX_get_cert_store(context);
-    X509_VERIFY_PARAM *wanted = SSL_CTX_get0_param(context);
     (void)easy;
-    for (int i = 0; i < sk_X509_num(webhook->trust); i++)
-        if (X509_STORE_add_cert(store, sk_X509_value(webhook->trust, i)) != 1)
-            return CURLE_OUT_OF_MEMORY;
-    X509_VERIFY_PARAM_set_hostflags(wanted, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |
-                                                X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    if (X509_VERIFY_PARAM_set1_ip_asc(wanted, webhook->host) != 1 &&
-        X509_VERIFY_PARAM_set1_host(wanted, webhook->host, 0) != 1)
-        return CURLE_OUT_OF_MEMORY;
-    return CURLE_OK;
+    return webhook_service_secure(user, context) ? CURLE_OK : CURLE_OUT_OF_MEMORY;
 }
 
 static size_t take_header(char *octets, size_t size, size_t count, void *user)
@@ -427,14 +392,26 @@ static void conclude(struct webhook_call *call, const struct webhook_answer *ans
     done(user, answer);
 }
 
+/* What led to a service that is replaced meanwhile leads nowhere then. */
 static void release_line(struct line *line)
 {
-    struct webhook_call *next = line->webhook->first;
+    struct webhook *webhook = line->webhook;
     line->busy = false;
-    if (next == NULL)
-        return;
-    take_from_queue(next);
-    begin(line, next);
+    put_through(webhook);
+    if (!line->busy && line->service != webhook->service)
+        close_line(line);
+}
+
+/* Those who wait, as far as there are lines for them. */
+static void put_through(struct webhook *webhook)
+{
+    struct webhook_call *call;
+    struct line *line;
+    while ((call = webhook->first) != NULL && (line = find_line(webhook, call->service)) != NULL) {
+        take_from_queue(call);
+        if (!begin(line, call))
+            return;
+    }
 }
 
 static void put_into_queue(struct webhook_call *call)
@@ -469,6 +446,7 @@ static void free_call(struct webhook_call *call)
 {
     if (call->deadline != NULL)
         event_free(call->deadline);
+    webhook_service_release(call->service);
     buffer_free(&call->question);
     free(call);
 }

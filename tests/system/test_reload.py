@@ -14,6 +14,7 @@ import der
 import programs
 from dtls import DtlsError
 from enrolment import certificates, enrol, get, is_for, label, make_csr, path, POST_OPTIONS
+from webhook import DENY, Webhook
 
 
 @pytest.fixture
@@ -134,6 +135,57 @@ def test_key_directory(start_registrar, connect, pki, tmp_path):
     key.write_text("0123456789abcdef" * 2 + "\n")
     one.reload()
     assert ask() == "2.04"
+
+
+@pytest.fixture
+def webhooks(pki, tmp_path):
+    """Two services that decide: one over HTTPS, one at a socket."""
+    both = Webhook(pki), Webhook(socket_path=tmp_path / "decide")
+    yield both
+    for one in both:
+        one.stop()
+
+
+def asking(service, pki, trust="est-ca", **terms):
+    return {"access": {"rules": [{"action": "ask"}], "webhook": {"url": service.url, "trust": [str(pki / f"{trust}.pem")], **terms}}}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_webhook(start_registrar, connect, est_server, pki, webhooks, workers):
+    """DTLS-10: who waits for the old service has its answer, whoever asks then has the new one's; no trust outlives its withdrawal."""
+    first, second = webhooks
+    one = start_registrar({"workers": workers, "coap": {"separate_after_ms": 50}})
+    peer, waiting = connect(one), connect(one, device="valve")
+    one.reload(asking(first, pki, timeout_ms=15000))
+    assert enrol(peer, make_csr(pki))[0].status == "2.04" and len(first.questions) == 1
+
+    first.go.clear()
+    second.say(DENY)
+    csr = make_csr(pki, "valve")
+    request = waiting.send(waiting.message(coap.POST, path("sen"), csr, options=POST_OPTIONS))
+    first.wait_for_questions(2)
+    one.reload(asking(second, pki))
+    refused = enrol(peer, make_csr(pki))[0]
+    assert (refused.status, refused.payload) == ("4.03", b"not on our list") and len(second.questions) == 1
+    one.await_counter("exchanges", 1)
+    first.go.set()
+    answer = waiting.answer_to(request)
+    assert answer.status == "2.04"
+    assert is_for(certificates(waiting.fetch_rest(coap.POST, path("sen"), answer, options=POST_OPTIONS))[0], csr)
+
+    one.reload(asking(first, pki))
+    assert enrol(peer, make_csr(pki))[0].status == "2.04"
+    one.reload(asking(first, pki, trust="manufacturer-ca"))
+    assert enrol(peer, make_csr(pki))[0].status == "5.03"  # its open connection is not used any more
+    one.reload(asking(first, pki, trust="manufacturer-ca", fail="open"))
+    assert enrol(peer, make_csr(pki))[0].status == "2.04"
+    missing = asking(second, pki, trust="missing")
+    assert any("access.webhook.trust[0]: " in line and "missing.pem" in line for line in one.reload(missing, refused=True))
+    assert enrol(peer, make_csr(pki))[0].status == "2.04"  # nothing has changed
+    one.reload({"access": {"rules": [{"action": "deny"}], "webhook": None}})
+    assert enrol(peer, make_csr(pki))[0].status == "4.03"
+    assert len(first.questions) == 3 and len(second.questions) == 1
+    assert len([r for r in est_server.stats()["log"] if r["method"] == "POST"]) == 5
 
 
 def test_est_server_and_its_trust(start_registrar, connect, pki, tmp_path_factory):
@@ -331,13 +383,14 @@ def test_check_config_predicts(start_registrar, pki, tmp_path):
         return result.stdout.decode().splitlines()[1:]
 
     assert [line for line in predict({}) if "is what runs" in line]
-    changes = {"workers": 1, "est": {"labels": ["new"]}, "log": {"level": "debug"}, "dtls": {"domain_trust": []}}
+    changes = {"workers": 1, "est": {"labels": ["new"]}, "log": {"level": "debug"}, "dtls": {"domain_trust": []},
+               "access": {"webhook": {"timeout_ms": 1500}}}
     said = predict(changes)
     for key in ("workers", "est.labels"):
         assert sum(f"{key}: needs a restart" in line for line in said) == 1, said
-    for key in ("log.level", "dtls.domain_trust"):
+    for key in ("log.level", "dtls.domain_trust", "access.webhook.timeout_ms"):
         assert sum(f"{key}: a reload (SIGHUP) will change it" in line for line in said) == 1, said
-    assert len(said) == 4
+    assert len(said) == 5
 
     logged = one.reload(changes)
     assert sum("which needs a restart" in line for line in logged) == 2, logged

@@ -58,7 +58,7 @@ struct webhook {
     webhook_done *done; /* NULL: nothing is asked now */
     void *user;
     size_t asked;
-    bool is_full;
+    bool is_full, fails_open;
 };
 
 /* What a device got. */
@@ -138,6 +138,11 @@ struct webhook_call *webhook_ask(struct webhook *webhook, struct bytes question,
     webhook->user = user;
     webhook->asked++;
     return (struct webhook_call *)(void *)webhook;
+}
+
+bool webhook_fails_open(const struct webhook *webhook)
+{
+    return webhook->fails_open;
 }
 
 void webhook_cancel(struct webhook_call *call)
@@ -631,11 +636,23 @@ static void without_a_decision_the_device_comes_back(void **state)
     assert_later(last(fixture, 3), 60);
     assert_calls(fixture, 0);
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_WEBHOOK_FAILED), 3);
-    fixture->settings.access.webhook.fail = WEBHOOK_FAIL_OPEN;
+    fixture->webhook.fails_open = true;
     enrol(fixture);
     assert_calls(fixture, 1);
     respond_with_certificate(fixture, 0);
     assert_enrolled(fixture, last(fixture, 4));
+}
+
+/* What an operator says meanwhile is for those who ask after it. */
+static void a_question_ends_by_the_terms_it_was_put_under(void **state)
+{
+    struct fixture *fixture = *state;
+    use_rules(fixture, ASK_ABOUT_ALL);
+    enrol(fixture);
+    fixture->webhook.fails_open = true;
+    decide(fixture, 0, "");
+    assert_later(last(fixture, 1), 60);
+    assert_calls(fixture, 0);
 }
 
 /* The webhook is not silent, it was not asked: no device opens the door by what cannot be asked about. */
@@ -652,7 +669,7 @@ static void what_cannot_be_asked_is_not_allowed(void **state)
         .key = fixture->key, .subject = "serialNumber=42", .extensions = {{"subjectAltName", name}}});
     use_rules(fixture,
               "{\"default\":\"ask\",\"csr_identity\":\"any\",\"webhook\":{\"url\":\"unix:/decide\"}}");
-    fixture->settings.access.webhook.fail = WEBHOOK_FAIL_OPEN;
+    fixture->webhook.fails_open = true;
     start(fixture, &(struct ask){.id = EST_SEN, .body = buffer_view(&csr)});
     assert_later(last(fixture, 1), 60);
     assert_int_equal(fixture->webhook.asked, 0);
@@ -1727,6 +1744,7 @@ int main(void)
         TEST(the_webhook_is_asked_before_the_est_server),
         TEST(without_a_decision_the_device_comes_back),
         TEST(what_cannot_be_asked_is_not_allowed),
+        TEST(a_question_ends_by_the_terms_it_was_put_under),
         TEST(a_slow_webhook_is_not_outwaited),
         TEST(a_device_enrols),
         TEST(a_repetition_is_answered_from_the_table),

@@ -85,6 +85,8 @@ static SSL_CTX *make_tls(const struct server_settings *settings)
     SSL_CTX_set_max_proto_version(tls, settings->tls_version_max);
     assert_int_equal(SSL_CTX_use_certificate(tls, settings->identity->certificate), 1);
     assert_int_equal(SSL_CTX_use_PrivateKey(tls, settings->identity->key), 1);
+    if (settings->client_ca == NULL)
+        return tls;
     X509_STORE_add_cert(SSL_CTX_get_cert_store(tls), settings->client_ca->certificate);
     SSL_CTX_set_verify(tls, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     return tls;

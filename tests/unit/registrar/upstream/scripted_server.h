@@ -31,9 +31,9 @@ enum server_verdict {
 };
 
 struct server_settings {
-    const struct identity *identity, *client_ca;
-    int tls_version_max; /* TLS1_1_VERSION, …; 0: any */
-    bool silent;         /* accepts connections and never says a word */
+    const struct identity *identity, *client_ca; /* client_ca NULL: clients need no certificate */
+    int tls_version_max;                         /* TLS1_1_VERSION, …; 0: any */
+    bool silent;                                 /* accepts connections and never says a word */
     enum server_verdict (*answer)(const struct server_request *request); /* in a thread of the server */
 };
 
