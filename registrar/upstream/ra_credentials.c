@@ -28,6 +28,7 @@ static bool load(struct ra_credentials *credentials, const struct upstream_setti
 static bool load_password(struct ra_credentials *credentials, const struct upstream_settings *settings,
                           struct buffer *errors, struct buffer *warnings);
 static bool try_context(const struct ra_credentials *credentials, struct buffer *errors);
+static const char *find_wrong_suites(const struct ra_credentials *credentials, SSL_CTX *context);
 static const char *or_empty(const char *text);
 static void warn_of_purposes(const struct pem_file *file, X509 *certificate, struct buffer *warnings);
 
@@ -90,21 +91,33 @@ static bool load_password(struct ra_credentials *credentials, const struct upstr
     return credentials->username != NULL && credentials->password.status == STATUS_OK;
 }
 
-/* Better found out now than with the first connection. */
+/* Better found out now than with the first connection, and under the key of what is wrong. */
 static bool try_context(const struct ra_credentials *credentials, struct buffer *errors)
 {
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
-    bool good = context != NULL && ra_credentials_use(credentials, context);
+    const char *wrong = context != NULL ? find_wrong_suites(credentials, context) : "upstream.certificate";
+    bool suites = wrong == NULL;
+    bool good = suites && ra_credentials_use(credentials, context);
     if (!good) {
         const char *reason = ERR_reason_error_string(ERR_peek_error());
-        buffer_printf(
-            errors,
-            "upstream.certificate: cannot be used with upstream.tls_ciphers and upstream.tls_ciphersuites: "
-            "%s; check them, and that the key has 112 bits of security at least (RSA 2048, P-256)\n",
-            reason != NULL ? reason : "no reason given");
+        buffer_printf(errors, "%s: cannot be used: %s; %s\n", suites ? "upstream.certificate" : wrong,
+                      reason != NULL ? reason : "no reason given",
+                      suites ? "its key must have 112 bits of security at least (RSA 2048, P-256)"
+                             : "name cipher suites that \"openssl ciphers\" lists, or none");
     }
     SSL_CTX_free(context);
     return good;
+}
+
+/* NULL: those of both versions can be used. */
+static const char *find_wrong_suites(const struct ra_credentials *credentials, SSL_CTX *context)
+{
+    if (credentials->ciphers[0] != '\0' && SSL_CTX_set_cipher_list(context, credentials->ciphers) != 1)
+        return "upstream.tls_ciphers";
+    if (credentials->ciphersuites[0] != '\0' &&
+        SSL_CTX_set_ciphersuites(context, credentials->ciphersuites) != 1)
+        return "upstream.tls_ciphersuites";
+    return NULL;
 }
 
 static const char *or_empty(const char *text)
@@ -154,9 +167,7 @@ bool ra_credentials_use(const struct ra_credentials *credentials, SSL_CTX *conte
 {
     const struct ra_identity *identity = &credentials->identity;
     if (SSL_CTX_set_min_proto_version(context, credentials->tls_min_version) != 1 ||
-        (credentials->ciphers[0] != '\0' && SSL_CTX_set_cipher_list(context, credentials->ciphers) != 1) ||
-        (credentials->ciphersuites[0] != '\0' &&
-         SSL_CTX_set_ciphersuites(context, credentials->ciphersuites) != 1))
+        find_wrong_suites(credentials, context) != NULL)
         return false;
     SSL_CTX_set_security_level(context, SERVER_TRUST_LEVEL);
     return SSL_CTX_use_certificate(context, identity->certificate) == 1 &&

@@ -318,10 +318,14 @@ static void readable_key_is_told_of(void **state)
 static void ciphers_are_looked_at(void **state)
 {
     struct upstream_fixture *fixture = *state;
-    static char none[] = "NO-SUCH-CIPHER", one[] = "ECDHE-ECDSA-AES128-GCM-SHA256";
+    static char none[] = "NO-SUCH-CIPHER", one[] = "ECDHE-ECDSA-AES128-GCM-SHA256",
+                suite[] = "TLS_AES_128_GCM_SHA256";
     fixture->settings.tls_ciphers = none;
-    assert_one_error(fixture, "upstream.certificate: ", "upstream.tls_ciphers", "no cipher match");
+    assert_one_error(fixture, "upstream.tls_ciphers: ", "no cipher match", "openssl ciphers");
     fixture->settings.tls_ciphers = one;
+    fixture->settings.tls_ciphersuites = none;
+    assert_one_error(fixture, "upstream.tls_ciphersuites: ", "cannot be used", "openssl ciphers");
+    fixture->settings.tls_ciphersuites = suite;
     good_credentials_pass(state);
 }
 
