@@ -402,6 +402,8 @@ static void on_offered(void *user, const struct snapshot *before, struct snapsho
     tell_of_revocations(snapshot);
     registrar->forgets =
         snapshot->servers != before->servers || snapshot->ra_credentials != before->ra_credentials;
+    if (registrar->forgets)
+        server_group_probe_now(snapshot->servers);
     if (registrar->renewal != NULL)
         use_snapshot(renewal_client(registrar->renewal), snapshot);
     if (registrar->trust_watch != NULL)
@@ -467,8 +469,10 @@ static void report(const struct registrar *registrar)
         struct server_view view;
         server_group_view(reload_snapshot(registrar->reload)->servers, i, &view);
         log_info("registrar",
-                 "EST server %s: %s requests=%" PRIu64 " failures=%" PRIu64 " circuits_opened=%" PRIu64,
-                 view.url, view.well ? "well" : "failing", view.requests, view.failures, view.openings);
+                 "EST server %s: %s requests=%" PRIu64 " failures=%" PRIu64 " circuits_opened=%" PRIu64
+                 " failing_profiles=%zu",
+                 view.url, view.well ? "well" : "failing", view.requests, view.failures, view.openings,
+                 view.failing_profiles);
     }
     buffer_init(&line, 4096);
     for (unsigned i = 0; i < metrics->count; i++)

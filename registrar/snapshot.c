@@ -17,10 +17,11 @@
 struct loading {
     const struct settings *settings;
     struct snapshot *snapshot;
+    const struct snapshot *others; /* NULL: there is none before */
     struct buffer *errors, *warnings;
 };
 
-static bool load(const struct loading *loading, unsigned parts, const struct snapshot *others);
+static bool load(const struct loading *loading, unsigned parts);
 
 /* For each part: false, and a line in errors, when it cannot be loaded. */
 static bool load_dtls_credentials(const struct loading *loading);
@@ -70,7 +71,7 @@ struct snapshot *snapshot_load(const struct snapshot_source *source, unsigned pa
         snapshot->marks = others->marks;
     buffer_init(&errors, MESSAGES_OCTETS_MAX);
     buffer_init(&warnings, MESSAGES_OCTETS_MAX);
-    if (!load(&(struct loading){source->settings, snapshot, &errors, &warnings}, parts, others)) {
+    if (!load(&(struct loading){source->settings, snapshot, others, &errors, &warnings}, parts)) {
         snapshot_release(snapshot);
         snapshot = NULL;
     }
@@ -82,7 +83,7 @@ struct snapshot *snapshot_load(const struct snapshot_source *source, unsigned pa
 }
 
 /* All of them, so that everything wrong is told at once. */
-static bool load(const struct loading *loading, unsigned parts, const struct snapshot *others)
+static bool load(const struct loading *loading, unsigned parts)
 {
     bool loaded = true;
     for (size_t i = 0; i < sizeof parts_of_all / sizeof parts_of_all[0]; i++) {
@@ -90,7 +91,7 @@ static bool load(const struct loading *loading, unsigned parts, const struct sna
         if ((parts & part->part) != 0)
             loaded = part->load(loading) && loaded;
         else
-            part->share(others, loading->snapshot);
+            part->share(loading->others, loading->snapshot);
     }
     return loaded;
 }
@@ -153,7 +154,8 @@ static void share_ra_credentials(const struct snapshot *from, struct snapshot *t
 
 static bool load_servers(const struct loading *loading)
 {
-    loading->snapshot->servers = server_group_load(&loading->settings->upstream, loading->errors);
+    struct server_group *before = loading->others != NULL ? loading->others->servers : NULL;
+    loading->snapshot->servers = server_group_load(&loading->settings->upstream, before, loading->errors);
     return loading->snapshot->servers != NULL;
 }
 

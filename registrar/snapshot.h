@@ -51,8 +51,8 @@ struct snapshot_source {
 };
 
 /* Reads the files that the settings name for these parts, and takes all others from another snapshot, which
- * may be NULL for SNAPSHOT_ALL. May take seconds: not for a loop. Gives the first reference; on failure NULL,
- * and there is a line for each thing wrong. */
+ * may be NULL for SNAPSHOT_ALL; what that one has learnt of EST servers stays known. May take seconds: not
+ * for a loop. Gives the first reference; on failure NULL, and there is a line for each thing wrong. */
 struct snapshot *snapshot_load(const struct snapshot_source *source, unsigned parts,
                                const struct snapshot *others);
 struct snapshot *snapshot_hold(struct snapshot *snapshot);

@@ -46,7 +46,7 @@ static bool set_up(struct by_hand *by_hand, const struct settings *settings, str
     buffer_init(&warnings, LINES_OCTETS_MAX);
     services->credentials = ra_credentials_load(&settings->upstream, errors, &warnings);
     buffer_free(&warnings);
-    services->servers = server_group_load(&settings->upstream, errors);
+    services->servers = server_group_load(&settings->upstream, NULL, errors);
     services->base = event_base_new();
     services->metrics = counters_create();
     if (services->credentials == NULL || services->servers == NULL || services->base == NULL ||

@@ -52,7 +52,7 @@ struct est_call {
     struct event *timer;
     const char *refusal; /* why it is answered without asking */
     enum est_result refusal_result;
-    struct buffer path; /* at every EST server */
+    struct buffer profile; /* the path before the operation; the same at every EST server */
     struct buffer body;
     struct buffer client_cert; /* RFC 9440; empty: none */
     uint64_t deadline_ms;      /* since it has a permit */
@@ -61,6 +61,7 @@ struct est_call {
     struct ra_credentials
         *credentials; /* held too: a reload's password is not for a server that it took out */
     size_t server;
+    const char *probed; /* of a probe: what server_probe says */
     uint32_t tried;     /* bit by bit; it is one of them */
     bool sent_once;     /* a GET that may have been processed */
     struct buffer url;  /* that is asked */
@@ -77,12 +78,12 @@ static enum status call_create(struct est_client *client, const struct est_call_
                                struct est_call **made);
 static void call_free(struct est_call *call);
 static void write_client_cert(struct est_call *call);
-static void build_path(struct est_call *call, struct bytes label);
+static void build_profile(struct est_call *call, struct bytes label);
 static const char *upstream_name(const struct est_call *call);
 static void append_segment(struct buffer *path, struct bytes segment);
 static void bind_call(struct est_call *call);
 static void start(struct est_call *call);
-static bool can_be_asked(const struct est_call *call);
+static bool can_be_asked(struct est_call *call);
 static void wait_for_permit(struct est_call *call);
 static void refuse(struct est_call *call, enum est_result result, const char *reason);
 static void refuse_for_want_of_server(struct est_call *call);
@@ -90,6 +91,7 @@ static void on_timer(evutil_socket_t fd, short what, void *user);
 static void on_granted(void *user, struct permit_request *permit);
 static void begin(struct est_call *call);
 static bool choose_server(struct est_call *call);
+static bool find_server(struct est_call *call);
 static void send_request(struct est_call *call);
 static struct https_connection *take_connection(struct est_call *call);
 static void close_kept(struct est_client *client, size_t first, size_t count);
@@ -244,12 +246,12 @@ static enum status call_create(struct est_client *client, const struct est_call_
     if (call->next != NULL)
         call->next->previous = call;
     client->calls = call;
-    build_path(call, label);
+    build_profile(call, label);
     buffer_init(&call->url, HTTPS_URL_OCTETS_MAX);
     buffer_init(&call->body, settings->body.len);
     buffer_append(&call->body, settings->body);
     write_client_cert(call);
-    if (call->timer == NULL || call->path.status != STATUS_OK || call->body.status != STATUS_OK ||
+    if (call->timer == NULL || call->profile.status != STATUS_OK || call->body.status != STATUS_OK ||
         call->client_cert.status != STATUS_OK) {
         call_free(call);
         return STATUS_NO_MEMORY;
@@ -280,21 +282,19 @@ static void write_client_cert(struct est_call *call)
     OPENSSL_free(der);
 }
 
-/* RFC 7030 section 3.2.2: perhaps a label, then the operation; or the path that stands for the label. */
-static void build_path(struct est_call *call, struct bytes label)
+/* RFC 7030 section 3.2.2: perhaps a label; or the path that stands for it. */
+static void build_profile(struct est_call *call, struct bytes label)
 {
-    buffer_init(&call->path, PATH_OCTETS_MAX);
+    buffer_init(&call->profile, PATH_OCTETS_MAX);
     if (call->settings.path != NULL && call->settings.path[0] != '\0') {
-        buffer_append_string(&call->path, call->settings.path);
-    } else {
-        buffer_append_string(&call->path, "/.well-known/est");
-        if (label.len > 0) {
-            buffer_append_string(&call->path, "/");
-            append_segment(&call->path, label);
-        }
+        buffer_append_string(&call->profile, call->settings.path);
+        return;
     }
-    buffer_append_string(&call->path, "/");
-    buffer_append_string(&call->path, upstream_name(call));
+    buffer_append_string(&call->profile, "/.well-known/est");
+    if (label.len > 0) {
+        buffer_append_string(&call->profile, "/");
+        append_segment(&call->profile, label);
+    }
 }
 
 /* RA-10. */
@@ -324,7 +324,8 @@ static void call_free(struct est_call *call)
     https_connection_free(call->connection);
     permit_end(&call->permit);
     if (call->claims_probe)
-        server_group_return_probe(call->servers, call->server, monotonic_ms());
+        server_group_return_probe(call->servers, &(struct server_probe){call->server, call->probed},
+                                  monotonic_ms());
     if (call->previous != NULL)
         call->previous->next = call->next;
     else
@@ -333,7 +334,7 @@ static void call_free(struct est_call *call)
         call->next->previous = call->previous;
     if (call->timer != NULL)
         event_free(call->timer);
-    buffer_free(&call->path);
+    buffer_free(&call->profile);
     buffer_free(&call->url);
     buffer_wipe(&call->body);
     buffer_free(&call->client_cert);
@@ -376,12 +377,12 @@ static void start(struct est_call *call)
     }
 }
 
-static bool can_be_asked(const struct est_call *call)
+static bool can_be_asked(struct est_call *call)
 {
     bool is_bound = call->settings.server != 0;
     for (size_t i = 0; i < server_group_count(call->servers); i++) {
         bool is_meant = !is_bound || server_group_id(call->servers, i) == call->settings.server;
-        if (is_meant && server_group_is_well(call->servers, i))
+        if (is_meant && server_group_is_well(call->servers, i, buffer_string(&call->profile)))
             return true;
     }
     return false;
@@ -415,8 +416,8 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 {
     struct est_call *call = user;
     const struct est_response refusal = {.result = call->refusal_result, .reason = call->refusal};
-    const struct server_report told = {call->settings.operation->long_name, refusal.result, 0,
-                                       refusal.reason};
+    const struct server_report told = {call->settings.operation->long_name, buffer_string(&call->profile),
+                                       refusal.result, 0, refusal.reason};
     (void)fd, (void)what;
     if (!call->is_probe && refusal.result != EST_WITHHELD) /* which is no fault of an EST server's */
         server_group_report_refusal(call->servers, &told, monotonic_ms());
@@ -463,21 +464,25 @@ void est_call_go(struct est_call *call)
 /* The next EST server that has not been tried, and its URL. A probe knows whom it is for. */
 static bool choose_server(struct est_call *call)
 {
-    bool found = call->is_probe;
-    if (!found && call->settings.server == 0)
-        found = server_group_pick(call->servers, call->tried, &call->server);
-    else if (!found)
-        found = server_group_find(call->servers, call->settings.server, &call->server) &&
-                (call->tried >> call->server & 1) == 0 && server_group_is_well(call->servers, call->server);
-    if (!found)
+    if (!call->is_probe && !find_server(call))
         return false;
     call->tried |= UINT32_C(1) << call->server;
     call->redirects = 0;
     call->origin = server_group_id(call->servers, call->server);
     buffer_reset(&call->url);
-    buffer_printf(&call->url, "%s%s", server_group_url(call->servers, call->server),
-                  buffer_string(&call->path));
+    buffer_printf(&call->url, "%s%s/%s", server_group_url(call->servers, call->server),
+                  buffer_string(&call->profile), upstream_name(call));
     return true;
+}
+
+static bool find_server(struct est_call *call)
+{
+    const char *profile = buffer_string(&call->profile);
+    if (call->settings.server == 0)
+        return server_group_pick(call->servers, profile, call->tried, &call->server);
+    return server_group_find(call->servers, call->settings.server, &call->server) &&
+           (call->tried >> call->server & 1) == 0 &&
+           server_group_is_well(call->servers, call->server, profile);
 }
 
 static void send_request(struct est_call *call)
@@ -584,7 +589,8 @@ static bool is_redirected(struct est_call *call, const struct est_response *resp
     enum redirect_verdict verdict = redirect_judge(&asked, response, call->servers, &url, &complaint);
     if (verdict == REDIRECT_REFUSED)
         server_group_report_refusal(call->servers,
-                                    &(struct server_report){call->settings.operation->long_name, EST_ANSWERED,
+                                    &(struct server_report){call->settings.operation->long_name,
+                                                            buffer_string(&call->profile), EST_ANSWERED,
                                                             response->http_status, complaint},
                                     monotonic_ms());
     if (verdict != REDIRECT_FOLLOW || https_url_origin(buffer_string(&url), &origin) != STATUS_OK) {
@@ -608,6 +614,7 @@ static void report(struct est_call *call, const struct est_response *response)
 {
     const struct server_report told = {
         .operation = call->settings.operation->long_name,
+        .profile = call->is_probe ? call->probed : buffer_string(&call->profile),
         .result = response->result,
         .http_status = response->http_status,
         .reason = response->result == EST_ANSWERED ? NULL : response->reason,
@@ -708,21 +715,22 @@ static void schedule_probe(struct est_client *client)
 static void on_probe_due(evutil_socket_t fd, short what, void *user)
 {
     struct est_client *client = user;
-    const struct est_call_settings settings = {.operation = est_operation(EST_CRTS)};
+    struct server_probe probe;
     struct est_call *call;
-    size_t server;
     (void)fd, (void)what;
-    if (!server_group_claim_probe(client->servers, monotonic_ms(), &server)) {
+    if (!server_group_claim_probe(client->servers, monotonic_ms(), &probe)) {
         schedule_probe(client);
         return;
     }
+    const struct est_call_settings settings = {.operation = est_operation(EST_CRTS), .path = probe.profile};
     if (call_create(client, &settings, &call) != STATUS_OK) {
-        server_group_return_probe(client->servers, server, monotonic_ms());
+        server_group_return_probe(client->servers, &probe, monotonic_ms());
         schedule_probe(client);
         return;
     }
     call->is_probe = call->claims_probe = true;
-    call->server = server;
+    call->server = probe.server;
+    call->probed = probe.profile;
     call->permit.is_get = false; /* the one that is kept for GETs is the devices' */
     metrics_add(client->metrics, COUNTER_UPSTREAM_PROBES, 1);
     start(call);

@@ -2,7 +2,7 @@
 
 #include "common/log.h"
 #include "common/monotonic.h"
-#include "registrar/upstream/circuit_breaker.h"
+#include "registrar/upstream/server_health.h"
 
 #include <openssl/rand.h>
 
@@ -21,16 +21,29 @@ struct quiet {
     unsigned unsaid; /* since then */
 };
 
+/* What is learnt of a server, by all groups that name it: a reload forgets nothing. */
+struct known_server {
+    unsigned references;
+    struct server_health *health;
+    enum est_result last_failure;
+    uint64_t heard_ms; /* of it for the last time; 0: never */
+    struct quiet quiet;
+    uint64_t requests, failures, openings;
+};
+
 struct server {
     char *url;
     struct https_origin origin;
     uint64_t id;
-    struct circuit_breaker circuit;
-    enum est_result last_failure;
-    uint64_t fails_since_ms;
-    uint64_t heard_ms; /* of it for the last time; 0: never */
-    struct quiet quiet;
-    uint64_t requests, failures, openings;
+    struct known_server *known;
+};
+
+/* What a group has in common with those that were loaded from it. */
+struct group_memory {
+    unsigned references;
+    pthread_mutex_t mutex; /* guards all of this, and what is known of servers */
+    struct quiet quiet;    /* about refusals */
+    bool probing;
 };
 
 struct server_group {
@@ -40,13 +53,23 @@ struct server_group {
     uint32_t probe_interval_ms; /* 0: those that are well are not probed */
     struct https_origin redirect_origins[UPSTREAM_REDIRECT_ORIGINS_MAX];
     size_t redirect_origin_count;
+    struct server servers[UPSTREAM_SERVERS_MAX];
     size_t count;
+    struct group_memory *memory;
+    size_t next; /* round-robin; under the mutex */
+};
 
-    pthread_mutex_t mutex;                       /* guards what is learnt: */
-    struct server servers[UPSTREAM_SERVERS_MAX]; /* (their url, origin and id never change) */
-    struct quiet quiet;                          /* about refusals */
-    size_t next;                                 /* round-robin */
-    bool probing;
+/* Which server is wanted: for that profile, of those whose bit is not set in tried, from the first on. */
+struct choice {
+    const char *profile;
+    uint32_t tried;
+    size_t first;
+};
+
+/* A server, or a profile there. */
+struct server_part {
+    const char *url;
+    const struct health_part *part;
 };
 
 /* Written under the mutex, and logged after it. */
@@ -56,36 +79,44 @@ struct news {
     struct buffer text; /* empty: nothing is worth a line */
 };
 
+static bool take_memory(struct server_group *group, struct server_group *before);
 static enum status take_servers(struct server_group *group, const struct settings_strings *servers,
                                 struct buffer *errors);
+static enum status know_servers(struct server_group *group, const struct server_group *before);
+static struct known_server *know(const struct server_group *before, uint64_t id);
+static void forget(struct known_server *known);
 static enum status take_redirect_origins(struct server_group *group, const struct settings_strings *origins,
                                          struct buffer *errors);
-static bool find_well(const struct server_group *group, uint32_t tried, size_t first, size_t *server);
+static bool find_well(const struct server_group *group, const struct choice *choice, size_t *server);
 static void begin_news(struct news *news);
 static enum server_news tell(struct news *news);
 static bool is_failure(const struct server_group *group, size_t server, const struct server_report *report);
-static void hear(struct server *server, const struct server_report *report, uint64_t now_ms);
-static void tell_of_failure(struct server_group *group, size_t server, const struct server_report *report,
-                            uint64_t now_ms, struct news *news);
-static void tell_that_it_fails(struct server_group *group, size_t server, const struct server_report *report,
-                               uint64_t now_ms, struct news *news);
-static void tell_that_it_is_well(struct server_group *group, size_t server, uint64_t now_ms,
-                                 struct news *news);
-static void tell_who_serves(const struct server_group *group, struct news *news);
+static void hear(struct known_server *known, const struct server_report *report, uint64_t now_ms);
+static struct health_event event_of(const struct server_report *report, uint64_t now_ms);
+static void tell_of_failure(const struct server_group *group, size_t server,
+                            const struct server_report *report, uint64_t now_ms, struct news *news);
+static void tell_that_it_fails(const struct server_group *group, const struct server_part *failing,
+                               const struct server_report *report, struct news *news);
+static void tell_that_it_is_well(const struct server_group *group, const struct server_part *well,
+                                 uint64_t now_ms, struct news *news);
+static void tell_who_serves(const struct server_group *group, const char *profile, struct news *news);
 static bool may_speak(struct quiet *quiet, uint64_t now_ms);
 static void describe(const struct server_report *report, struct buffer *text);
-static uint64_t probe_due_ms(const struct server_group *group, size_t server);
+static uint64_t probe_due_ms(const struct server_group *group, size_t server, const struct health_part *part);
+static bool find_probe(const struct server_group *group, uint64_t until_ms, struct server_probe *probe,
+                       uint64_t *due_ms);
 static uint32_t chance(void);
 
-struct server_group *server_group_load(const struct upstream_settings *settings, struct buffer *errors)
+struct server_group *server_group_load(const struct upstream_settings *settings, struct server_group *before,
+                                       struct buffer *errors)
 {
     struct server_group *group = calloc(1, sizeof *group);
-    if (group == NULL) {
+    if (group == NULL || !take_memory(group, before)) {
+        free(group);
         buffer_append_string(errors, "out of memory\n");
         return NULL;
     }
     atomic_init(&group->references, 1);
-    pthread_mutex_init(&group->mutex, NULL);
     group->selection = settings->selection;
     group->circuit = (struct circuit_settings){
         .failures = settings->max_failures,
@@ -95,11 +126,27 @@ struct server_group *server_group_load(const struct upstream_settings *settings,
     group->probe_interval_ms = settings->servers.count > 1 ? settings->probe_interval_ms : 0;
     enum status servers = take_servers(group, &settings->servers, errors);
     enum status origins = take_redirect_origins(group, &settings->redirect_origins, errors);
-    if (servers != STATUS_OK || origins != STATUS_OK) {
-        server_group_release(group);
-        return NULL;
+    if (servers == STATUS_OK && origins == STATUS_OK && know_servers(group, before) == STATUS_OK)
+        return group;
+    server_group_release(group);
+    return NULL;
+}
+
+static bool take_memory(struct server_group *group, struct server_group *before)
+{
+    if (before != NULL) {
+        group->memory = before->memory;
+        pthread_mutex_lock(&group->memory->mutex);
+        group->memory->references++;
+        pthread_mutex_unlock(&group->memory->mutex);
+        return true;
     }
-    return group;
+    group->memory = calloc(1, sizeof *group->memory);
+    if (group->memory == NULL)
+        return false;
+    group->memory->references = 1;
+    pthread_mutex_init(&group->memory->mutex, NULL);
+    return true;
 }
 
 static enum status take_servers(struct server_group *group, const struct settings_strings *servers,
@@ -124,12 +171,46 @@ static enum status take_servers(struct server_group *group, const struct setting
             continue;
         }
         server->url = strdup(servers->items[i]);
-        server->last_failure = EST_NOT_SENT;
         group->count++;
         if (server->url == NULL)
             return STATUS_NO_MEMORY;
     }
     return status;
+}
+
+/* What the group before knows of the same servers is known to this one too. */
+static enum status know_servers(struct server_group *group, const struct server_group *before)
+{
+    enum status status = STATUS_OK;
+    pthread_mutex_lock(&group->memory->mutex);
+    for (size_t i = 0; i < group->count; i++) {
+        group->servers[i].known = know(before, group->servers[i].id);
+        if (group->servers[i].known == NULL)
+            status = STATUS_NO_MEMORY;
+    }
+    pthread_mutex_unlock(&group->memory->mutex);
+    return status;
+}
+
+static struct known_server *know(const struct server_group *before, uint64_t id)
+{
+    size_t same;
+    struct known_server *known;
+    if (before != NULL && server_group_find(before, id, &same)) {
+        known = before->servers[same].known;
+        known->references++;
+        return known;
+    }
+    known = calloc(1, sizeof *known);
+    if (known == NULL)
+        return NULL;
+    known->references = 1;
+    known->last_failure = EST_NOT_SENT;
+    known->health = server_health_create();
+    if (known->health != NULL)
+        return known;
+    free(known);
+    return NULL;
 }
 
 static enum status take_redirect_origins(struct server_group *group, const struct settings_strings *origins,
@@ -159,10 +240,27 @@ void server_group_release(struct server_group *group)
 {
     if (group == NULL || atomic_fetch_sub(&group->references, 1) > 1)
         return;
-    for (size_t i = 0; i < group->count; i++)
+    struct group_memory *memory = group->memory;
+    pthread_mutex_lock(&memory->mutex);
+    for (size_t i = 0; i < group->count; i++) {
         free(group->servers[i].url);
-    pthread_mutex_destroy(&group->mutex);
+        forget(group->servers[i].known);
+    }
+    bool is_last = --memory->references == 0;
+    pthread_mutex_unlock(&memory->mutex);
+    if (is_last) {
+        pthread_mutex_destroy(&memory->mutex);
+        free(memory);
+    }
     free(group);
+}
+
+static void forget(struct known_server *known)
+{
+    if (known == NULL || --known->references > 0)
+        return;
+    server_health_free(known->health);
+    free(known);
 }
 
 size_t server_group_count(const struct server_group *group)
@@ -202,22 +300,23 @@ bool server_group_may_redirect_to(const struct server_group *group, const struct
     return false;
 }
 
-bool server_group_pick(struct server_group *group, uint32_t tried, size_t *server)
+bool server_group_pick(struct server_group *group, const char *profile, uint32_t tried, size_t *server)
 {
+    pthread_mutex_lock(&group->memory->mutex);
     bool in_turn = group->selection == UPSTREAM_ROUND_ROBIN;
-    pthread_mutex_lock(&group->mutex);
-    bool found = find_well(group, tried, in_turn ? group->next : 0, server);
+    bool found = find_well(group, &(struct choice){profile, tried, in_turn ? group->next : 0}, server);
     if (found)
         group->next = (*server + 1) % group->count;
-    pthread_mutex_unlock(&group->mutex);
+    pthread_mutex_unlock(&group->memory->mutex);
     return found;
 }
 
-static bool find_well(const struct server_group *group, uint32_t tried, size_t first, size_t *server)
+static bool find_well(const struct server_group *group, const struct choice *choice, size_t *server)
 {
     for (size_t i = 0; i < group->count; i++) {
-        size_t at = (first + i) % group->count;
-        if ((tried >> at & 1) != 0 || group->servers[at].circuit.open)
+        size_t at = (choice->first + i) % group->count;
+        if ((choice->tried >> at & 1) != 0 ||
+            !server_health_is_well(group->servers[at].known->health, choice->profile))
             continue;
         *server = at;
         return true;
@@ -225,19 +324,20 @@ static bool find_well(const struct server_group *group, uint32_t tried, size_t f
     return false;
 }
 
-bool server_group_is_well(struct server_group *group, size_t server)
+bool server_group_is_well(struct server_group *group, size_t server, const char *profile)
 {
-    pthread_mutex_lock(&group->mutex);
-    bool well = !group->servers[server].circuit.open;
-    pthread_mutex_unlock(&group->mutex);
+    pthread_mutex_lock(&group->memory->mutex);
+    bool well = server_health_is_well(group->servers[server].known->health, profile);
+    pthread_mutex_unlock(&group->memory->mutex);
     return well;
 }
 
 enum est_result server_group_refusal(struct server_group *group)
 {
-    pthread_mutex_lock(&group->mutex);
-    bool untrusted = group->servers[0].circuit.open && group->servers[0].last_failure == EST_UNTRUSTED;
-    pthread_mutex_unlock(&group->mutex);
+    pthread_mutex_lock(&group->memory->mutex);
+    const struct known_server *first = group->servers[0].known;
+    bool untrusted = !server_health_is_well(first->health, "") && first->last_failure == EST_UNTRUSTED;
+    pthread_mutex_unlock(&group->memory->mutex);
     return untrusted ? EST_UNTRUSTED : EST_NOT_SENT;
 }
 
@@ -248,21 +348,24 @@ enum server_news server_group_report(struct server_group *group, size_t server,
     if (report->result == EST_QUEUE_FULL)
         return SERVER_NO_NEWS; /* says nothing of the server */
     begin_news(&news);
-    pthread_mutex_lock(&group->mutex);
-    struct server *asked = &group->servers[server];
+    pthread_mutex_lock(&group->memory->mutex);
+    struct known_server *asked = group->servers[server].known;
+    const struct health_event event = event_of(report, now_ms);
+    struct server_part changed = {group->servers[server].url, NULL};
     asked->requests++;
     hear(asked, report, now_ms);
-    if (!is_failure(group, server, report)) {
-        if (circuit_breaker_served(&asked->circuit, now_ms))
-            tell_that_it_is_well(group, server, now_ms, &news);
-    } else {
+    if (is_failure(group, server, report)) {
         asked->failures++;
-        if (circuit_breaker_failed(&asked->circuit, &group->circuit, now_ms, chance()))
-            tell_that_it_fails(group, server, report, now_ms, &news);
+        changed.part = server_health_failed(asked->health, &group->circuit, &event);
+        asked->openings += changed.part != NULL ? 1 : 0;
+        if (changed.part != NULL)
+            tell_that_it_fails(group, &changed, report, &news);
         else
             tell_of_failure(group, server, report, now_ms, &news);
+    } else if ((changed.part = server_health_served(asked->health, &event)) != NULL) {
+        tell_that_it_is_well(group, &changed, now_ms, &news);
     }
-    pthread_mutex_unlock(&group->mutex);
+    pthread_mutex_unlock(&group->memory->mutex);
     return tell(&news);
 }
 
@@ -281,11 +384,11 @@ static enum server_news tell(struct news *news)
     return news->kind;
 }
 
-static void hear(struct server *server, const struct server_report *report, uint64_t now_ms)
+static void hear(struct known_server *known, const struct server_report *report, uint64_t now_ms)
 {
-    server->heard_ms = now_ms > 0 ? now_ms : 1;
+    known->heard_ms = now_ms > 0 ? now_ms : 1;
     if (report->result != EST_ANSWERED)
-        server->last_failure = report->result;
+        known->last_failure = report->result;
 }
 
 /* Whoever answers that it, or what stands behind it, cannot serve now is alive: it is only left for one that
@@ -296,56 +399,63 @@ static bool is_failure(const struct server_group *group, size_t server, const st
     if (report->result != EST_ANSWERED)
         return true;
     return report->http_status >= 502 && report->http_status <= 504 &&
-           find_well(group, UINT32_C(1) << server, 0, &other);
+           find_well(group, &(struct choice){report->profile, UINT32_C(1) << server, 0}, &other);
 }
 
-static void tell_that_it_fails(struct server_group *group, size_t server, const struct server_report *report,
-                               uint64_t now_ms, struct news *news)
+/* A server that was not reached, or not trusted, fails for all profiles. One that was and says nothing good
+ * may do so for one: RFC 7030 section 3.2.2 has a CA of its own behind each. */
+static struct health_event event_of(const struct server_report *report, uint64_t now_ms)
 {
-    struct server *failing = &group->servers[server];
-    failing->openings++;
-    failing->fails_since_ms = now_ms;
+    bool was_reached = report->result != EST_NOT_SENT && report->result != EST_UNTRUSTED;
+    return (struct health_event){report->profile, !was_reached, now_ms, chance()};
+}
+
+static void tell_that_it_fails(const struct server_group *group, const struct server_part *failing,
+                               const struct server_report *report, struct news *news)
+{
+    const char *profile = failing->part->profile;
     news->kind = SERVER_FAILS;
-    buffer_printf(&news->text, "EST server %s is not asked until a probe finds it well: ", failing->url);
+    buffer_printf(&news->text, "EST server %s%s is not asked until a probe finds it well: ", failing->url,
+                  profile);
     describe(report, &news->text);
-    tell_who_serves(group, news);
+    tell_who_serves(group, profile, news);
 }
 
-static void tell_that_it_is_well(struct server_group *group, size_t server, uint64_t now_ms,
-                                 struct news *news)
+static void tell_that_it_is_well(const struct server_group *group, const struct server_part *well,
+                                 uint64_t now_ms, struct news *news)
 {
-    const struct server *well = &group->servers[server];
     news->kind = SERVER_IS_WELL;
     news->level = LOG_LEVEL_INFO;
-    buffer_printf(&news->text, "EST server %s is well again after %u s", well->url,
-                  (unsigned)((now_ms - well->fails_since_ms) / 1000));
-    tell_who_serves(group, news);
+    buffer_printf(&news->text, "EST server %s%s is well again after %u s", well->url, well->part->profile,
+                  (unsigned)((now_ms - well->part->fails_since_ms) / 1000));
+    tell_who_serves(group, well->part->profile, news);
 }
 
-static void tell_who_serves(const struct server_group *group, struct news *news)
+static void tell_who_serves(const struct server_group *group, const char *profile, struct news *news)
 {
+    const char *whom = profile[0] != '\0' ? " it" : "";
     size_t first, well = 0;
     for (size_t i = 0; i < group->count; i++)
-        well += group->servers[i].circuit.open ? 0 : 1;
+        well += server_health_is_well(group->servers[i].known->health, profile) ? 1 : 0;
     if (well == 0)
-        buffer_append_string(&news->text, "; no EST server serves");
+        buffer_printf(&news->text, "; no EST server serves%s", whom);
     else if (group->selection == UPSTREAM_ROUND_ROBIN)
-        buffer_printf(&news->text, "; %zu of %zu EST servers serve", well, group->count);
-    else if (find_well(group, 0, 0, &first))
-        buffer_printf(&news->text, "; %s serves", group->servers[first].url);
+        buffer_printf(&news->text, "; %zu of %zu EST servers serve%s", well, group->count, whom);
+    else if (find_well(group, &(struct choice){profile, 0, 0}, &first))
+        buffer_printf(&news->text, "; %s serves%s", group->servers[first].url, whom);
 }
 
-static void tell_of_failure(struct server_group *group, size_t server, const struct server_report *report,
-                            uint64_t now_ms, struct news *news)
+static void tell_of_failure(const struct server_group *group, size_t server,
+                            const struct server_report *report, uint64_t now_ms, struct news *news)
 {
-    struct server *failing = &group->servers[server];
-    if (!may_speak(&failing->quiet, now_ms))
+    struct quiet *quiet = &group->servers[server].known->quiet;
+    if (!may_speak(quiet, now_ms))
         return;
-    buffer_printf(&news->text, "EST server %s: ", failing->url);
+    buffer_printf(&news->text, "EST server %s: ", group->servers[server].url);
     describe(report, &news->text);
-    if (failing->quiet.unsaid > 0)
-        buffer_printf(&news->text, " (and %u failures more since this was said last)", failing->quiet.unsaid);
-    failing->quiet.unsaid = 0;
+    if (quiet->unsaid > 0)
+        buffer_printf(&news->text, " (and %u failures more since this was said last)", quiet->unsaid);
+    quiet->unsaid = 0;
 }
 
 static bool may_speak(struct quiet *quiet, uint64_t now_ms)
@@ -373,37 +483,55 @@ void server_group_report_refusal(struct server_group *group, const struct server
 {
     struct news news;
     begin_news(&news);
-    pthread_mutex_lock(&group->mutex);
-    if (may_speak(&group->quiet, now_ms)) {
+    pthread_mutex_lock(&group->memory->mutex);
+    struct quiet *quiet = &group->memory->quiet;
+    if (may_speak(quiet, now_ms)) {
         describe(report, &news.text);
-        if (group->quiet.unsaid > 0)
-            buffer_printf(&news.text, " (and %u requests more since this was said last)",
-                          group->quiet.unsaid);
-        group->quiet.unsaid = 0;
+        if (quiet->unsaid > 0)
+            buffer_printf(&news.text, " (and %u requests more since this was said last)", quiet->unsaid);
+        quiet->unsaid = 0;
     }
-    pthread_mutex_unlock(&group->mutex);
+    pthread_mutex_unlock(&group->memory->mutex);
     tell(&news);
 }
 
-bool server_group_claim_probe(struct server_group *group, uint64_t now_ms, size_t *server)
+bool server_group_claim_probe(struct server_group *group, uint64_t now_ms, struct server_probe *probe)
 {
-    bool claimed = false;
-    pthread_mutex_lock(&group->mutex);
-    for (size_t i = 0; i < group->count && !group->probing && !claimed; i++) {
-        claimed = probe_due_ms(group, i) <= now_ms;
-        *server = i;
-    }
-    group->probing |= claimed;
-    pthread_mutex_unlock(&group->mutex);
+    uint64_t due_ms;
+    pthread_mutex_lock(&group->memory->mutex);
+    bool claimed = !group->memory->probing && find_probe(group, now_ms, probe, &due_ms);
+    group->memory->probing |= claimed;
+    pthread_mutex_unlock(&group->memory->mutex);
     return claimed;
 }
 
-static uint64_t probe_due_ms(const struct server_group *group, size_t server)
+/* The first that is due until then. */
+static bool find_probe(const struct server_group *group, uint64_t until_ms, struct server_probe *probe,
+                       uint64_t *due_ms)
 {
-    const struct server *probed = &group->servers[server];
-    if (probed->circuit.open)
-        return probed->circuit.due_ms;
-    if (group->probe_interval_ms == 0)
+    bool found = false;
+    for (size_t i = 0; i < group->count; i++) {
+        const struct health_part *part = group->servers[i].known->health->parts;
+        for (; part != NULL; part = part->next) {
+            uint64_t part_due_ms = probe_due_ms(group, i, part);
+            if (part_due_ms > until_ms || (found && part_due_ms >= *due_ms))
+                continue;
+            found = true;
+            *due_ms = part_due_ms;
+            *probe = (struct server_probe){i, part->profile};
+        }
+    }
+    return found;
+}
+
+/* A profile waits for its server. */
+static uint64_t probe_due_ms(const struct server_group *group, size_t server, const struct health_part *part)
+{
+    const struct known_server *probed = group->servers[server].known;
+    const struct health_part *whole = probed->health->parts;
+    if (part->circuit.open)
+        return part == whole || !whole->circuit.open ? part->circuit.due_ms : MONOTONIC_NEVER;
+    if (part != whole || group->probe_interval_ms == 0)
         return MONOTONIC_NEVER;
     return probed->heard_ms == 0 ? 0 : probed->heard_ms + group->probe_interval_ms;
 }
@@ -413,42 +541,57 @@ enum server_news server_group_report_probe(struct server_group *group, size_t se
 {
     struct news news;
     begin_news(&news);
-    pthread_mutex_lock(&group->mutex);
-    struct server *probed = &group->servers[server];
-    group->probing = false;
+    pthread_mutex_lock(&group->memory->mutex);
+    struct known_server *probed = group->servers[server].known;
+    struct health_part *part = server_health_part(probed->health, report->profile);
+    const struct server_part changed = {group->servers[server].url, part};
+    group->memory->probing = false;
     hear(probed, report, now_ms);
     if (is_failure(group, server, report)) {
-        if (circuit_breaker_probe_failed(&probed->circuit, &group->circuit, now_ms, chance()))
-            tell_that_it_fails(group, server, report, now_ms, &news);
-    } else if (circuit_breaker_probe_served(&probed->circuit, now_ms)) {
-        tell_that_it_is_well(group, server, now_ms, &news);
+        if (circuit_breaker_probe_failed(&part->circuit, &group->circuit, now_ms, chance())) {
+            probed->openings++;
+            part->fails_since_ms = now_ms;
+            tell_that_it_fails(group, &changed, report, &news);
+        }
+    } else if (circuit_breaker_probe_served(&part->circuit, now_ms)) {
+        tell_that_it_is_well(group, &changed, now_ms, &news);
     }
-    pthread_mutex_unlock(&group->mutex);
+    pthread_mutex_unlock(&group->memory->mutex);
     return tell(&news);
 }
 
-void server_group_return_probe(struct server_group *group, size_t server, uint64_t now_ms)
+void server_group_return_probe(struct server_group *group, const struct server_probe *probe, uint64_t now_ms)
 {
-    pthread_mutex_lock(&group->mutex);
-    struct server *probed = &group->servers[server];
-    group->probing = false;
-    if (probed->circuit.open)
-        probed->circuit.due_ms = now_ms + group->circuit.backoff_ms;
+    pthread_mutex_lock(&group->memory->mutex);
+    struct known_server *probed = group->servers[probe->server].known;
+    struct health_part *part = server_health_part(probed->health, probe->profile);
+    group->memory->probing = false;
+    if (part->circuit.open)
+        part->circuit.due_ms = now_ms + group->circuit.backoff_ms;
     else
         probed->heard_ms = now_ms > 0 ? now_ms : 1;
-    pthread_mutex_unlock(&group->mutex);
+    pthread_mutex_unlock(&group->memory->mutex);
 }
 
 uint64_t server_group_probe_due_ms(struct server_group *group, uint64_t now_ms)
 {
-    uint64_t soonest = MONOTONIC_NEVER;
-    pthread_mutex_lock(&group->mutex);
-    for (size_t i = 0; i < group->count && !group->probing; i++) {
-        uint64_t due_ms = probe_due_ms(group, i);
-        soonest = due_ms < soonest ? due_ms : soonest;
-    }
-    pthread_mutex_unlock(&group->mutex);
-    return soonest < now_ms ? now_ms : soonest;
+    struct server_probe probe;
+    uint64_t due_ms = MONOTONIC_NEVER;
+    pthread_mutex_lock(&group->memory->mutex);
+    if (!group->memory->probing)
+        find_probe(group, MONOTONIC_NEVER - 1, &probe, &due_ms);
+    pthread_mutex_unlock(&group->memory->mutex);
+    return due_ms < now_ms ? now_ms : due_ms;
+}
+
+void server_group_probe_now(struct server_group *group)
+{
+    pthread_mutex_lock(&group->memory->mutex);
+    for (size_t i = 0; i < group->count; i++)
+        for (struct health_part *part = group->servers[i].known->health->parts; part != NULL;
+             part = part->next)
+            part->circuit.due_ms = 0;
+    pthread_mutex_unlock(&group->memory->mutex);
 }
 
 /* Spreads probes; where there is none, they are in step. */
@@ -462,16 +605,19 @@ static uint32_t chance(void)
 
 void server_group_view(struct server_group *group, size_t server, struct server_view *view)
 {
-    pthread_mutex_lock(&group->mutex);
-    const struct server *at = &group->servers[server];
+    pthread_mutex_lock(&group->memory->mutex);
+    const struct known_server *known = group->servers[server].known;
     *view = (struct server_view){
-        .url = at->url,
-        .well = !at->circuit.open,
-        .requests = at->requests,
-        .failures = at->failures,
-        .openings = at->openings,
+        .url = group->servers[server].url,
+        .well = server_health_is_well(known->health, ""),
+        .failing_profiles = 0,
+        .requests = known->requests,
+        .failures = known->failures,
+        .openings = known->openings,
     };
-    pthread_mutex_unlock(&group->mutex);
+    for (const struct health_part *part = known->health->parts->next; part != NULL; part = part->next)
+        view->failing_profiles += part->circuit.open ? 1 : 0;
+    pthread_mutex_unlock(&group->memory->mutex);
 }
 
 const char *est_result_text(enum est_result result)

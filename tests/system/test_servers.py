@@ -191,6 +191,61 @@ def test_overloaded(start_registrar, connect, est_server, second, pki):
     for _ in range(3):
         answer, _ = enrol(peer, make_csr(pki), label_name="status-503.times-3")
         assert answer.status == "5.03" and answer.number(coap.MAX_AGE) >= 1
-    registrar.program.wait_for(rf"EST server {est_server.url} is not asked until .*simpleenroll: answered with HTTP status 503; {second.url} serves")
-    assert enrolled(peer, pki)
+    registrar.program.wait_for(rf"EST server {est_server.url}/.well-known/est/status-503.times-3 is not asked until .*simpleenroll: answered with HTTP status 503; {second.url} serves it")
+    assert enrol(peer, make_csr(pki), label_name="status-503.times-3")[0].status == "5.03"
     assert (len(posts(est_server)), len(posts(second))) == (3, 1)
+    assert enrolled(peer, pki)
+    assert (len(posts(est_server)), len(posts(second))) == (4, 1)
+
+
+PATIENT = {"backoff_ms": 60000, "backoff_max_ms": 60000}  # probes come by a reload alone
+
+
+def standing(registrar, server):
+    """What SIGUSR1 says of a server."""
+    since = len(registrar.program.lines)
+    registrar.counters()
+    return registrar.program.wait_for(rf"EST server {server.url}: (\w+ .*)", since=since)[1]
+
+
+def test_trouble_of_one_label_is_its_own(start_registrar, connect, est_server, second, pki):
+    """Where one label's CA breaks off, that label goes to the next server, and nothing else does; when all are in trouble with it, it is refused at
+    once; and it has probes of its own."""
+    label = "reset.times-3.tag-own"
+    registrar = start_registrar({"est": {"labels": [label]}, "upstream": {**upstream(est_server, second), **PATIENT}})
+    peer = connect(registrar)
+    for server in (est_server, second):
+        for _ in range(3):
+            assert enrol(peer, make_csr(pki), label_name=label)[0].status == "5.02"
+        registrar.program.wait_for(rf"EST server {server.url}/.well-known/est/{label} is not asked until")
+    assert (len(posts(est_server)), len(posts(second))) == (3, 3)
+    assert enrol(peer, make_csr(pki), label_name=label)[0].status == "5.04"
+    assert enrolled(peer, pki)
+    assert (len(posts(est_server)), len(posts(second))) == (4, 3)
+    assert standing(registrar, est_server) == "well requests=4 failures=3 circuits_opened=1 failing_profiles=1"
+    registrar.reload()
+    for server in (est_server, second):
+        registrar.program.wait_for(rf"EST server {server.url}/.well-known/est/{label} is well again")
+    assert enrolled(peer, pki, label_name=label)
+    assert {r["path"] for r in est_server.stats()["log"] if r["method"] == "GET"} == {f"/.well-known/est/{label}/cacerts"}
+
+
+def test_a_reload_keeps_what_is_known(start_registrar, connect, est_server, front, second, pki):
+    """Who was left stays left, with all that was counted, and is probed at once: mend it, and SIGHUP takes it back."""
+    registrar = start_registrar({"workers": 2, "upstream": {**upstream(front, second), **PATIENT}})
+    peer = connect(registrar)
+    front.set("refuse")
+    for _ in range(3):
+        assert enrolled(peer, pki)
+    for probes in (1, 2):
+        registrar.reload()
+        registrar.await_counter("upstream_probes", probes)
+        assert enrolled(peer, pki)
+        assert registrar.counters()["upstream_failovers"] == 3
+        assert standing(registrar, front) == "failing requests=3 failures=3 circuits_opened=1 failing_profiles=0"
+    assert standing(registrar, second).startswith("well requests=5 failures=0")
+    front.set("open")
+    registrar.reload()
+    registrar.program.wait_for(rf"EST server {front.url} is well again")
+    assert enrolled(peer, pki)
+    assert len(posts(est_server)) == 1

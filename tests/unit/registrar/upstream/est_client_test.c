@@ -102,7 +102,7 @@ static void start_client(struct upstream_fixture *fixture, struct test_client *t
     test->permits = permit_pool_create(settings->max_connections, settings->queue, test->metrics);
     test->mailbox = mailbox_create(fixture->base);
     struct ra_credentials *credentials = upstream_fixture_credentials(settings);
-    test->servers = server_group_load(settings, &errors);
+    test->servers = server_group_load(settings, NULL, &errors);
     if (test->servers == NULL)
         fail_msg("%s", buffer_string(&errors));
     const struct est_client_services services = {fixture->base, test->mailbox, test->permits,
@@ -656,7 +656,7 @@ static void workers_share_one_bound_on_connections(void **state)
 
     (void)connections_peak();
     buffer_init(&errors, 1024);
-    struct server_group *servers = server_group_load(&fixture->settings, &errors);
+    struct server_group *servers = server_group_load(&fixture->settings, NULL, &errors);
     assert_non_null(servers);
     for (size_t i = 0; i < 2; i++) {
         workers[i].settings = &fixture->settings;
@@ -1018,7 +1018,7 @@ static void other_servers_can_be_used_while_requests_run(void **state)
     ask(fixture, &test, EST_SEN, NO_LABEL, &old);
     fixture->settings.servers.items[0] = two.urls[1];
     fixture->settings.servers.count = 1;
-    struct server_group *servers = server_group_load(&fixture->settings, &errors);
+    struct server_group *servers = server_group_load(&fixture->settings, NULL, &errors);
     assert_non_null(servers);
     est_client_use_servers(test.client, servers);
     server_group_release(servers);

@@ -24,7 +24,7 @@ static int set_up(void **state)
     struct buffer errors;
     (void)state;
     buffer_init(&errors, 1024);
-    group = server_group_load(&settings, &errors);
+    group = server_group_load(&settings, NULL, &errors);
     buffer_free(&errors);
     return group == NULL;
 }
