@@ -53,6 +53,7 @@ static void adopt(struct letter *letter);
 static void tell_of_adoption(struct letter *letter);
 static void begin_drain(struct letter *letter);
 static void look_whether_done(int fd, short what, void *user);
+static void give_up(struct worker *worker);
 
 struct worker *worker_create(const struct worker_context *context, struct buffer *errors)
 {
@@ -270,8 +271,15 @@ static void look_whether_done(int fd, short what, void *user)
     if (busy && monotonic_ms() < worker->drain_deadline_ms)
         return;
     if (busy)
-        log_warning("worker", "stops with %zu exchanges unfinished", exchanges_running(worker->exchanges));
+        give_up(worker);
     event_base_loopbreak(worker->base);
+}
+
+/* Whoever waits comes back; goodbye is said to all once the loop has ended. */
+static void give_up(struct worker *worker)
+{
+    log_warning("worker", "stops with %zu exchanges unfinished", exchanges_running(worker->exchanges));
+    exchanges_put_off(worker->exchanges);
 }
 
 void worker_join(struct worker *worker)

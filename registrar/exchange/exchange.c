@@ -99,6 +99,7 @@ static void walk(struct exchange *exchange);
 static void finish(struct exchange *exchange);
 static struct exchange *create(struct exchanges *owner, const struct est_request *request,
                                const struct est_reply *reply);
+static void drop(struct exchange *exchange);
 static void destroy(struct exchange *exchange);
 static void answer_overload(struct exchanges *exchanges, const struct est_reply *reply);
 static void answer(struct exchange *exchange);
@@ -447,15 +448,29 @@ static uint32_t secret_ms(const struct exchange *exchange, bool success)
     return success && est_operation_makes_key(exchange->operation) ? settings->key_grace_s * 1000 : 0;
 }
 
+static void put_off(struct exchange *exchange);
 static void answer_early(struct exchange *exchange);
 static bool answer_stale(struct exchange *exchange);
 
-/* DLY-3: the EST server is silent for too long. An enrolment runs on, and so does a fetch that others wait
- * for. */
+/* DLY-3: the EST server is silent for too long. */
 static void on_deadline(evutil_socket_t fd, short what, void *user)
 {
     (void)fd, (void)what;
-    struct exchange *exchange = user;
+    put_off(user);
+}
+
+void exchanges_put_off(struct exchanges *exchanges)
+{
+    for (struct exchange *exchange = exchanges->first, *next; exchange != NULL; exchange = next) {
+        next = exchange->next;
+        if (exchange->answered == 0)
+            put_off(exchange);
+    }
+}
+
+/* An enrolment runs on, and so does a fetch that others wait for. */
+static void put_off(struct exchange *exchange)
+{
     if (exchange->question != NULL) { /* nothing has left yet */
         webhook_cancel(exchange->question);
         exchange->question = NULL;
@@ -605,13 +620,22 @@ void exchanges_free(struct exchanges *exchanges)
         return;
     for (struct exchange *exchange = exchanges->first, *next; exchange != NULL; exchange = next) {
         next = exchange->next;
-        destroy(exchange);
+        drop(exchange);
     }
     access_rules_release(exchanges->services.access_rules);
     key_directory_release(exchanges->services.key_directory);
     X509_free(exchanges->services.signer.certificate);
     EVP_PKEY_free(exchanges->services.signer.key);
     free(exchanges);
+}
+
+/* Its record tells what it has come to (SEC-2). */
+static void drop(struct exchange *exchange)
+{
+    if (exchange->inquiry != NULL)
+        inquiry_abandon(exchange->inquiry);
+    log_exchange(exchange);
+    destroy(exchange);
 }
 
 struct exchange_admission exchanges_admit(struct exchanges *exchanges, const struct client_identity *client)

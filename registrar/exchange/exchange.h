@@ -90,8 +90,11 @@ void exchanges_use_access_rules(struct exchanges *exchanges, struct access_rules
 void exchanges_use_key_directory(struct exchanges *exchanges, struct key_directory *directory);
 void exchanges_use_signer(struct exchanges *exchanges, const struct key_package_signer *signer);
 
-/* Drops exchanges that still run, unanswered: what the EST server has been sent is recorded as in doubt. To
- * be called after est_client_free, and before mailbox_free, which opens the letters that are under way. */
+/* The registrar stops: whoever waits is told to come back, at once (5.03 with Max-Age). */
+void exchanges_put_off(struct exchanges *exchanges);
+
+/* Drops exchanges that still run: what the EST server has been sent is recorded as in doubt. To be called
+ * after est_client_free, and before mailbox_free, which opens the letters that are under way. */
 void exchanges_free(struct exchanges *exchanges);
 
 /* Whether a request of a client is let in at all (SEC-3): code 0, or what to answer at once, with Max-Age. To

@@ -44,7 +44,6 @@ struct inquiry {
 
 static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct bytes body);
 static enum inquiry_verdict ask_for_shared(struct inquiry *inquiry);
-static void abandon(struct inquiry *inquiry);
 static enum inquiry_verdict refuse(struct inquiry *inquiry, uint8_t code, uint32_t max_age_s);
 static void settle(struct inquiry *inquiry);
 static void share(struct inquiry *inquiry);
@@ -72,7 +71,7 @@ void inquiry_free(struct inquiry *inquiry)
         inquiry->orphaned = true; /* until its letter is opened */
         return;
     }
-    abandon(inquiry);
+    inquiry_abandon(inquiry);
     if (inquiry->is_being_written && !pending_journal_leave(inquiry->services->journal, &inquiry->written)) {
         inquiry->orphaned = true;
         return;
@@ -86,11 +85,12 @@ void inquiry_free(struct inquiry *inquiry)
 }
 
 /* Gives back what others count on. */
-static void abandon(struct inquiry *inquiry)
+void inquiry_abandon(struct inquiry *inquiry)
 {
     struct est_outcome *outcome = inquiry->subject.outcome;
     if (inquiry->claim != CLAIM_ENTRY && inquiry->claim != CLAIM_FETCH)
         return;
+    inquiry->report.source = "stopped";
     est_outcome_refuse(outcome, CM_SERVICE_UNAVAILABLE, "the registrar stops");
     outcome->max_age_s = inquiry->services->settings->est.retry_after_s;
     if (inquiry->claim == CLAIM_FETCH) {

@@ -58,8 +58,11 @@ bool inquiry_settle_for_stale(struct inquiry *inquiry);
  * will then not be called. An enrolment is never left, nor is a fetch that others wait for. */
 bool inquiry_leave(struct inquiry *inquiry);
 
-/* Ends it, early if need be: what runs is recorded as in doubt, and those who wait for it are told. The
- * est_client must not call back any more. Memory may stay behind until the mailbox is freed. */
+/* Settles it early, the registrar stops: what runs is recorded as in doubt, and those who wait for it are
+ * told. The est_client must not call back any more. */
+void inquiry_abandon(struct inquiry *inquiry);
+
+/* Ends it, abandoned if need be. Memory may stay behind until the mailbox is freed. */
 void inquiry_free(struct inquiry *inquiry);
 
 #endif

@@ -20,6 +20,7 @@ import programs
 from coap_peer import CoapPeer
 from dtls import Closed, DtlsClient, DtlsError
 from enrolment import POST_OPTIONS, certificates, enrol, is_for, make_csr, path
+from webhook import Webhook
 
 DEVICES, KEYS, AT_ONCE = 25, 8, 4  # as many keys of one device as est.max_pending_per_client allows; of one association
 UNLIMITED = {"device_requests_per_minute": 0, "address_handshakes_per_minute": 0, "device_associations": 1000}
@@ -187,20 +188,45 @@ def test_what_is_known_again(start_registrar, restart, connect, est_server, pki,
     assert len(posts(est_server)) == 5
 
 
-def test_stopping_is_recorded(start_registrar, restart, connect, est_server, pki, state):
-    """SIGTERM past drain_ms: what the EST server has is in doubt after the restart; what waited for a connection was never sent, and is not."""
-    first = start_registrar({"state_directory": str(state), "drain_ms": 300, "est": {"labels": ["delay-4000"]},
-                             "coap": {"separate_after_ms": 50}, "upstream": {"max_connections": 2}})
-    for device in ("sent", "queued"):
-        peer = connect(first, device=device)
-        peer.send(peer.message(coap.POST, path("sen", "delay-4000"), make_csr(pki, device), options=POST_OPTIONS))
-        assert peer.receive().code == coap.EMPTY
-    first.stop()
-    second = restart(first)
-    line = second.program.wait_for(r"enrolment in doubt: (.*)")[1]
-    assert "CN=sent" in line and "asked again" in line
-    second.program.wait_for(r"known from before: 0 enrolments waiting, 0 ready, 0 refused, 1 in doubt")
-    assert len(posts(est_server)) == 1
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stopping_is_recorded(start_registrar, restart, connect, est_server, pki, state, tmp_path, workers):
+    """SIGTERM past drain_ms: whoever waits, for the EST server, for a connection to it or for the webhook, hears 5.03 with Max-Age and then
+    close_notify, and the log has a record of each. What the EST server has is in doubt after the restart, and held; the rest never left."""
+    service = Webhook(socket_path=tmp_path / "decide")
+    service.go.clear()
+    try:
+        words = "delay-4000"
+        first = start_registrar({"workers": workers, "state_directory": str(state), "drain_ms": 300, "est": {"labels": [words], "in_doubt": "hold"},
+                                 "coap": {"separate_after_ms": 50}, "upstream": {"max_connections": 2},
+                                 "access": {"rules": [{"match": {"serial_number": "SN-undecided"}, "action": "ask"},
+                                                      {"match": {"label": "?*"}, "action": "allow"}],
+                                            "webhook": {"url": service.url, "timeout_ms": 15000}}})
+        peers, csr, requests = {}, {}, {}
+        for device in ("sent", "queued", "undecided"):
+            peer, csr[device] = connect(first, device=device), make_csr(pki, device)
+            where = path("sen", words if device != "undecided" else None)
+            requests[device] = peer.send(peer.message(coap.POST, where, csr[device], options=POST_OPTIONS))
+            assert peer.receive().code == coap.EMPTY
+            peers[device] = peer
+        service.wait_for_questions(1)
+        first.stop()
+        for device, peer in peers.items():
+            answer = peer.receive()
+            assert (answer.status, answer.token) == ("5.03", requests[device].token) and answer.number(coap.MAX_AGE) >= 1
+            with pytest.raises(Closed):
+                peer.receive()
+            records = [line for line in first.program.lines if line and f"CN={device}," in line and "operation=sen" in line and " code=5.03 " in line]
+            assert len(records) == 1, records
+        service.go.set()
+        second = restart(first)
+        line = second.program.wait_for(r"enrolment in doubt: (.*)")[1]
+        assert "CN=sent" in line
+        second.program.wait_for(r"known from before: 0 enrolments waiting, 0 ready, 0 refused, 1 in doubt")
+        assert enrol(connect(second, device="sent"), csr["sent"], label_name=words)[0].status == "5.03"
+        assert enrol(connect(second, device="undecided"), csr["undecided"])[0].status == "2.04"
+        assert len(posts(est_server)) == 2
+    finally:
+        service.stop()
 
 
 def test_a_full_disk(start_registrar, connect, est_server, pki, state):

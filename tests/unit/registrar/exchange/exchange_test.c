@@ -1635,6 +1635,31 @@ static void stopping_is_recorded(void **state)
     assert_int_equal(counts[PENDING_SENT], 0);
 }
 
+/* SIGTERM past drain_ms: everybody is told once, and the webhook's answer is waited for no more. */
+static void stopping_puts_off_whoever_waits(void **state)
+{
+    struct fixture *fixture = *state;
+    enrol(fixture);
+    run_loop(fixture, 1, 2000); /* told to come back already */
+    start(fixture, &(struct ask){.id = EST_SREN, .body = buffer_view(&fixture->csr)});
+    start(fixture, &(struct ask){.id = EST_CRTS});
+    use_rules(fixture, ASK_ABOUT_ALL);
+    start(fixture, &(struct ask){.id = EST_SKG, .body = buffer_view(&fixture->csr)});
+    exchanges_put_off(fixture->exchanges);
+    assert_int_equal(fixture->got_count, 4);
+    for (size_t i = 1; i < 4; i++) {
+        assert_code(&fixture->got[i], CM_SERVICE_UNAVAILABLE);
+        assert_true(fixture->got[i].answer.max_age.present);
+        assert_true(fixture->got[i].answer.max_age.value >= 1);
+    }
+    assert_null(fixture->webhook.done);
+    assert_calls(fixture, 3);
+    exchanges_put_off(fixture->exchanges);
+    exchanges_free(fixture->exchanges);
+    assert_int_equal(fixture->got_count, 4);
+    create_exchanges(fixture);
+}
+
 static int set_up(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
@@ -1783,6 +1808,7 @@ int main(void)
         TEST(a_request_leaves_once_it_is_recorded),
         TEST(without_a_record_nothing_leaves),
         TEST(stopping_is_recorded),
+        TEST(stopping_puts_off_whoever_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
