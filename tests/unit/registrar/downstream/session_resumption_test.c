@@ -12,6 +12,7 @@
 #include "registrar/downstream/session_tickets.h"
 #include "registrar/protocol/client_identity.h"
 #include "tests/unit/registrar/test_crl.h"
+#include "tests/unit/registrar/wall_clock.h"
 
 static struct test_world world;
 static struct dtls_credentials *credentials[2];
@@ -255,28 +256,41 @@ static void a_ticket_does_not_outlive_its_trust(void **state)
     dtls_credentials_release(others);
 }
 
-/* Re-checked when the session is resumed: the full handshake that follows finds it expired as well. */
+/* Re-checked when the session is resumed: the full handshake that follows finds it expired as well. The last
+ * second counts as valid (RFC 5280 section 4.1.2.5). */
 static void a_ticket_does_not_outlive_its_certificate(void **state)
 {
     (void)state;
     struct test_certificate brief = test_certificate(&(struct test_certificate_wish){
-        .common_name = "brief", .issuer = &world.manufacturer_sub, .from_s = -10, .to_s = 2});
+        .common_name = "brief", .issuer = &world.manufacturer_sub, .from_s = -10, .to_s = 60});
     struct test_client_wish wish = a_device(NULL);
     wish.certificate = &brief;
     wish.session = obtain(&wish, &secret, true);
     struct pair pair;
+    wall_clock_s += 60;
     connect_pair(&pair, &wish, credentials[0], &secret);
     assert_works(&pair, true);
     free_pair(&pair);
-    while (X509_cmp_current_time(X509_get0_notAfter(brief.certificate)) > 0)
-        usleep(10000);
-    usleep(1000000); /* the last second counts as valid (RFC 5280 section 4.1.2.5) */
+    wall_clock_s++;
     connect_pair(&pair, &wish, credentials[0], &secret);
     assert_true(pair.client.failed);
     assert_int_equal(client_alert(&pair.client), SSL_AD_CERTIFICATE_EXPIRED);
     free_pair(&pair);
     SSL_SESSION_free(wish.session);
     test_certificate_free(&brief);
+}
+
+/* Counted from the full handshake, even while the key that sealed it is still known. */
+static void a_ticket_does_not_outlive_the_sessions_lifetime(void **state)
+{
+    (void)state;
+    struct test_client_wish wish = a_device(NULL);
+    wish.session = obtain(&wish, &secret, true);
+    wall_clock_s += SESSION_LIFETIME_S;
+    assert_outcome(wish.session, credentials[1], &secret, true);
+    wall_clock_s++;
+    assert_outcome(wish.session, credentials[1], &secret, false);
+    SSL_SESSION_free(wish.session);
 }
 
 /* Nor its revocation, nor that of the CA above it, which is not in the ticket. */
@@ -427,6 +441,7 @@ int main(void)
         cmocka_unit_test(the_extended_master_secret_is_needed),
         cmocka_unit_test(a_ticket_does_not_outlive_its_trust),
         cmocka_unit_test(a_ticket_does_not_outlive_its_certificate),
+        cmocka_unit_test(a_ticket_does_not_outlive_the_sessions_lifetime),
         cmocka_unit_test(a_ticket_does_not_outlive_revocation),
         cmocka_unit_test(the_clients_lost_flight_is_asked_for),
         cmocka_unit_test(a_silent_client_is_given_up),
