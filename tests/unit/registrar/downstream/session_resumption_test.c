@@ -14,6 +14,21 @@
 #include "tests/unit/registrar/test_crl.h"
 #include "tests/unit/registrar/wall_clock.h"
 
+#include <time.h>
+
+static long jump_s; /* of the wall clock */
+
+/* What OpenSSL dates sessions by, and the standing of clients is judged by. */
+time_t time(time_t *now)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_REALTIME, &at);
+    at.tv_sec += jump_s;
+    if (now != NULL)
+        *now = at.tv_sec;
+    return at.tv_sec;
+}
+
 static struct test_world world;
 static struct dtls_credentials *credentials[2];
 static struct session_ticket_secret secret;
@@ -182,6 +197,58 @@ static void keys_are_rotated(void **state)
     clock_ms += SESSION_TICKET_PERIOD_MS;
     assert_outcome(session, credentials[1], &secret, false);
     SSL_SESSION_free(session);
+}
+
+/* Both clocks go on. */
+static void pass(long seconds)
+{
+    jump_s += seconds;
+    clock_ms += (uint64_t)seconds * 1000;
+}
+
+/* Two hours after its full handshake a session has ended, though its ticket's key is still known, and
+ * however often it was resumed meanwhile. */
+static void a_session_ends_two_hours_after_its_full_handshake(void **state)
+{
+    (void)state;
+    struct test_client_wish wish = a_device(NULL);
+    struct pair pair;
+    clock_ms = 10 * SESSION_TICKET_PERIOD_MS; /* the beginning of a period */
+    wish.session = obtain(&wish, &secret, true);
+    pass(SESSION_LIFETIME_S - 60);
+    connect_pair(&pair, &wish, credentials[1], &secret);
+    assert_works(&pair, true);
+    SSL_SESSION_free(wish.session);
+    wish.session = SSL_get1_session(pair.client.ssl);
+    free_pair(&pair);
+    pass(120);
+    uint8_t name[SESSION_TICKET_NAME_OCTETS];
+    struct session_ticket_key key;
+    const unsigned char *ticket;
+    size_t len;
+    SSL_SESSION_get0_ticket(wish.session, &ticket, &len);
+    memcpy(name, ticket, sizeof name);
+    assert_true(session_ticket_key_named(&secret, clock_ms, name, &key));
+    assert_outcome(wish.session, credentials[1], &secret, false);
+    SSL_SESSION_free(wish.session);
+    jump_s = 0;
+}
+
+/* A wall clock that is set, as a router's that begins in 1970: at worst a full handshake, and never a longer
+ * life than the two periods of the ticket's key. */
+static void a_clock_that_is_set_opens_nothing(void **state)
+{
+    (void)state;
+    struct test_client_wish wish = a_device(NULL);
+    SSL_SESSION *session = obtain(&wish, &secret, true);
+    jump_s = 3 * SESSION_LIFETIME_S;
+    assert_outcome(session, credentials[1], &secret, false);
+    jump_s = -SESSION_LIFETIME_S / 2;
+    assert_outcome(session, credentials[1], &secret, true);
+    clock_ms += 2 * SESSION_TICKET_PERIOD_MS;
+    assert_outcome(session, credentials[1], &secret, false);
+    SSL_SESSION_free(session);
+    jump_s = 0;
 }
 
 /* Name, initialisation vector, content, the last octet of the MAC; and one that is cut short. */
@@ -437,6 +504,8 @@ int main(void)
         cmocka_unit_test(the_binding_is_the_servers_finished),
         cmocka_unit_test(without_a_secret_nothing_is_resumed),
         cmocka_unit_test(keys_are_rotated),
+        cmocka_unit_test(a_session_ends_two_hours_after_its_full_handshake),
+        cmocka_unit_test(a_clock_that_is_set_opens_nothing),
         cmocka_unit_test(a_forged_ticket_is_none),
         cmocka_unit_test(the_extended_master_secret_is_needed),
         cmocka_unit_test(a_ticket_does_not_outlive_its_trust),
