@@ -56,7 +56,7 @@ class Enrolment:
         subject = [(NameOID.ORGANIZATION_NAME, "Example"), (NameOID.COMMON_NAME, name), (NameOID.SERIAL_NUMBER, f"SN-{name}")]
         request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(*part) for part in subject]))
         self.csr = request.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-        self.result, self.told_to_wait = None, False
+        self.name, self.result, self.told_to_wait, self.is_late = name, None, False, False
 
 
 class Device:
@@ -97,6 +97,7 @@ class Device:
                 assert answer.status in ("2.04", "5.03"), answer
                 enrolment.result = answer.payload if answer.status == "2.04" else None
                 enrolment.told_to_wait = had_restarted and answer.status == "5.03"
+                enrolment.is_late = had_restarted
         self.given_up.wait(0.3 if self.missing() else 0)
 
 
@@ -108,10 +109,16 @@ def await_all_but(held, enrolments, registrar, deadline):
     return missing
 
 
+def serial_of(record):
+    found = re.search(r" serial=([0-9a-f]+)( |$)", record)
+    return found and int(found[1], 16)
+
+
 @pytest.mark.parametrize("policy, workers", [("retry", 2), ("hold", 1)])
 def test_kill_in_the_middle_of_many(start_registrar, restart, est_server, pki, state, policy, workers):
-    """DLY-4: kill -9 in the middle of 200 enrolments, restart, repeat: all get their certificates, and the EST server has issued one
-    to each, but for the retries of what was in doubt, which the log names; with in_doubt: hold there are none, and those held are named."""
+    """DLY-4, SEC-2: kill -9 in the middle of 200 enrolments, restart, repeat: all get their certificates, and the EST server has issued one
+    to each, but for the retries of what was in doubt, which the log names, each with the serial number of its second certificate; with
+    in_doubt: hold there are none, and those held are named. Who has got a certificate since is in the log, with its serial number."""
     registrar = start_registrar({"workers": workers, "state_directory": str(state), "est": {"labels": ["delay-150"], "in_doubt": policy},
                                  "coap": {"block_size": 1024}, "limits": UNLIMITED, "dtls": {"retransmit_timeout_ms": 300}})
     devices = [Device(pki, registrar, f"unit{number % DEVICES}") for number in range(DEVICES * KEYS // AT_ONCE)]
@@ -144,14 +151,23 @@ def test_kill_in_the_middle_of_many(start_registrar, restart, est_server, pki, s
             device.thread.join()
     assert len(missing) <= held  # some device had its answer when the registrar had not yet written that down
     assert all(is_for(certificates(e.result)[0], e.csr) for e in enrolments if e.result is not None)
-    repeated = len([line for line in second.program.lines if line and " repeats=in-doubt " in line])
-    issued = collections.Counter(i["csr_sha256"] for i in est_server.stats()["issued"])
+    written = second.counters()
+    records = [line for line in second.program.lines if line and " operation=sen " in line and ' label="delay-150" ' in line]
+    repeated = len([line for line in records if " repeats=in-doubt " in line])
+    serials = collections.defaultdict(list)
+    for one in est_server.stats()["issued"]:
+        serials[one["csr_sha256"]].append(int(one["serial"], 16))
+    second_issues = {serial for each in serials.values() for serial in each[1:]}
+    assert second_issues <= {serial_of(line) for line in records if " repeats=in-doubt " in line}
+    for one in (e for e in enrolments if e.result is not None and e.is_late):
+        serial = certificates(one.result)[0].serial_number
+        assert [line for line in records if serial_of(line) == serial and f"CN={one.name}," in line], (one.name, serial)
+    issued = {csr: len(each) for csr, each in serials.items()}
     wanted = {hashlib.sha256(e.csr).hexdigest() for e in enrolments if e.result is not None}
     assert wanted <= set(issued) and max(issued.values()) <= 2
     assert sum(issued.values()) <= len(enrolments) + repeated and repeated <= doubts
     if policy == "hold":
         assert repeated == 0 and max(issued.values()) == 1
-    written = second.counters()
     assert written["journal_lost"] == 0 and written["journal_syncs"] < written["journal_records"]
 
 
