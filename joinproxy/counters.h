@@ -14,9 +14,11 @@ enum counter {
     COUNTER_MAPPINGS, /* of the stateful mode, now */
     COUNTER_MAPPINGS_CREATED,
     COUNTER_MAPPINGS_EXPIRED,
-    COUNTER_MAPPINGS_REFUSED, /* JP-7 */
-    COUNTER_ICMP_REFUSALS,    /* administratively prohibited, sent */
-    COUNTER_ICMP_PASSED_ON,   /* JP-8 */
+    COUNTER_MAPPINGS_REFUSED,   /* JP-7 */
+    COUNTER_MAPPINGS_DISPLACED, /* of invented pledges, by others */
+    COUNTER_ICMP_REFUSALS,      /* administratively prohibited, sent */
+    COUNTER_ICMP_PASSED_ON,     /* JP-8 */
+    COUNTER_NO_ROUTE,           /* dropped: the registrar cannot be reached from here */
     COUNTER_JPY_SENT,
     COUNTER_JPY_TOO_LARGE,   /* dropped (JPY-5) */
     COUNTER_JPY_UNSEALABLE,  /* dropped: no header holds the pledge's address */

@@ -18,6 +18,8 @@ struct icmp_error {
 
 /* RFC 4443 section 3.1: communication administratively prohibited. */
 #define ICMP_ERROR_PROHIBITED ((struct icmp_error){1, 1, 0})
+/* The same section: no route to destination. */
+#define ICMP_ERROR_NO_ROUTE ((struct icmp_error){1, 0, 0})
 
 /* The same trouble in ICMPv6, by RFC 7915 section 4.2 where it came as ICMPv4. False: nothing that a pledge
  * should hear of. */

@@ -123,6 +123,9 @@ static void on_pledge(void *user, const struct udp_datagram *datagram)
     }
     metrics_add(services->metrics, COUNTER_PLEDGE_DATAGRAMS, 1);
     metrics_add(services->metrics, COUNTER_PLEDGE_OCTETS, datagram->payload.len);
+    /* First, so that invented pledges who get no mapping use up nothing that others have. */
+    if (route->stateful != NULL && !stateful_admit(route->stateful, &from))
+        return;
     if (!traffic_limits_admit_up(services->limits, from.link, &datagram->peer, datagram->payload.len,
                                  services->now_ms())) {
         metrics_add(services->metrics, COUNTER_RATE_LIMITED, 1);

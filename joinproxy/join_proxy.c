@@ -230,9 +230,12 @@ static bool set_route(struct join_proxy *proxy, size_t number, enum proxy_mode m
         route = (struct route){.registrar = *registrar, .stateless = branch->stateless};
     }
     join_port_set_route(branch->port, &route);
-    if (mode == MODE_STATELESS)
+    if (branch->stateless != NULL && stateless_has_route(branch->stateless))
         log_info(MODULE, "join-port %u: stateless, to %s from port %u", join_port_number(branch->port),
                  endpoint_format(registrar, text), stateless_port(branch->stateless));
+    else if (branch->stateless != NULL)
+        log_warning(MODULE, "join-port %u: stateless, to %s, to which there is no route yet",
+                    join_port_number(branch->port), endpoint_format(registrar, text));
     else
         log_info(MODULE, "join-port %u: stateful, to %s", join_port_number(branch->port),
                  endpoint_format(registrar, text));
@@ -277,6 +280,8 @@ static bool on_found(void *user, const struct registrar_offer *offer)
     bool routed = set_route(proxy, 0, offer->mode, &offer->registrar, &errors);
     if (!routed)
         log_error(MODULE, "%s", buffer_string(&errors));
+    if (branch->stateless != NULL)
+        routed = stateless_has_route(branch->stateless);
     announce(proxy, routed ? 1 : 0);
     buffer_free(&errors);
     return routed;
@@ -293,6 +298,10 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *user)
         log_info(MODULE, "the interfaces with pledges have changed");
     if (proxy->discovery != NULL)
         discovery_port_join(proxy->discovery);
+    stateful_refresh(proxy->stateful);
+    for (size_t i = 0; i < proxy->branch_count; i++)
+        if (proxy->branches[i].stateless != NULL)
+            stateless_refresh(proxy->branches[i].stateless);
     if (proxy->keys != NULL && header_keys_renew(proxy->keys, now_s())) {
         metrics_add(proxy->services.metrics, COUNTER_KEYS_ROTATED, 1);
         log_info(MODULE, "headers are sealed with a new key");

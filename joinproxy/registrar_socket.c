@@ -13,6 +13,7 @@ union control {
 };
 
 static bool want_reports(int fd, sa_family_t family);
+static bool is_about_routes(int error);
 static void read_report(struct msghdr *header, struct icmp_error *error);
 
 enum status registrar_socket_open(const struct endpoint *registrar, uint16_t port, int *fd)
@@ -33,7 +34,24 @@ enum status registrar_socket_open(const struct endpoint *registrar, uint16_t por
     int saved = errno;
     close(opened);
     errno = saved;
-    return STATUS_SYSTEM;
+    return is_about_routes(saved) ? STATUS_NOT_FOUND : STATUS_SYSTEM;
+}
+
+/* An address is ours as long as another socket can have it. */
+bool registrar_socket_has_address(int fd)
+{
+    struct endpoint local;
+    int probe;
+    if (udp_socket_local(fd, &local) != STATUS_OK)
+        return false;
+    if (local.address.any.sa_family == AF_INET)
+        local.address.v4.sin_port = 0;
+    else
+        local.address.v6.sin6_port = 0;
+    if (udp_socket_open(&local, UDP_EXCLUSIVE, &probe) != STATUS_OK)
+        return errno != EADDRNOTAVAIL && errno != ENODEV;
+    close(probe);
+    return true;
 }
 
 void registrar_socket_send(int fd, struct bytes payload)
@@ -65,6 +83,11 @@ static bool want_reports(int fd, sa_family_t family)
         return setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof on) == 0;
     return setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on) == 0 &&
            setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof on) == 0;
+}
+
+static bool is_about_routes(int error)
+{
+    return error == ENETUNREACH || error == EHOSTUNREACH || error == EADDRNOTAVAIL || error == ENODEV;
 }
 
 static void read_report(struct msghdr *header, struct icmp_error *error)

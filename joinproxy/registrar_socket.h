@@ -4,9 +4,12 @@
 
 #include "joinproxy/icmp_error.h"
 
-/* Opens one on this port of ours, 0 for one that the kernel chooses and nobody else has (JP-5). STATUS_SYSTEM
- * with errno. */
+/* Opens one on this port of ours, 0 for one that the kernel chooses and nobody else has (JP-5).
+ * STATUS_NOT_FOUND: there is no route to the registrar now. STATUS_SYSTEM: all else. Both with errno. */
 enum status registrar_socket_open(const struct endpoint *registrar, uint16_t port, int *fd);
+
+/* Whether the address that it sends from is still one of ours. If not, no answer comes any more. */
+bool registrar_socket_has_address(int fd);
 
 void registrar_socket_send(int fd, struct bytes payload);
 

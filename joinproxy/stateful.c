@@ -12,8 +12,10 @@
 #define REPORTS_MAX 8 /* errors of one mapping that are read in one go */
 
 #define FAILURES_LOGGED_EVERY_MS 10000 /* pledges may cause one with each datagram */
+#define PROBATION_MS             3000  /* two retransmissions of DTLS (RFC 6347 section 4.2.4.1) */
 
-/* JP-5: (pledge, local) on this side, fd's port and the registrar on the other. In the list by last use. */
+/* JP-5: (pledge, local) on this side, fd's port and the registrar on the other. In the list by last use. A
+ * pledge that speaks again after an answer is a real one. */
 struct mapping {
     struct stateful *stateful;
     struct mapping *older, *newer;
@@ -23,6 +25,7 @@ struct mapping {
     int pledge_fd, fd;
     struct event *readable;
     uint64_t used_ms;
+    bool is_answered, is_real;
 };
 
 /* As many as the limits let there be: few enough to be searched one by one. */
@@ -35,9 +38,13 @@ struct stateful {
 };
 
 static struct mapping *find(const struct stateful *stateful, const struct udp_datagram *datagram);
-static struct mapping *make_room_for(struct stateful *stateful, const struct pledge_datagram *from);
-static bool is_full(const struct stateful *stateful, const struct pledge_datagram *from);
-static void refuse(const struct stateful *stateful, const struct pledge_datagram *from);
+static struct mapping *add_mapping(struct stateful *stateful, const struct pledge_datagram *from);
+static bool has_room(struct stateful *stateful, const struct pledge_datagram *from, bool displace);
+static bool find_spare(struct stateful *stateful, const struct pledge_datagram *from, bool of_pledge,
+                       bool displace);
+static bool is_of_pledge(const struct mapping *mapping, const struct pledge_datagram *from);
+static void refuse(const struct stateful *stateful, const struct pledge_datagram *from,
+                   struct icmp_error error);
 static struct mapping *mapping_create(struct stateful *stateful, const struct pledge_datagram *from);
 static void log_failure(struct stateful *stateful, const struct endpoint *registrar, int error);
 static void mapping_free(struct stateful *stateful, struct mapping *mapping);
@@ -85,13 +92,33 @@ size_t stateful_count(const struct stateful *stateful)
     return stateful->count;
 }
 
+void stateful_refresh(struct stateful *stateful)
+{
+    struct mapping *newer;
+    for (struct mapping *mapping = stateful->oldest; mapping != NULL; mapping = newer) {
+        newer = mapping->newer;
+        if (!registrar_socket_has_address(mapping->fd))
+            mapping_free(stateful, mapping);
+    }
+}
+
+bool stateful_admit(struct stateful *stateful, const struct pledge_datagram *from)
+{
+    if (find(stateful, from->datagram) != NULL || has_room(stateful, from, false))
+        return true;
+    metrics_add(stateful->services->metrics, COUNTER_MAPPINGS_REFUSED, 1);
+    refuse(stateful, from, ICMP_ERROR_PROHIBITED);
+    return false;
+}
+
 void stateful_forward(struct stateful *stateful, const struct pledge_datagram *from)
 {
     struct mapping *mapping = find(stateful, from->datagram);
     if (mapping == NULL)
-        mapping = make_room_for(stateful, from);
+        mapping = add_mapping(stateful, from);
     if (mapping == NULL)
         return;
+    mapping->is_real = mapping->is_real || mapping->is_answered;
     touch(mapping);
     pass_errors_on(mapping); /* else sending would report them and not send */
     registrar_socket_send(mapping->fd, from->datagram->payload);
@@ -106,12 +133,13 @@ static struct mapping *find(const struct stateful *stateful, const struct udp_da
     return mapping;
 }
 
-/* NULL: refused. */
-static struct mapping *make_room_for(struct stateful *stateful, const struct pledge_datagram *from)
+/* NULL: the registrar cannot be reached from here, and the pledge is told (JP-8). */
+static struct mapping *add_mapping(struct stateful *stateful, const struct pledge_datagram *from)
 {
-    struct mapping *mapping = is_full(stateful, from) ? NULL : mapping_create(stateful, from);
+    struct mapping *mapping = has_room(stateful, from, true) ? mapping_create(stateful, from) : NULL;
     if (mapping == NULL) {
-        refuse(stateful, from);
+        metrics_add(stateful->services->metrics, COUNTER_NO_ROUTE, 1);
+        refuse(stateful, from, ICMP_ERROR_NO_ROUTE);
         return NULL;
     }
     metrics_add(stateful->services->metrics, COUNTER_MAPPINGS_CREATED, 1);
@@ -120,28 +148,53 @@ static struct mapping *make_room_for(struct stateful *stateful, const struct ple
     return mapping;
 }
 
-static bool is_full(const struct stateful *stateful, const struct pledge_datagram *from)
+/* JP-7. With displace, room is made where that is needed. */
+static bool has_room(struct stateful *stateful, const struct pledge_datagram *from, bool displace)
 {
     const struct stateful_settings *settings = &stateful->services->settings->stateful;
-    if (stateful->on_link[from->link] >= settings->max_per_interface)
-        return true;
     size_t of_pledge = 0;
     for (const struct mapping *mapping = stateful->oldest; mapping != NULL; mapping = mapping->newer)
-        if (mapping->link == from->link && is_same_address(&mapping->pledge, &from->datagram->peer))
-            of_pledge++;
-    return of_pledge >= settings->max_per_pledge;
+        of_pledge += is_of_pledge(mapping, from);
+    if (of_pledge >= settings->max_per_pledge && !find_spare(stateful, from, true, displace))
+        return false;
+    return stateful->on_link[from->link] < settings->max_per_interface ||
+           find_spare(stateful, from, false, displace);
 }
 
-/* JP-7: administratively prohibited, where we may say so; else in silence. */
-static void refuse(const struct stateful *stateful, const struct pledge_datagram *from)
+/* A mapping that somebody made with one datagram, who has not been heard of since: of a pledge that was
+ * invented, or has given up its port. */
+static bool find_spare(struct stateful *stateful, const struct pledge_datagram *from, bool of_pledge,
+                       bool displace)
+{
+    const uint64_t now_ms = stateful->services->now_ms();
+    struct mapping *mapping = stateful->oldest;
+    while (mapping != NULL &&
+           (mapping->is_real || mapping->link != from->link || (of_pledge && !is_of_pledge(mapping, from))))
+        mapping = mapping->newer;
+    if (mapping == NULL || now_ms - mapping->used_ms < PROBATION_MS)
+        return false;
+    if (displace) {
+        metrics_add(stateful->services->metrics, COUNTER_MAPPINGS_DISPLACED, 1);
+        mapping_free(stateful, mapping);
+    }
+    return true;
+}
+
+static bool is_of_pledge(const struct mapping *mapping, const struct pledge_datagram *from)
+{
+    return mapping->link == from->link && is_same_address(&mapping->pledge, &from->datagram->peer);
+}
+
+/* Where we may say so; else in silence. */
+static void refuse(const struct stateful *stateful, const struct pledge_datagram *from,
+                   struct icmp_error error)
 {
     const struct services *services = stateful->services;
-    const struct icmp_occasion occasion = {.error = ICMP_ERROR_PROHIBITED,
+    const struct icmp_occasion occasion = {.error = error,
                                            .pledge = &from->datagram->peer,
                                            .local = &from->datagram->local,
                                            .interface = from->datagram->interface,
                                            .payload = from->datagram->payload};
-    metrics_add(services->metrics, COUNTER_MAPPINGS_REFUSED, 1);
     if (icmp_port_send(services->icmp, &occasion, services->now_ms()))
         metrics_add(services->metrics, COUNTER_ICMP_REFUSALS, 1);
 }
@@ -265,6 +318,7 @@ static void on_registrar(void *user, const struct udp_datagram *datagram)
         metrics_add(services->metrics, COUNTER_RATE_LIMITED, 1);
         return;
     }
+    mapping->is_answered = true;
     touch(mapping);
     const struct udp_datagram back = {.peer = mapping->pledge,
                                       .local = mapping->local,

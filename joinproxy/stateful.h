@@ -12,11 +12,17 @@ struct stateful;
 struct stateful *stateful_create(const struct services *services);
 void stateful_free(struct stateful *stateful);
 
-/* Sends a pledge's datagram to its registrar, through a new mapping if it has none yet. */
+/* Whether a pledge's datagram has a mapping or may have one (JP-7). If not, the pledge is told. */
+bool stateful_admit(struct stateful *stateful, const struct pledge_datagram *from);
+
+/* Sends a pledge's datagram that was admitted to its registrar, through a new mapping if it has none yet. */
 void stateful_forward(struct stateful *stateful, const struct pledge_datagram *from);
 
 /* Forgets all mappings: the registrar is another now. */
 void stateful_clear(struct stateful *stateful);
+
+/* Forgets those whose address towards the registrar is no longer ours. */
+void stateful_refresh(struct stateful *stateful);
 
 size_t stateful_count(const struct stateful *stateful);
 

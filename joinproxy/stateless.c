@@ -1,6 +1,7 @@
 #include "joinproxy/stateless.h"
 
 #include "common/jpy.h"
+#include "common/log.h"
 #include "joinproxy/registrar_socket.h"
 
 #include <errno.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MODULE              "stateless"
 #define REPORTS_MAX         8
 #define BINDING_OCTETS_MAX  (PLEDGE_LINKS_MAX * 17 + 16)
 #define IPV4_AND_UDP_OCTETS 28
@@ -16,11 +18,13 @@
 struct stateless {
     struct stateless_plan plan;
     struct pledge_header_cipher *cipher;
-    int fd;
+    int fd; /* -1: there is no route to the registrar */
     struct event *readable;
 };
 
 static struct pledge_header_cipher *create_cipher(const struct stateless_plan *plan);
+static enum status open_socket(struct stateless *stateless);
+static void close_socket(struct stateless *stateless);
 static size_t room_for_message(const struct stateless *stateless);
 static void on_readable(evutil_socket_t fd, short what, void *user);
 static void forget_errors(int fd);
@@ -34,6 +38,7 @@ static void count(const struct stateless *stateless, enum counter counter);
 struct stateless *stateless_create(const struct stateless_plan *plan, struct buffer *errors)
 {
     char text[ENDPOINT_TEXT_MAX];
+    enum status status;
     struct stateless *stateless = calloc(1, sizeof *stateless);
     if (stateless == NULL) {
         buffer_printf(errors, "stateless: %s\n", status_text(STATUS_NO_MEMORY));
@@ -46,17 +51,15 @@ struct stateless *stateless_create(const struct stateless_plan *plan, struct buf
         buffer_append_string(errors, "stateless: OpenSSL offers no AES-SIV; use mode \"stateful\"\n");
         goto failed;
     }
-    if (registrar_socket_open(&plan->registrar, plan->source_port, &stateless->fd) != STATUS_OK) {
+    status = open_socket(stateless);
+    if (status == STATUS_OK || status == STATUS_NOT_FOUND)
+        return stateless;
+    if (status == STATUS_SYSTEM)
         buffer_printf(errors,
                       "stateless.source_port: %u cannot be used towards %s: %s; use another port, or 0\n",
                       plan->source_port, endpoint_format(&plan->registrar, text), strerror(errno));
-        goto failed;
-    }
-    stateless->readable =
-        event_new(plan->services->base, stateless->fd, EV_READ | EV_PERSIST, on_readable, stateless);
-    if (stateless->readable != NULL && event_add(stateless->readable, NULL) == 0)
-        return stateless;
-    buffer_printf(errors, "stateless: %s\n", status_text(STATUS_NO_MEMORY));
+    else
+        buffer_printf(errors, "stateless: %s\n", status_text(status));
 failed:
     stateless_free(stateless);
     return NULL;
@@ -66,12 +69,26 @@ void stateless_free(struct stateless *stateless)
 {
     if (stateless == NULL)
         return;
-    if (stateless->readable != NULL)
-        event_free(stateless->readable);
-    if (stateless->fd >= 0)
-        close(stateless->fd);
+    close_socket(stateless);
     pledge_header_cipher_free(stateless->cipher);
     free(stateless);
+}
+
+/* In between nothing is open: a socket that is not connected would hear anybody (JP-9). */
+void stateless_refresh(struct stateless *stateless)
+{
+    if (stateless->fd >= 0 && registrar_socket_has_address(stateless->fd))
+        return;
+    if (stateless->fd >= 0)
+        log_warning(MODULE, "the address towards the registrar is gone");
+    close_socket(stateless);
+    if (open_socket(stateless) == STATUS_OK)
+        log_info(MODULE, "there is a route to the registrar, from port %u", stateless_port(stateless));
+}
+
+bool stateless_has_route(const struct stateless *stateless)
+{
+    return stateless->fd >= 0;
 }
 
 uint16_t stateless_port(const struct stateless *stateless)
@@ -83,6 +100,10 @@ uint16_t stateless_port(const struct stateless *stateless)
 void stateless_forward(struct stateless *stateless, const struct pledge_datagram *from)
 {
     uint8_t header[PLEDGE_HEADER_OCTETS];
+    if (stateless->fd < 0) {
+        count(stateless, COUNTER_NO_ROUTE);
+        return;
+    }
     const struct pledge_origin origin = {.pledge = from->datagram->peer,
                                          .link = (uint8_t)from->link,
                                          .local_check = pledge_links_check(&from->datagram->local)};
@@ -117,6 +138,33 @@ static struct pledge_header_cipher *create_cipher(const struct stateless_plan *p
         binding.status == STATUS_OK ? pledge_header_cipher_create(buffer_view(&binding)) : NULL;
     buffer_free(&binding);
     return cipher;
+}
+
+/* STATUS_NOT_FOUND: there is no route now. STATUS_SYSTEM with errno. */
+static enum status open_socket(struct stateless *stateless)
+{
+    const struct stateless_plan *plan = &stateless->plan;
+    enum status status = registrar_socket_open(&plan->registrar, plan->source_port, &stateless->fd);
+    if (status != STATUS_OK) {
+        stateless->fd = -1;
+        return status;
+    }
+    stateless->readable =
+        event_new(plan->services->base, stateless->fd, EV_READ | EV_PERSIST, on_readable, stateless);
+    if (stateless->readable != NULL && event_add(stateless->readable, NULL) == 0)
+        return STATUS_OK;
+    close_socket(stateless);
+    return STATUS_NO_MEMORY;
+}
+
+static void close_socket(struct stateless *stateless)
+{
+    if (stateless->readable != NULL)
+        event_free(stateless->readable);
+    stateless->readable = NULL;
+    if (stateless->fd >= 0)
+        close(stateless->fd);
+    stateless->fd = -1;
 }
 
 /* JPY-5: what the link's MTU leaves. */

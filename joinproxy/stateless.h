@@ -17,13 +17,19 @@ struct stateless_plan {
     int pledge_fd;             /* that answers pledges */
 };
 
-/* Gives. NULL: errors has a line that names the setting and the cure. */
+/* There need be no route to the registrar yet. Gives. NULL: errors has a line that names the setting and the
+ * cure. */
 struct stateless *stateless_create(const struct stateless_plan *plan, struct buffer *errors);
 void stateless_free(struct stateless *stateless);
 
+/* Looks again for a route where there was none, or where the address that we sent from is no longer ours. */
+void stateless_refresh(struct stateless *stateless);
+
+bool stateless_has_route(const struct stateless *stateless);
+
 void stateless_forward(struct stateless *stateless, const struct pledge_datagram *from);
 
-/* The port of ours that the registrar sees. */
+/* The port of ours that the registrar sees; 0: there is no route. */
 uint16_t stateless_port(const struct stateless *stateless);
 
 #endif

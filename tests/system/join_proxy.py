@@ -1,10 +1,12 @@
 """Pledges, a join proxy and a registrar in network namespaces: the first hop has link-local addresses only, the second is a backbone."""
 
+import contextlib
 import ctypes
 import json
 import os
 import re
 import socket
+import struct
 import time
 
 import coap
@@ -58,22 +60,37 @@ class Net:
 
 
 def udp(host, address=None, port=0, interface=None):
-    """A UDP socket in the host's namespace; setns is for this thread alone, and undone at once."""
+    """A UDP socket in the host's namespace."""
+    with inside(host):
+        made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        scope = socket.if_nametoindex(interface) if interface else 0
+        made.bind((address or "::", port, 0, scope))
+    made.settimeout(5)
+    return made
+
+
+def packet_socket(host, interface):
+    """Sends whole frames on an interface of the host."""
+    with inside(host):
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        made.bind((interface, 0))
+    return made
+
+
+@contextlib.contextmanager
+def inside(host):
+    """For this thread alone."""
     own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     other = os.open(f"/run/netns/{host.name}", os.O_RDONLY)
     try:
         assert libc.setns(other, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
         try:
-            made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-            scope = socket.if_nametoindex(interface) if interface else 0
-            made.bind((address or "::", port, 0, scope))
+            yield
         finally:
             assert libc.setns(own, CLONE_NEWNET) == 0
     finally:
         os.close(own)
         os.close(other)
-    made.settimeout(5)
-    return made
 
 
 def index_in(host, interface):
@@ -104,6 +121,27 @@ class Pledge:
 
     def close(self):
         self.udp.close()
+
+
+def checksum(octets):
+    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets[:len(octets) // 2 * 2])) + (octets[-1] << 8 if len(octets) % 2 else 0)
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff or 0xffff
+
+
+def invent_pledges(net, port, count, payload, first=0, link="mesh0"):
+    """Frames on the first pledge's link, each with a datagram of another source address in fe80::/64, to the proxy's join-port."""
+    host = net.pledges[0]
+    hardware = [bytes.fromhex(one.run("cat", f"/sys/class/net/{link}/address").stdout.decode().strip().replace(":", "")) for one in (net.proxy, host)]
+    to, length = socket.inet_pton(socket.AF_INET6, PROXY_LOCAL), 8 + len(payload)
+    with packet_socket(host, link) as raw:
+        for number in range(first, first + count):
+            address = b"\xfe\x80" + bytes(6) + b"\x02" + number.to_bytes(7, "big")
+            head = struct.pack("!HHH", 40000, port, length)
+            sum_ = checksum(address + to + struct.pack("!IxxxB", length, 17) + head + b"\0\0" + payload)
+            raw.send(hardware[0] + hardware[1] + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, length, 17, 64) + address + to +
+                     head + struct.pack("!H", sum_) + payload)
 
 
 class JoinProxy:

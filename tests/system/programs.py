@@ -133,6 +133,11 @@ def await_counters(program, are_right):
     return found
 
 
+def resident_kib(program):
+    text = pathlib.Path(f"/proc/{program.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
+
+
 def await_file(file, program):
     """Until the program has written the file."""
     deadline = time.monotonic() + START_WITHIN_S
@@ -215,8 +220,7 @@ class Registrar:
         return [line for line in self.program.lines[since:] if line]
 
     def resident_kib(self):
-        text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
+        return resident_kib(self.program)
 
     def stop(self):
         self.program.stop()

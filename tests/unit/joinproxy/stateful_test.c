@@ -165,7 +165,94 @@ static void failures_do_not_fill_the_log(void **state)
     for (const char *at = lines; (at = strstr(at, "no socket towards 255.255.255.255")) != NULL; at++)
         count++;
     assert_int_equal(count, 2);
-    assert_int_equal(count_of(relaying, COUNTER_MAPPINGS_REFUSED), 6);
+    assert_int_equal(count_of(relaying, COUNTER_NO_ROUTE), 6);
+    assert_int_equal(count_of(relaying, COUNTER_MAPPINGS_REFUSED), 0);
+}
+
+static int open_pledge(const char *address)
+{
+    struct endpoint local;
+    int fd;
+    assert_int_equal(endpoint_parse(address, &local), STATUS_OK);
+    assert_int_equal(udp_socket_open(&local, UDP_EXCLUSIVE, &fd), STATUS_OK);
+    return fd;
+}
+
+/* Those that the test ends with. */
+static void close_all(const int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        close(fds[i]);
+}
+
+/* JP-7: three seconds after the last datagram, who has never spoken again after an answer makes room; who
+ * has, does not. */
+static void invented_pledges_make_room(void **state)
+{
+    struct relaying *relaying = *state;
+    struct endpoint from;
+    const int fds[] = {open_pledge("127.0.0.2:0"), open_pledge("127.0.0.3:0"), open_pledge("127.0.0.4:0"),
+                       open_pledge("127.0.0.5:0"), open_pledge("127.0.0.6:0")};
+    struct endpoint there = forwarded(relaying, fds[0], "1");
+    send_to(relaying->registrar_fd, &there, "down", 4);
+    assert_int_equal(receive(relaying, fds[0], octets, &from, WAIT_MS), 4);
+    forwarded(relaying, fds[0], "real");
+    forwarded(relaying, fds[1], "2");
+    forwarded(relaying, fds[2], "3");
+    clock_ms += 2999;
+    refused(relaying, fds[3]);
+    clock_ms += 1;
+    forwarded(relaying, fds[3], "4");
+    forwarded(relaying, fds[4], "5");
+    refused(relaying, fds[1]);
+    assert_int_equal(count_of(relaying, COUNTER_MAPPINGS_DISPLACED), 2);
+    struct endpoint still = forwarded(relaying, fds[0], "the same port");
+    assert_true(endpoint_equal(&there, &still));
+    assert_int_equal(stateful_count(relaying->stateful), 3);
+    close_all(fds, sizeof fds / sizeof fds[0]);
+}
+
+/* JP-7: a pledge that tries again from other ports displaces itself, and nobody else while there is room. */
+static void a_pledge_displaces_itself(void **state)
+{
+    struct relaying *relaying = *state;
+    const int fds[] = {open_pledge("127.0.0.2:0"), open_pledge("127.0.0.3:0"), open_pledge("127.0.0.3:0"),
+                       open_pledge("127.0.0.3:0")};
+    forwarded(relaying, fds[0], "1");
+    forwarded(relaying, fds[1], "2");
+    clock_ms += 3000;
+    forwarded(relaying, fds[2], "3");
+    struct endpoint there = forwarded(relaying, fds[3], "from a third port");
+    struct endpoint again = forwarded(relaying, fds[3], "again");
+    assert_true(endpoint_equal(&there, &again));
+    assert_int_equal(count_of(relaying, COUNTER_MAPPINGS_DISPLACED), 1);
+    refused(relaying, fds[1]);
+    forwarded(relaying, fds[0], "is still there");
+    assert_int_equal(count_of(relaying, COUNTER_MAPPINGS_CREATED), 4);
+    close_all(fds, sizeof fds / sizeof fds[0]);
+}
+
+/* JP-10: what is refused does not use up what others may send, nor does it make room for nothing. */
+static void refusals_cost_others_nothing(void **state)
+{
+    struct relaying *relaying = *state;
+    relaying->settings.limits.interface_packets_per_s = 5;
+    const int fds[] = {open_pledge("127.0.0.2:0"), open_pledge("127.0.0.3:0"), open_pledge("127.0.0.4:0"),
+                       open_pledge("127.0.0.5:0")};
+    for (int i = 0; i < 3; i++)
+        forwarded(relaying, fds[i], "x");
+    for (int i = 0; i < 20; i++)
+        refused(relaying, fds[3]);
+    forwarded(relaying, fds[0], "4");
+    forwarded(relaying, fds[0], "5");
+    refused(relaying, fds[0]);
+    assert_int_equal(count_of(relaying, COUNTER_RATE_LIMITED), 1);
+    relaying->settings.limits.interface_packets_per_s = 0;
+    clock_ms += 3000;
+    refused(relaying, fds[3]);
+    assert_int_equal(count_of(relaying, COUNTER_MAPPINGS_DISPLACED), 0);
+    assert_int_equal(stateful_count(relaying->stateful), 3);
+    close_all(fds, sizeof fds / sizeof fds[0]);
 }
 
 int main(void)
@@ -180,6 +267,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_link_local_pledges_pass, set_up, relaying_tear_down),
         cmocka_unit_test_setup_teardown(rates_are_limited, set_up, relaying_tear_down),
         cmocka_unit_test_setup_teardown(failures_do_not_fill_the_log, set_up, relaying_tear_down),
+        cmocka_unit_test_setup_teardown(invented_pledges_make_room, set_up, relaying_tear_down),
+        cmocka_unit_test_setup_teardown(a_pledge_displaces_itself, set_up, relaying_tear_down),
+        cmocka_unit_test_setup_teardown(refusals_cost_others_nothing, set_up, relaying_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
