@@ -7,6 +7,7 @@
 #include "registrar/exchange/local_key.h"
 #include "registrar/exchange/pending_enrolments.h"
 #include "registrar/exchange/pending_journal.h"
+#include "registrar/keygen/key_generation.h"
 #include "registrar/translate/key_answer.h"
 #include "registrar/translate/request_body.h"
 #include "registrar/upstream/est_client.h"
@@ -37,7 +38,8 @@ struct inquiry {
     bool is_being_written;         /* while this is so */
     struct inquiry *attributes;    /* csrattrs are asked for, to know what key to make */
     struct est_outcome csrattrs;
-    struct key_order *order;     /* a key is being made */
+    enum key_type key_type;
+    struct key_order *order;     /* a key of that type is being made */
     struct local_key *local_key; /* it is made, and its certificate asked for */
     struct cache_waiter waiter;
 };
@@ -430,7 +432,9 @@ static enum inquiry_verdict ask_for_csrattrs(struct inquiry *inquiry);
 static void on_csrattrs(void *user);
 static enum inquiry_verdict take_csrattrs(struct inquiry *inquiry);
 static enum inquiry_verdict order_key(struct inquiry *inquiry, enum key_type type);
-static void on_key_made(void *user, struct generated_key *made);
+static void *generate_key(void *user);
+static void drop_key(void *key);
+static void on_key_made(void *user, void *key);
 static enum status ask_for_local_key(struct inquiry *inquiry);
 static enum inquiry_verdict refuse_key(struct inquiry *inquiry, const struct local_key_refusal *refusal);
 
@@ -503,15 +507,29 @@ static enum inquiry_verdict take_csrattrs(struct inquiry *inquiry)
 static enum inquiry_verdict order_key(struct inquiry *inquiry, enum key_type type)
 {
     const struct key_order_settings settings = {
-        .csr = inquiry->subject.csr, .type = type, .done = on_key_made, .user = inquiry};
+        .make = generate_key, .drop = drop_key, .done = on_key_made, .user = inquiry};
     const struct local_key_refusal refusal = {CM_SERVICE_UNAVAILABLE, ""};
+    inquiry->key_type = type;
     inquiry->order = key_workshop_order(inquiry->services->workshop, &settings);
     return inquiry->order != NULL ? INQUIRY_WAITS : refuse_key(inquiry, &refusal);
 }
 
-static void on_key_made(void *user, struct generated_key *made)
+static void *generate_key(void *user)
+{
+    const struct inquiry *inquiry = user;
+    struct generated_key *made;
+    return key_generation_make(inquiry->subject.csr, inquiry->key_type, &made) == STATUS_OK ? made : NULL;
+}
+
+static void drop_key(void *key)
+{
+    key_generation_free(key);
+}
+
+static void on_key_made(void *user, void *key)
 {
     struct inquiry *inquiry = user;
+    struct generated_key *made = key;
     struct local_key_refusal refusal = {CM_INTERNAL_SERVER_ERROR, "no key could be made"};
     inquiry->order = NULL;
     if (made != NULL)

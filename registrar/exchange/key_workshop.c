@@ -3,8 +3,8 @@
 #include "common/container_of.h"
 #include "common/mailbox.h"
 #include "common/thread.h"
-#include "registrar/keygen/key_generation.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -12,7 +12,7 @@ struct key_order {
     struct key_order *next, *prev; /* as utlist.h wants them named; while it waits for its turn */
     struct key_workshop *workshop;
     struct key_order_settings settings;
-    struct generated_key *key;
+    void *key;
     pthread_t thread;
     struct letter letter;
     bool runs, joined, cancelled;
@@ -78,8 +78,7 @@ static enum status start(struct key_order *order)
 static void *make(void *user)
 {
     struct key_order *order = user;
-    if (key_generation_make(order->settings.csr, order->settings.type, &order->key) != STATUS_OK)
-        order->key = NULL;
+    order->key = order->settings.make(order->settings.user);
     mailbox_post(order->workshop->mailbox, &order->letter);
     return NULL;
 }
@@ -89,7 +88,7 @@ static void on_made(struct letter *letter)
     struct key_order *order = CONTAINER_OF(letter, struct key_order, letter);
     struct key_workshop *workshop = order->workshop;
     struct key_order_settings settings = order->settings;
-    struct generated_key *key = order->key;
+    void *key = order->key;
     bool cancelled = order->cancelled;
     if (!order->joined)
         pthread_join(order->thread, NULL);
@@ -133,6 +132,6 @@ void key_order_cancel(struct key_order *order)
 
 static void order_free(struct key_order *order)
 {
-    key_generation_free(order->key);
+    order->settings.drop(order->key);
     free(order);
 }

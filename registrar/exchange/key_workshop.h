@@ -1,26 +1,22 @@
-/* Makes keys for devices beside the event loop, which RSA would hold up for seconds (SKG-5). One for each
- * worker. */
+/* Makes keys beside an event loop, which RSA would hold up for seconds (SKG-5, RA-7). One for each loop that
+ * needs keys. */
 #ifndef ESTUARY_REGISTRAR_EXCHANGE_KEY_WORKSHOP_H
 #define ESTUARY_REGISTRAR_EXCHANGE_KEY_WORKSHOP_H
 
-#include "registrar/keygen/key_type.h"
-
-struct certificate_request;
-struct generated_key;
 struct mailbox;
 struct key_workshop;
 struct key_order;
 
 #define KEY_WORKSHOP_THREADS_MAX 2 /* at a time; further orders wait for their turn */
 
-/* What to make, and whom to tell. */
+/* How it is made, and whom to tell; all with user. */
 struct key_order_settings {
-    const struct certificate_request *csr; /* borrowed until done is called or the order cancelled, and read
-                                              by another thread */
-    enum key_type type;
-    /* Once, on the mailbox's loop and never before key_workshop_order returns. Gives the key; NULL: none
-     * could be made. The order is over. */
-    void (*done)(void *user, struct generated_key *key);
+    void *(*make)(void *user); /* by another thread: what it reads must stay as it is until the order is over.
+                                  Gives the key; NULL: none could be made */
+    void (*drop)(void *key);   /* frees one that nobody wants any more; NULL is none */
+    /* Once, on the mailbox's loop and never before key_workshop_order returns. Gives the key. The order is
+     * over. */
+    void (*done)(void *user, void *key);
     void *user;
 };
 

@@ -51,7 +51,20 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void on_done(void *user, struct generated_key *key)
+static void *make(void *user)
+{
+    const struct customer *customer = user;
+    struct generated_key *key;
+    enum key_type type = 0;
+    return key_generation_make(customer->fixture->csr, type, &key) == STATUS_OK ? key : NULL;
+}
+
+static void drop(void *key)
+{
+    key_generation_free(key);
+}
+
+static void on_done(void *user, void *key)
 {
     struct customer *customer = user;
     assert_false(customer->fixture->in_order_call);
@@ -66,7 +79,7 @@ static void place_orders(struct fixture *fixture, struct customer *customers)
     for (size_t i = 0; i < ORDERS; i++) {
         customers[i] = (struct customer){fixture, i};
         const struct key_order_settings settings = {
-            .csr = fixture->csr, .done = on_done, .user = &customers[i]};
+            .make = make, .drop = drop, .done = on_done, .user = &customers[i]};
         fixture->in_order_call = true;
         fixture->orders[i] = key_workshop_order(fixture->workshop, &settings);
         fixture->in_order_call = false;
