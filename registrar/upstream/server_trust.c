@@ -18,6 +18,7 @@ struct server_trust {
 
 static bool load_explicit(struct server_trust *trust, const struct upstream_settings *settings,
                           struct buffer *errors, struct buffer *warnings);
+static void warn_of_left_over(const STACK_OF(X509) * anchors, int learnt, struct buffer *warnings);
 static bool load_learnt(struct server_trust *trust, const char *file, struct buffer *errors,
                         struct buffer *warnings);
 static bool load_implicit(struct server_trust *trust, const struct upstream_settings *settings,
@@ -54,6 +55,7 @@ static bool load_explicit(struct server_trust *trust, const struct upstream_sett
                           struct buffer *errors, struct buffer *warnings)
 {
     bool good = load_learnt(trust, settings->learnt_trust, errors, warnings);
+    const int learnt = sk_X509_num(trust->anchors);
     for (size_t i = 0; i < settings->trust.count; i++) {
         char path[48];
         snprintf(path, sizeof path, "upstream.trust[%zu]", i);
@@ -64,8 +66,30 @@ static bool load_explicit(struct server_trust *trust, const struct upstream_sett
     }
     if (!good || sk_X509_num(trust->anchors) == 0)
         return good;
+    if (settings->trust.count > 0)
+        warn_of_left_over(trust->anchors, learnt, warnings);
     trust->explicit_store = create_store(trust->anchors);
     return trust->explicit_store != NULL;
+}
+
+/* A root that was learnt has the name of the one that vouched for it (RFC 4210 section 4.4). Where that is
+ * gone from upstream.trust, it may have been for distrust, or because it had ended. */
+static void warn_of_left_over(const STACK_OF(X509) * anchors, int learnt, struct buffer *warnings)
+{
+    for (int i = 0; i < learnt; i++) {
+        char subject[256];
+        X509_NAME *name = X509_get_subject_name(sk_X509_value(anchors, i));
+        int at = learnt;
+        while (at < sk_X509_num(anchors) &&
+               X509_NAME_cmp(name, X509_get_subject_name(sk_X509_value(anchors, at))) != 0)
+            at++;
+        X509_NAME_oneline(name, subject, sizeof subject);
+        if (at == sk_X509_num(anchors))
+            buffer_printf(warnings,
+                          "upstream.learnt_trust: \"%s\" stays trusted, though no CA of that name is in "
+                          "upstream.trust any more: move it there, or out of the file\n",
+                          subject);
+    }
 }
 
 /* It comes into being when something is learnt. One that is there and cannot be reached is a mistake. */

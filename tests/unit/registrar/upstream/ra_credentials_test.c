@@ -308,6 +308,18 @@ static void learnt_trust_is_not_passed_over(void **state)
     assert_one_error(fixture, "upstream.learnt_trust: ", file, "Not a directory");
 }
 
+/* RA-2: who takes a CA out of upstream.trust hears that what it vouched for is still in use. */
+static void learnt_trust_without_its_voucher_is_told_of(void **state)
+{
+    struct upstream_fixture *fixture = *state;
+    char learnt[128];
+    snprintf(learnt, sizeof learnt, "%s/ca.pem", fixture->dir);
+    fixture->settings.learnt_trust = learnt;
+    good_credentials_pass(state); /* the voucher is there */
+    snprintf(learnt, sizeof learnt, "%s/other-ca.pem", fixture->dir);
+    assert_one_warning(fixture, "upstream.learnt_trust: ", "stays trusted, though no CA of that name");
+}
+
 static void readable_key_is_told_of(void **state)
 {
     struct upstream_fixture *fixture = *state;
@@ -399,6 +411,7 @@ int main(void)
         TEST(pkcs12_will_do),
         TEST(password_comes_from_a_file),
         TEST(learnt_trust_is_not_passed_over),
+        TEST(learnt_trust_without_its_voucher_is_told_of),
         TEST(readable_key_is_told_of),
         TEST(ciphers_are_looked_at),
         TEST(security_level_stays),
