@@ -73,7 +73,6 @@ static void on_new_files(void *user);
 static void on_hangup(int signal, short what, void *user);
 static void on_offered(void *user, const struct snapshot *before, struct snapshot *snapshot);
 static void use_snapshot(struct est_client *client, const struct snapshot *snapshot);
-static void warn_of_upkeep(const struct registrar *registrar);
 static void on_adopted(void *user);
 static void write_running_config(const struct registrar *registrar);
 static void on_report(int signal, short what, void *user);
@@ -246,10 +245,12 @@ static bool build_upkeep(struct registrar *registrar, struct buffer *errors)
         .credentials = snapshot->ra_credentials,
     };
     if (settings->upstream.renew || settings->dtls.renew)
-        registrar->renewal = renewal_create(
-            &(struct renewal_context){
-                .settings = settings, .services = services, .renewed = on_new_files, .user = registrar},
-            errors);
+        registrar->renewal =
+            renewal_create(&(struct renewal_context){.settings = reload_settings(registrar->reload),
+                                                     .services = services,
+                                                     .renewed = on_new_files,
+                                                     .user = registrar},
+                           errors);
     if (settings->upstream.learnt_trust[0] != '\0')
         registrar->trust_watch =
             trust_watch_create(&(struct trust_watch_context){.settings = reload_settings(registrar->reload),
@@ -404,11 +405,12 @@ static void on_offered(void *user, const struct snapshot *before, struct snapsho
         snapshot->servers != before->servers || snapshot->ra_credentials != before->ra_credentials;
     if (registrar->forgets)
         server_group_probe_now(snapshot->servers);
-    if (registrar->renewal != NULL)
+    if (registrar->renewal != NULL) {
         use_snapshot(renewal_client(registrar->renewal), snapshot);
+        renewal_look(registrar->renewal);
+    }
     if (registrar->trust_watch != NULL)
         use_snapshot(trust_watch_client(registrar->trust_watch), snapshot);
-    warn_of_upkeep(registrar);
     registrar->adopting = registrar->worker_count;
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_offer(registrar->workers[i], snapshot);
@@ -418,17 +420,6 @@ static void use_snapshot(struct est_client *client, const struct snapshot *snaps
 {
     est_client_use_credentials(client, snapshot->ra_credentials);
     est_client_use_servers(client, snapshot->servers);
-}
-
-/* What is renewed stays what it was at the start. */
-static void warn_of_upkeep(const struct registrar *registrar)
-{
-    const struct settings *before = registrar->settings, *now = reload_settings(registrar->reload);
-    static const char format[] = "%s: %s has changed, but until a restart the old one is %s";
-    if (before->upstream.renew && strcmp(before->upstream.certificate, now->upstream.certificate) != 0)
-        log_warning("registrar", format, registrar->file, "upstream.certificate", "renewed");
-    if (before->dtls.renew && strcmp(before->dtls.certificate, now->dtls.certificate) != 0)
-        log_warning("registrar", format, registrar->file, "dtls.certificate", "renewed");
 }
 
 static void on_adopted(void *user)

@@ -4,6 +4,7 @@
 #include "common/monotonic.h"
 #include "registrar/counters.h"
 #include "registrar/exchange/est_outcome.h"
+#include "registrar/exchange/key_workshop.h"
 #include "registrar/protocol/certificate_request.h"
 #include "registrar/renewal/identity_file.h"
 #include "registrar/renewal/successor.h"
@@ -31,12 +32,15 @@
 #define CONTENT_OCTETS_MAX (1024 * 1024)
 #define END_OCTETS_MAX     64
 #define IDENTITIES         2
+#define SOURCE_NAMES       4
 
 /* One certificate and its key. */
 struct identity_renewal {
     struct renewal *renewal;
+    struct ra_identity_source (*find_source)(const struct settings *settings);
     struct ra_identity_source source;
-    int purpose; /* X509_PURPOSE_SSL_CLIENT or _SERVER: what the TLS stack must take it for */
+    char *names[SOURCE_NAMES]; /* that source has: copies, for a reload may come while it is asked for */
+    int purpose;               /* X509_PURPOSE_SSL_CLIENT or _SERVER: what the TLS stack must take it for */
     struct event *timer;
     unsigned failures;  /* in a row */
     uint64_t try_at_ms; /* not before; monotonic: the clock may be set right meanwhile, by years */
@@ -46,6 +50,7 @@ struct identity_renewal {
     struct identity_file *file;
     struct ra_identity present;
     struct successor_times times;
+    struct key_order *order; /* the new key is being made */
     EVP_PKEY *key;
     struct certificate_request *csr;
 };
@@ -53,12 +58,15 @@ struct identity_renewal {
 struct renewal {
     struct renewal_context context;
     struct est_client *client;
+    struct key_workshop *workshop;
     struct identity_renewal identities[IDENTITIES];
     size_t count, ended; /* ended: of those by hand */
     bool well;
 };
 
-static bool add(struct renewal *renewal, const struct ra_identity_source *source, int purpose);
+static bool add(struct renewal *renewal, const struct identity_renewal *wanted);
+static bool take_source(struct identity_renewal *identity);
+static void free_names(char *names[SOURCE_NAMES]);
 static bool stays_usable(const struct identity_renewal *identity, X509 *next);
 static struct ra_identity_source upstream_source(const struct settings *settings);
 static struct ra_identity_source dtls_source(const struct settings *settings);
@@ -66,7 +74,10 @@ static void on_timer(evutil_socket_t fd, short what, void *user);
 static int64_t wait_s(const struct identity_renewal *identity);
 static enum status open_present(struct identity_renewal *identity, struct buffer *errors);
 static void ask(struct identity_renewal *identity, struct buffer *errors);
-static enum status choose_key(struct identity_renewal *identity, struct buffer *errors);
+static bool has_kept_key(struct identity_renewal *identity);
+static void *make_key(void *user);
+static void drop_key(void *key);
+static void on_key_made(void *user, void *key);
 static enum status send_request(struct identity_renewal *identity, struct buffer *errors);
 static enum status prepare_request(struct identity_renewal *identity, struct buffer *der,
                                    struct buffer *errors);
@@ -86,31 +97,68 @@ static void check_folder(const char *setting, const char *file, struct buffer *w
 struct renewal *renewal_create(const struct renewal_context *context, struct buffer *errors)
 {
     const struct settings *settings = context->settings;
-    const struct ra_identity_source upstream = upstream_source(settings), dtls = dtls_source(settings);
+    const struct identity_renewal upstream = {.find_source = upstream_source,
+                                              .purpose = X509_PURPOSE_SSL_CLIENT};
+    const struct identity_renewal dtls = {.find_source = dtls_source, .purpose = X509_PURPOSE_SSL_SERVER};
     struct renewal *renewal = calloc(1, sizeof *renewal);
     if (renewal == NULL)
         return NULL;
     renewal->context = *context;
     renewal->well = true;
     renewal->client = est_client_create(&settings->upstream, &context->services, errors);
-    if (renewal->client != NULL &&
-        (!(settings->upstream.renew || context->by_hand) ||
-         add(renewal, &upstream, X509_PURPOSE_SSL_CLIENT)) &&
-        (!settings->dtls.renew || add(renewal, &dtls, X509_PURPOSE_SSL_SERVER)))
+    renewal->workshop = key_workshop_create(context->services.mailbox);
+    if (renewal->client != NULL && renewal->workshop != NULL &&
+        (!(settings->upstream.renew || context->by_hand) || add(renewal, &upstream)) &&
+        (!settings->dtls.renew || add(renewal, &dtls)))
         return renewal;
     renewal_free(renewal);
     return NULL;
 }
 
-static bool add(struct renewal *renewal, const struct ra_identity_source *source, int purpose)
+static bool add(struct renewal *renewal, const struct identity_renewal *wanted)
 {
     struct identity_renewal *identity = &renewal->identities[renewal->count++];
-    *identity = (struct identity_renewal){.renewal = renewal, .source = *source, .purpose = purpose};
+    *identity = *wanted;
+    identity->renewal = renewal;
     identity->timer = evtimer_new(renewal->context.services.base, on_timer, identity);
-    if (identity->timer == NULL)
+    if (identity->timer == NULL || !take_source(identity))
         return false;
     look_again(identity, 0);
     return true;
+}
+
+/* Where it lies now. What was learnt of another file counts no more. */
+static bool take_source(struct identity_renewal *identity)
+{
+    struct ra_identity_source now = identity->find_source(identity->renewal->context.settings);
+    const char **const names[SOURCE_NAMES] = {&now.certificate, &now.private_key, &now.passphrase_file,
+                                              &now.pkcs11_module};
+    char *copies[SOURCE_NAMES];
+    bool copied = true;
+    for (size_t i = 0; i < SOURCE_NAMES; i++) {
+        copies[i] = strdup(*names[i]);
+        *names[i] = copies[i];
+        copied = copied && copies[i] != NULL;
+    }
+    if (!copied) {
+        free_names(copies);
+        return false;
+    }
+    if (identity->names[0] != NULL && strcmp(identity->names[0], copies[0]) != 0) {
+        identity->failures = 0;
+        identity->try_at_ms = 0;
+        identity->server = 0;
+    }
+    free_names(identity->names);
+    memcpy(identity->names, copies, sizeof copies);
+    identity->source = now;
+    return true;
+}
+
+static void free_names(char *names[SOURCE_NAMES])
+{
+    for (size_t i = 0; i < SOURCE_NAMES; i++)
+        free(names[i]);
 }
 
 static struct ra_identity_source upstream_source(const struct settings *settings)
@@ -146,7 +194,9 @@ void renewal_free(struct renewal *renewal)
         if (renewal->identities[i].timer != NULL)
             event_free(renewal->identities[i].timer);
         forget(&renewal->identities[i]);
+        free_names(renewal->identities[i].names);
     }
+    key_workshop_free(renewal->workshop);
     free(renewal);
 }
 
@@ -155,14 +205,21 @@ struct est_client *renewal_client(const struct renewal *renewal)
     return renewal->client;
 }
 
+void renewal_look(const struct renewal *renewal)
+{
+    for (size_t i = 0; i < renewal->count; i++)
+        if (renewal->identities[i].file == NULL)
+            event_active(renewal->identities[i].timer, EV_TIMEOUT, 0);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *user)
 {
     struct identity_renewal *identity = user;
     struct buffer errors;
     (void)fd, (void)what;
     buffer_init(&errors, ERRORS_OCTETS_MAX);
-    if (open_present(identity, &errors) != STATUS_OK) {
-        fail(identity, buffer_string(&errors));
+    if (!take_source(identity) || open_present(identity, &errors) != STATUS_OK) {
+        fail(identity, errors.len > 0 ? buffer_string(&errors) : "out of memory");
     } else if (identity->renewal->context.by_hand || wait_s(identity) == 0) {
         ask(identity, &errors);
     } else {
@@ -203,22 +260,53 @@ static enum status open_present(struct identity_renewal *identity, struct buffer
 
 static void ask(struct identity_renewal *identity, struct buffer *errors)
 {
-    if (choose_key(identity, errors) != STATUS_OK || send_request(identity, errors) != STATUS_OK)
-        fail(identity, errors->len > 0 ? buffer_string(errors) : "no request could be made");
+    const struct key_order_settings order = {
+        .make = make_key, .drop = drop_key, .done = on_key_made, .user = identity};
+    if (has_kept_key(identity)) {
+        if (send_request(identity, errors) != STATUS_OK)
+            fail(identity, buffer_string(errors));
+        return;
+    }
+    identity->order = key_workshop_order(identity->renewal->workshop, &order);
+    if (identity->order == NULL)
+        fail(identity, "no thread could be started for a new key");
 }
 
 /* The key of a request that waits for its approval stays. */
-static enum status choose_key(struct identity_renewal *identity, struct buffer *errors)
+static bool has_kept_key(struct identity_renewal *identity)
 {
-    identity->key = identity_file_kept_key(identity->file);
-    if (identity->key != NULL && successor_key_suits(identity->key, identity->present.key))
-        return STATUS_OK;
-    EVP_PKEY_free(identity->key);
-    identity->key = successor_make_key(identity->present.key);
-    if (identity->key != NULL)
-        return STATUS_OK;
-    buffer_append_string(errors, "no key of the same kind can be made\n");
-    return STATUS_UNSUPPORTED;
+    EVP_PKEY *key = identity_file_kept_key(identity->file);
+    if (key != NULL && successor_key_suits(key, identity->present.key)) {
+        identity->key = key;
+        return true;
+    }
+    EVP_PKEY_free(key);
+    return false;
+}
+
+static void *make_key(void *user)
+{
+    const struct identity_renewal *identity = user;
+    return successor_make_key(identity->present.key);
+}
+
+static void drop_key(void *key)
+{
+    EVP_PKEY_free(key);
+}
+
+static void on_key_made(void *user, void *key)
+{
+    struct identity_renewal *identity = user;
+    struct buffer errors;
+    buffer_init(&errors, ERRORS_OCTETS_MAX);
+    identity->order = NULL;
+    identity->key = key;
+    if (key == NULL)
+        buffer_append_string(&errors, "no key of the same kind can be made\n");
+    if (key == NULL || send_request(identity, &errors) != STATUS_OK)
+        fail(identity, buffer_string(&errors));
+    buffer_free(&errors);
 }
 
 static enum status send_request(struct identity_renewal *identity, struct buffer *errors)
@@ -420,6 +508,8 @@ static void end(struct identity_renewal *identity, bool well)
 
 static void forget(struct identity_renewal *identity)
 {
+    key_order_cancel(identity->order);
+    identity->order = NULL;
     identity_file_close(identity->file);
     identity->file = NULL;
     ra_identity_free(&identity->present);

@@ -10,7 +10,7 @@
 struct renewal;
 
 struct renewal_context {
-    const struct settings *settings;     /* borrowed */
+    const struct settings *settings;     /* borrowed; a reload may change which files they name */
     struct est_client_services services; /* of the loop that it runs on; renewal takes what a client takes */
     bool by_hand; /* each at once, once, due or not; upstream's whatever settings say */
     /* Neither may free the renewal. */
@@ -27,6 +27,9 @@ void renewal_free(struct renewal *renewal);
 
 /* Its own, which a reload gives new credentials and EST servers. Borrows. */
 struct est_client *renewal_client(const struct renewal *renewal);
+
+/* The settings may name other files now: they are looked at, but for what is under way. */
+void renewal_look(const struct renewal *renewal);
 
 /* Seconds until the next try after this many failures in a row, with as much of the certificate's life left:
  * from a minute up to a day, and sooner than an eighth of what is left. */

@@ -177,6 +177,8 @@ static const char *complaint_about(X509 *present, X509 *next)
         return "the new certificate would be due for renewal at once";
     if (X509_cmp_current_time(X509_get0_notBefore(next)) > 0)
         return "the new certificate is not valid yet: the EST server's clock and ours differ";
+    if (X509_NAME_cmp(X509_get_subject_name(present), X509_get_subject_name(next)) != 0)
+        return "the new certificate has another subject than the present one";
     if (!keeps_names(present, next))
         return "the new certificate lacks the subjectAltName of the present one";
     if (!keeps_purposes(present, next))

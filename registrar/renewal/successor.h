@@ -34,7 +34,8 @@ bool successor_request_repeats(struct bytes kept, struct bytes request);
 /* Takes the certificate for key, and the intermediates above it, out of a certs-only message, or those of the
  * present identity where its issuer stays. next gets references of its own, to key too (ra_identity_free).
  * STATUS_MISMATCH, and why says so: there is none for key, it is due for renewal itself, is not
- * valid yet, or lacks a name or purpose that the present one has. */
+ * valid yet, has another subject (RFC 7030 section 4.2.2), or lacks a name or purpose that the present one
+ * has. */
 enum status successor_accept(const struct ra_identity *present, EVP_PKEY *key, struct bytes certs_only,
                              struct ra_identity *next, const char **why);
 

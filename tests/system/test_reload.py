@@ -282,17 +282,6 @@ def test_what_needs_a_restart_is_named(start_registrar, connect):
     assert get(connect(one), "crts", "new")[0].status == "4.04"
 
 
-def test_what_is_renewed_stays(start_registrar, pki, tmp_path):
-    """Renewal goes on with the file of the start, and the log says so."""
-    one_file, other = tmp_path / "ra", tmp_path / "other"
-    for file in (one_file, other):
-        file.write_bytes((pki / "ra.pem").read_bytes() + (pki / "ra.key").read_bytes())
-        file.chmod(0o600)
-    one = start_registrar({"upstream": {"renew": True, "certificate": str(one_file), "private_key": str(one_file)}})
-    said = one.reload({"upstream": {"certificate": str(other), "private_key": str(other)}})
-    assert sum("upstream.certificate has changed, but until a restart the old one is renewed" in line for line in said) == 1, said
-
-
 def test_a_storm(start_registrar, connect, pki):
     """A hundred SIGHUPs in a row, and two workers that serve meanwhile."""
     one = start_registrar({"workers": 2})

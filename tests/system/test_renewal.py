@@ -68,6 +68,25 @@ def test_ra_and_dtls_certificates(start_registrar, connect, est_server, pki, old
     assert len(issued) == 3 # two renewals, one device: no certificate was asked for twice
 
 
+def test_a_reload_may_name_other_files(start_registrar, pki, est_server, old_ra, tmp_path):
+    """RA-7: what is renewed is what the configuration names now, its pass-phrase included; a failure of the file before delays nothing."""
+    locked, secret = tmp_path / "locked.pem", tmp_path / "secret"
+    secret.write_text("open sesame\n")
+    secret.chmod(0o600)
+    certificate, key = made.issue(pki, "second RA", purposes=RA_PURPOSES)
+    locked.write_bytes(made.pem(certificate) + made.key_pem(key, b"open sesame"))
+    locked.chmod(0o600)
+    content = old_ra.read_bytes()
+    one = start_registrar(renewing(old_ra, default_label="status-500.times-1"))
+    one.program.wait_for(r"warning.*could not be renewed")
+    one.reload({"upstream": {"certificate": str(locked), "private_key": str(locked), "passphrase_file": str(secret)}})
+    one.program.wait_for(rf"{locked}\" is renewed")
+    assert made.load(locked).serial_number != certificate.serial_number
+    assert made.load(locked).subject == certificate.subject
+    assert b"ENCRYPTED PRIVATE KEY" in locked.read_bytes()
+    assert old_ra.read_bytes() == content
+
+
 def test_failure_is_told_and_tried_again(start_registrar, est_server, old_ra):
     """RA-7: the EST server refuses; the log says so and the old certificate stays."""
     content = old_ra.read_bytes()

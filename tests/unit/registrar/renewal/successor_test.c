@@ -150,7 +150,8 @@ static enum status accept(struct answer *answer, const struct test_certificate_w
     answer->present = test_certificate(&(struct test_certificate_wish){
         .common_name = "ra", .issuer = &answer->issuing, .extended_key_usage = RA});
     add_names(&answer->present, &answer->issuing);
-    next.common_name = "ra";
+    if (next.common_name == NULL)
+        next.common_name = "ra";
     next.issuer = &answer->issuing;
     answer->next = test_certificate(&next);
     if (named)
@@ -197,6 +198,7 @@ static void answer_of_no_use_is_refused(void **state)
         const char *why;
     } cases[] = {
         {{.extended_key_usage = RA}, true, "subjectAltName"},
+        {{.extended_key_usage = RA, .common_name = "another"}, false, "another subject"},
         {{.extended_key_usage = "clientAuth"}, false, "extended key usage"},
         {{.extended_key_usage = NULL}, false, "extended key usage"},
         {{.extended_key_usage = RA, .from_s = -3 * DAY, .to_s = DAY / 2}, false, "due for renewal"},
