@@ -13,7 +13,9 @@
 
 #define RECORD_OCTETS_MAX 16384 /* RFC 6347 section 4.1 */
 #define READ_OCTETS_MAX   2048  /* of one datagram, and so of one record; what udp_socket hands out */
-#define IP_UDP_OVERHEAD   28    /* octets; OpenSSL wants it to be less than its least MTU, and no more */
+#define RECORD_OVERHEAD   (DTLS_RECORD_HEADER + 16) /* octets; 16: CCM_8's explicit nonce and tag (RFC 6655) \
+                                                     */
+#define IP_UDP_OVERHEAD 28 /* octets; OpenSSL wants it to be less than its least MTU, and no more */
 
 struct dtls_association {
     const struct dtls_association_context *context; /* borrowed */
@@ -49,6 +51,7 @@ static void fail(struct dtls_association *association);
 static int bio_create(BIO *bio);
 static long bio_control(BIO *bio, int command, long number, void *pointer);
 static int bio_write(BIO *bio, const char *data, int len);
+static struct bytes take_datagram(const struct dtls_association *association, struct bytes *rest);
 static int bio_read(BIO *bio, char *data, int size);
 static bool is_repeating(const struct dtls_association *association);
 static bool admit(struct dtls_association *association, const struct dtls_record *record);
@@ -427,11 +430,27 @@ static long bio_control(BIO *bio, int command, long number, void *pointer)
 static int bio_write(BIO *bio, const char *data, int len)
 {
     struct dtls_association *association = BIO_get_data(bio);
-    struct bytes datagram = {(const uint8_t *)data, (size_t)len};
-    if (association->state == DTLS_HANDSHAKING && !is_repeating(association))
-        dtls_flight_add(&association->flight, datagram);
-    send_datagram(association, datagram);
+    struct bytes rest = {(const uint8_t *)data, (size_t)len};
+    struct bytes datagram;
+    while ((datagram = take_datagram(association, &rest)).len > 0) {
+        if (association->state == DTLS_HANDSHAKING && !is_repeating(association))
+            dtls_flight_add(&association->flight, datagram);
+        send_datagram(association, datagram);
+    }
     return len;
+}
+
+/* As many records as have room in one datagram. A client that negotiated max_fragment_length may have no more
+ * than the buffer for one such record; GnuTLS 3.7 cuts off what is beyond. */
+static struct bytes take_datagram(const struct dtls_association *association, struct bytes *rest)
+{
+    size_t limit = dtls_association_record_limit(association) + RECORD_OVERHEAD, len = 0;
+    struct bytes all = *rest, left = *rest;
+    struct dtls_record record;
+    while (dtls_record_take(&left, &record) && (len == 0 || len + record.whole.len <= limit))
+        len += record.whole.len;
+    *rest = bytes_slice(all, len, all.len);
+    return bytes_slice(all, 0, len);
 }
 
 /* The handshake that resumes a session has one flight of ours, and no more. */

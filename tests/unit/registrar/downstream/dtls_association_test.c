@@ -221,7 +221,8 @@ static void a_dropped_record_hides_no_other(void **state)
     free_peers(&client, &server);
 }
 
-/* DTLS-7: 2^9 and 2^10 octets of plaintext a record, in the handshake as well. */
+/* DTLS-7: 2^9 and 2^10 octets of plaintext a record, in the handshake as well, and no datagram is longer than
+ * such a record: the client may have no other buffer. */
 static void honours_max_fragment_length(void **state)
 {
     (void)state;
@@ -237,6 +238,7 @@ static void honours_max_fragment_length(void **state)
         assert_established(&client, &server);
         assert_int_equal(dtls_association_record_limit(server.association), limit);
         assert_true(server.largest_fragment <= limit);
+        assert_true(server.largest_datagram <= DTLS_RECORD_HEADER + limit + CCM_8_OVERHEAD);
 
         uint8_t record[1025] = {0};
         assert_int_equal(dtls_association_send(server.association, (struct bytes){record, limit}), STATUS_OK);
