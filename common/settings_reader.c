@@ -484,7 +484,7 @@ static json_t *spell_out(const struct settings_field *field, json_t *value)
 static bool read_item(const struct place *place, json_t *value)
 {
     const struct settings_table *table = place->field->items;
-    char prefix[PATH_ROOM];
+    char prefix[PATH_ROOM + 1]; /* and the point */
     if (!json_is_object(value))
         return refuse(place, value, "is not an object; write { \"key\": value }");
     snprintf(prefix, sizeof(prefix), "%s.", place->path);
