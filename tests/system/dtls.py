@@ -9,6 +9,7 @@ ssl = ctypes.CDLL("libssl.so.3")
 crypto = ctypes.CDLL("libcrypto.so.3")
 
 P, I, L, S = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_char_p
+TIMER_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_uint, P, ctypes.c_uint)
 PSK_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_uint, P, S, P, ctypes.c_uint, P, ctypes.c_uint)
 
 for library, name, result, arguments in [
@@ -19,7 +20,7 @@ for library, name, result, arguments in [
     (ssl, "SSL_CTX_set_psk_client_callback", None, [P, PSK_CALLBACK]),
     (ssl, "SSL_CTX_set_options", ctypes.c_uint64, [P, ctypes.c_uint64]),
     (ssl, "SSL_new", P, [P]), (ssl, "SSL_free", None, [P]), (ssl, "SSL_set_bio", None, [P, P, P]),
-    (ssl, "SSL_ctrl", L, [P, I, L, P]), (ssl, "SSL_set_connect_state", None, [P]),
+    (ssl, "SSL_ctrl", L, [P, I, L, P]), (ssl, "DTLS_set_timer_cb", None, [P, TIMER_CALLBACK]), (ssl, "SSL_set_connect_state", None, [P]),
     (ssl, "SSL_set_tlsext_max_fragment_length", I, [P, ctypes.c_uint8]),
     (ssl, "SSL_do_handshake", I, [P]), (ssl, "SSL_read", I, [P, P, I]), (ssl, "SSL_write", I, [P, S, I]),
     (ssl, "SSL_get_error", I, [P, I]), (ssl, "SSL_shutdown", I, [P]), (ssl, "SSL_get_shutdown", I, [P]),
@@ -90,7 +91,7 @@ class DtlsClient:
 
     def __init__(self, server, certificate=None, key=None, trust=None, ciphers="ECDHE-ECDSA-AES128-CCM8", groups=None,
                  mtu=1200, max_fragment_length=None, server_name=None, local=None, version=DTLS1_2_VERSION, psk=None,
-                 udp=None, extended_master_secret=True, session=None):
+                 udp=None, extended_master_secret=True, session=None, retransmit_after_s=None):
         family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
         self.server = server
         self.udp = udp or socket.socket(family, socket.SOCK_DGRAM)
@@ -111,6 +112,9 @@ class DtlsClient:
             assert ssl.SSL_set_tlsext_max_fragment_length(self.ssl, max_fragment_length) == 1
         if server_name:
             ssl.SSL_ctrl(self.ssl, SET_SNI, 0, ctypes.cast(ctypes.c_char_p(server_name.encode()), P))
+        if retransmit_after_s:
+            self.timer = TIMER_CALLBACK(lambda _, before_us: 2 * before_us or int(retransmit_after_s * 1e6))
+            ssl.DTLS_set_timer_cb(self.ssl, self.timer)
         if session:
             assert ssl.SSL_set_session(self.ssl, session.at) == 1
         ssl.SSL_set_connect_state(self.ssl)

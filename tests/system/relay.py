@@ -11,11 +11,12 @@ import time
 
 class Relay:
     """Stands between devices and the registrar. Each device's address gets a socket of its own towards the registrar, so that flows stay apart.
-    Each flow and direction draws from a random stream of its own: what one device suffers does not hang on the others' timing."""
+    Each flow and direction draws from a random stream of its own: what one device suffers does not hang on the others' timing.
+    What passes("up" or "down", datagram) does not want is lost as well."""
 
-    def __init__(self, target, seed, loss=0.0, duplicate=0.0, reorder=0.0, hold_s=0.05):
+    def __init__(self, target, seed, loss=0.0, duplicate=0.0, reorder=0.0, hold_s=0.05, passes=lambda direction, datagram: True):
         self.target, self.seed = target, seed
-        self.loss, self.duplicate, self.reorder, self.hold_s = loss, duplicate, reorder, hold_s
+        self.loss, self.duplicate, self.reorder, self.hold_s, self.passes = loss, duplicate, reorder, hold_s, passes
         self.front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.front.bind(("127.0.0.1", 0))
         self.address = self.front.getsockname()
@@ -61,18 +62,18 @@ class Relay:
             self.flows[device] = (back, dice)
             self.selector.register(back, selectors.EVENT_READ, lambda b, d=device: self._from_registrar(b, d))
         back, dice = self.flows[device]
-        self._toss(dice[0], lambda: self._send(back.send, datagram))
+        self._toss(dice[0], self.passes("up", datagram), lambda: self._send(back.send, datagram))
 
     def _from_registrar(self, back, device):
         try:
             datagram = back.recv(65535)
         except ConnectionRefusedError:
             return
-        self._toss(self.flows[device][1][1], lambda: self._send(self.front.sendto, datagram, device))
+        self._toss(self.flows[device][1][1], self.passes("down", datagram), lambda: self._send(self.front.sendto, datagram, device))
 
-    def _toss(self, dice, send):
+    def _toss(self, dice, may_pass, send):
         chance, twice, late = dice.random(), dice.random(), dice.random()
-        if chance < self.loss:
+        if chance < self.loss or not may_pass:
             self.lost += 1
             return
         for _ in range(2 if twice < self.duplicate else 1):
