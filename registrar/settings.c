@@ -176,8 +176,8 @@ static const struct settings_field fields[] = {
           "csrattrs ask for, or always the same; `csr` and `csrattrs` stand in for each other, and P-256 for both") },
     { A_FILE(est.key_directory), PRESET("\"\""), SOURCE("SKG-7"), RELOADABLE,
       DOC("folder with keys of devices (`HEX.key`, `HEX.pem`), by which the registrar's own keys are protected; `\"\"` for none") },
-    { U32(est.key_grace_s, 1, 3600), PRESET("60"), SOURCE("SKG-9"),
-      DOC("seconds for which a key is kept in case that the answer got lost, and wiped after") },
+    { U32(est.key_grace_s, 1, 86400), PRESET("60"), SOURCE("SKG-9"),
+      DOC("seconds for which a key is kept, until its certificate is approved by hand and in case that the answer got lost, and wiped after") },
     { BOOL(est.long_names), PRESET("false"), SOURCE("URI-5"),
       DOC("whether the names of RFC 7030 (`/cacerts` …) work on the CoAP side as well") },
     { ENUM(est.pop, enum pop_policy, pop_names), PRESET("\"if-present\""), SOURCE("POP-5, POP-6, POP-8"),
@@ -336,6 +336,7 @@ static void review_delays(const struct settings_review *review);
 static void review_labels(const struct settings_review *review);
 static void review_upstream(const struct settings_review *review);
 static void review_proof(const struct settings_review *review);
+static void review_keys(const struct settings_review *review);
 static void review_credentials(const struct settings_review *review);
 static void review_renewal(const struct settings_review *review);
 static void review_access(const struct settings_review *review);
@@ -343,8 +344,9 @@ static void review_libest(const struct settings_review *review);
 static void review_libest_labels(const struct settings_review *review);
 
 static void (*const reviews[])(const struct settings_review *) = {
-    review_listeners, review_jpy,   review_trust,       review_limits,  review_delays, review_labels,
-    review_upstream,  review_proof, review_credentials, review_renewal, review_access, review_libest,
+    review_listeners, review_jpy,      review_trust,  review_limits, review_delays,
+    review_labels,    review_upstream, review_proof,  review_keys,   review_credentials,
+    review_renewal,   review_access,   review_libest,
 };
 
 static void preset(struct settings_reader *reader, struct settings *settings);
@@ -515,6 +517,19 @@ static void review_proof(const struct settings_review *review)
         settings_review_warn(
             review, "est.att",
             "false: devices cannot learn that est.pop is \"required\" (RFC 7030 section 4.5.2); use true");
+}
+
+/* SKG-9: an EST server that names no time, and one that names this, lets wait for as long. */
+static void review_keys(const struct settings_review *review)
+{
+    const struct est_settings *est = &review->settings->est;
+    bool makes_keys = (est->skg || est->skc) && est->server_keygen != SERVER_KEYGEN_RELAY;
+    if (makes_keys && est->key_grace_s <= est->retry_after_s)
+        settings_review_warn(
+            review, "est.key_grace_s",
+            "%u: a key made here waits no longer for an EST server that approves by hand (202); if "
+            "yours does, raise it above its Retry-After",
+            est->key_grace_s);
 }
 
 static void review_credentials(const struct settings_review *review)

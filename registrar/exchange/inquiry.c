@@ -40,7 +40,7 @@ struct inquiry {
     struct est_outcome csrattrs;
     enum key_type key_type;
     struct key_order *order;     /* a key of that type is being made */
-    struct local_key *local_key; /* it is made, and its certificate asked for */
+    struct local_key *local_key; /* it is made, and its certificate asked for; held */
     struct cache_waiter waiter;
 };
 
@@ -81,7 +81,7 @@ void inquiry_free(struct inquiry *inquiry)
     inquiry_free(inquiry->attributes);
     est_outcome_free(&inquiry->csrattrs);
     key_order_cancel(inquiry->order);
-    local_key_free(inquiry->local_key);
+    local_key_release(inquiry->local_key);
     cached_response_free(&inquiry->waiter.response);
     free(inquiry);
 }
@@ -152,7 +152,9 @@ static enum status ask(struct inquiry *inquiry, const struct est_operation *oper
                        void (*done)(void *, const struct est_response *));
 static bool makes_key_here(const struct inquiry *inquiry, enum server_keygen mode);
 static bool is_without_keys(const struct inquiry *inquiry, const struct est_response *response);
+static bool keep_local_key(const struct inquiry *inquiry);
 static enum inquiry_verdict make_key_here(struct inquiry *inquiry);
+static enum inquiry_verdict ask_again_for_local_key(struct inquiry *inquiry);
 static bool may_begin(const struct inquiry *inquiry);
 static void on_turn(void *user, struct est_call *call);
 static void on_written(struct letter *letter);
@@ -171,6 +173,7 @@ static enum inquiry_verdict ask_for_enrolment(struct inquiry *inquiry, struct by
         return refuse(inquiry, CM_INTERNAL_SERVER_ERROR, 0);
     enum pending_verdict verdict = pending_enrolments_ask(inquiry->services->pending, &inquiry->key,
                                                           monotonic_ms(), &found, &outcome->content);
+    inquiry->local_key = found.local_key;
     remember_passed(inquiry);
     switch (verdict) {
     case PENDING_ANSWER:
@@ -247,6 +250,8 @@ bool inquiry_has_passed(const struct exchange_services *services, const struct i
 static enum inquiry_verdict post(struct inquiry *inquiry, struct bytes body)
 {
     inquiry->claim = CLAIM_ENTRY;
+    if (inquiry->local_key != NULL)
+        return ask_again_for_local_key(inquiry);
     if (makes_key_here(inquiry, SERVER_KEYGEN_LOCAL))
         return make_key_here(inquiry);
     if (ask(inquiry, inquiry->subject.operation, body, on_enrolled) == STATUS_OK)
@@ -354,13 +359,20 @@ static void judge(struct inquiry *inquiry, const struct est_response *response)
     inquiry->report.source = sources[response->result];
     inquiry->report.http_status = response->http_status;
     const bool is_put_off = response->result == EST_ANSWERED && response->http_status == 202;
-    if (is_put_off && !local)
+    if (is_put_off)
         inquiry->server = response->server;
     est_outcome_judge(&asked, response, time(NULL), inquiry->subject.outcome);
     if (local && inquiry->subject.outcome->kind == OUTCOME_RESULT)
         local_key_complete(inquiry->local_key, inquiry->subject.operation, inquiry->subject.outcome);
-    else if (local && is_put_off)
+    else if (local && is_put_off && !keep_local_key(inquiry))
         local_key_cannot_wait(inquiry->subject.outcome);
+}
+
+/* SKG-9: for no longer than a key may be kept. */
+static bool keep_local_key(const struct inquiry *inquiry)
+{
+    return pending_enrolments_keep_key(inquiry->services->pending, &inquiry->key, monotonic_ms(),
+                                       inquiry->subject.outcome->max_age_s, inquiry->local_key) == STATUS_OK;
 }
 
 /* Tells the pending table how it went. */
@@ -454,10 +466,13 @@ static bool is_without_keys(const struct inquiry *inquiry, const struct est_resp
 static enum inquiry_verdict make_key_here(struct inquiry *inquiry)
 {
     const struct est_settings *settings = &inquiry->services->settings->est;
+    const struct local_key_refusal crowd = {CM_SERVICE_UNAVAILABLE, ""};
     struct local_key_refusal refusal;
     enum key_type type;
-    if (!local_key_may_be_made(inquiry->subject.csr, &refusal))
+    if (!local_key_may_be_made(inquiry->services, inquiry->subject.csr, &refusal))
         return refuse_key(inquiry, &refusal);
+    if (!pending_enrolments_has_room_for_key(inquiry->services->pending))
+        return refuse_key(inquiry, &crowd);
     return local_key_type(settings, inquiry->subject.csr, NULL, &type) ? order_key(inquiry, type)
                                                                        : ask_for_csrattrs(inquiry);
 }
@@ -553,6 +568,13 @@ static enum status ask_for_local_key(struct inquiry *inquiry)
         status = ask(inquiry, est_operation(EST_SEN), buffer_view(&body), on_enrolled);
     buffer_free(&body);
     return status;
+}
+
+/* What the EST server has put off (202), in the same words. */
+static enum inquiry_verdict ask_again_for_local_key(struct inquiry *inquiry)
+{
+    const struct local_key_refusal refusal = {CM_SERVICE_UNAVAILABLE, ""};
+    return ask_for_local_key(inquiry) == STATUS_OK ? INQUIRY_WAITS : refuse_key(inquiry, &refusal);
 }
 
 /* No certificate was asked for. */

@@ -3,26 +3,38 @@
 #include "registrar/keygen/key_generation.h"
 #include "registrar/translate/key_answer.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 struct local_key {
-    struct generated_key *made;
+    atomic_uint references;
     struct certificate_request *request;
     enum content_format format;
-    struct buffer octets; /* of the key, in that format */
+    struct buffer octets; /* of the key, in that format: all that is left of it */
 };
 
 static enum status prepare(const struct exchange_services *services,
-                           const struct certificate_request *device_csr, struct local_key *key);
+                           const struct certificate_request *device_csr, const struct generated_key *made,
+                           struct local_key *key);
+static enum status write_octets(const struct exchange_services *services,
+                                const struct certificate_request *device_csr,
+                                const struct generated_key *made, struct local_key *key);
 static bool wants_protection(const struct certificate_request *device_csr);
 static struct local_key_refusal refusal_of(enum status status);
 
-bool local_key_may_be_made(const struct certificate_request *device_csr, struct local_key_refusal *refusal)
+bool local_key_may_be_made(const struct exchange_services *services,
+                           const struct certificate_request *device_csr, struct local_key_refusal *refusal)
 {
+    enum key_wish wish = key_package_wish(device_csr);
     *refusal = (struct local_key_refusal){
         CM_BAD_REQUEST, "a key for decryption is named with SMIMECapabilities, and just one"};
-    enum key_wish wish = key_package_wish(device_csr);
-    return wish != KEY_WISH_UNCLEAR && wish != KEY_WISH_REFUSED;
+    if (wish == KEY_WISH_UNCLEAR || wish == KEY_WISH_REFUSED)
+        return false;
+    if (!wants_protection(device_csr))
+        return true;
+    enum status status = key_package_check(services->key_directory, device_csr);
+    *refusal = refusal_of(status);
+    return status == STATUS_OK;
 }
 
 /* The CSR's type and that of the EST server's attributes stand in for each other, and P-256 for both. */
@@ -48,36 +60,40 @@ struct local_key *local_key_create(const struct exchange_services *services,
                                    struct local_key_refusal *refusal)
 {
     struct local_key *key = calloc(1, sizeof(*key));
-    if (key == NULL) {
-        key_generation_free(made);
-        *refusal = refusal_of(STATUS_NO_MEMORY);
-        return NULL;
-    }
-    key->made = made;
-    buffer_init_locked(&key->octets, services->settings->upstream.max_response_bytes);
-    enum status status = prepare(services, device_csr, key);
+    enum status status = key != NULL ? prepare(services, device_csr, made, key) : STATUS_NO_MEMORY;
+    key_generation_free(made);
     if (status == STATUS_OK)
         return key;
     *refusal = refusal_of(status);
-    local_key_free(key);
+    local_key_release(key);
     return NULL;
 }
 
-/* SKG-7: a device that wants its key protected never gets a plain one. */
+/* The private key is checked here once against its public half, with which its certificate is found later:
+ * that it has signed the CSR is seen by anybody who verifies it. */
 static enum status prepare(const struct exchange_services *services,
-                           const struct certificate_request *device_csr, struct local_key *key)
+                           const struct certificate_request *device_csr, const struct generated_key *made,
+                           struct local_key *key)
 {
-    enum status status;
-    if (wants_protection(device_csr)) {
-        key->format = CONTENT_FORMAT_SERVER_KEY;
-        status = key_package_protect(services->key_directory, device_csr, key->made, &services->signer,
-                                     &key->octets);
-    } else {
+    atomic_init(&key->references, 1);
+    buffer_init_locked(&key->octets, services->settings->upstream.max_response_bytes);
+    enum status status = certificate_request_parse(key_generation_csr(made), &key->request);
+    if (status == STATUS_OK)
+        status = certificate_request_verify(key->request);
+    return status == STATUS_OK ? write_octets(services, device_csr, made, key) : status;
+}
+
+/* SKG-7: a device that wants its key protected never gets a plain one. */
+static enum status write_octets(const struct exchange_services *services,
+                                const struct certificate_request *device_csr,
+                                const struct generated_key *made, struct local_key *key)
+{
+    if (!wants_protection(device_csr)) {
         key->format = CONTENT_FORMAT_PKCS8;
-        status = key_generation_pkcs8(key->made, &key->octets);
+        return key_generation_pkcs8(made, &key->octets);
     }
-    return status == STATUS_OK ? certificate_request_parse(key_generation_csr(key->made), &key->request)
-                               : status;
+    key->format = CONTENT_FORMAT_SERVER_KEY;
+    return key_package_protect(services->key_directory, device_csr, made, &services->signer, &key->octets);
 }
 
 static bool wants_protection(const struct certificate_request *device_csr)
@@ -100,19 +116,29 @@ static struct local_key_refusal refusal_of(enum status status)
     }
 }
 
-void local_key_free(struct local_key *key)
+struct local_key *local_key_hold(struct local_key *key)
 {
-    if (key == NULL)
+    atomic_fetch_add(&key->references, 1);
+    return key;
+}
+
+void local_key_release(struct local_key *key)
+{
+    if (key == NULL || atomic_fetch_sub(&key->references, 1) > 1)
         return;
-    key_generation_free(key->made);
     certificate_request_free(key->request);
     buffer_wipe(&key->octets);
     free(key);
 }
 
+size_t local_key_octets(const struct local_key *key)
+{
+    return key->octets.len + 2 * local_key_csr(key).len; /* encoded, and parsed */
+}
+
 struct bytes local_key_csr(const struct local_key *key)
 {
-    return key_generation_csr(key->made);
+    return certificate_request_der(key->request);
 }
 
 const struct certificate_request *local_key_request(const struct local_key *key)
@@ -123,8 +149,9 @@ const struct certificate_request *local_key_request(const struct local_key *key)
 void local_key_complete(const struct local_key *key, const struct est_operation *operation,
                         struct est_outcome *outcome)
 {
-    const struct key_answer_key answer = {
-        .format = key->format, .octets = buffer_view(&key->octets), .key = key_generation_key(key->made)};
+    const struct key_answer_key answer = {.format = key->format,
+                                          .octets = buffer_view(&key->octets),
+                                          .public_key = certificate_request_key(key->request)};
     struct buffer core;
     buffer_init_locked(&core, outcome->content.limit);
     enum status status = key_answer_compose(operation, &answer, buffer_view(&outcome->content), &core, NULL);
@@ -139,7 +166,8 @@ void local_key_complete(const struct local_key *key, const struct est_operation 
 
 void local_key_cannot_wait(struct est_outcome *outcome)
 {
-    est_outcome_refuse(outcome, CM_BAD_GATEWAY,
-                       "the EST server approves by hand; no key is kept for so long");
+    est_outcome_refuse(
+        outcome, CM_BAD_GATEWAY,
+        "the EST server lets wait for longer than est.key_grace_s; no key is kept for so long");
     outcome->kind = OUTCOME_IN_DOUBT;
 }

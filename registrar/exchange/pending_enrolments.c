@@ -1,6 +1,7 @@
 #include "registrar/exchange/pending_enrolments.h"
 
 #include "registrar/counters.h"
+#include "registrar/exchange/local_key.h"
 #include "registrar/exchange/pending_journal.h"
 
 #include <openssl/evp.h>
@@ -39,11 +40,14 @@ struct entry {
     uint8_t passed[32];  /* the latest CSR that passed proof of possession; zeros: none */
     bool delivered;      /* READY, at delivered_ms for the last time */
     uint64_t delivered_ms;
-    bool doubtful;        /* an earlier request may have had a certificate issued */
-    uint64_t server;      /* the EST server that has taken it on (202); 0: none has */
-    struct buffer result; /* READY; REFUSED: the diagnostic */
-    uint8_t refusal;      /* REFUSED: the code; else 0 */
-    bool is_secret;       /* the result has a private key in it: the entry is listed among the secrets */
+    bool doubtful;               /* an earlier request may have had a certificate issued */
+    uint64_t server;             /* the EST server that has taken it on (202); 0: none has */
+    struct buffer result;        /* READY; REFUSED: the diagnostic */
+    uint8_t refusal;             /* REFUSED: the code; else 0 */
+    struct local_key *local_key; /* held while its certificate is waited and asked for */
+    uint64_t
+        secret_until_ms; /* the result has a private key in it, or local_key is or was there; 0: neither */
+    bool is_secret;      /* one of both is there: the entry is listed among the secrets */
     struct entry *next_secret, *previous_secret;
     struct buffer name; /* for the journal */
     bool is_recorded;   /* the journal knows of it */
@@ -58,8 +62,9 @@ struct pending_enrolments {
     struct pending_journal *journal; /* NULL: none */
     struct entry *entries;           /* by key */
     struct owner *owners;            /* by client */
-    struct entry *secrets;           /* those with a private key, the oldest first */
-    size_t bytes, max_bytes;
+    struct entry *secrets;           /* those with a private key, that which goes first first */
+    size_t local_keys;
+    size_t bytes, max_bytes; /* of results and local keys */
     uint64_t next_sweep_ms;
 };
 
@@ -88,9 +93,13 @@ static void list_owner(struct pending_enrolments *pending, struct owner *owner);
 static void leave_owner(struct pending_enrolments *pending, struct owner *owner);
 static void drop(struct pending_enrolments *pending, struct entry *entry);
 static void drop_result(struct pending_enrolments *pending, struct entry *entry);
+static void unlist_secret(struct pending_enrolments *pending, struct entry *entry);
+static void drop_local_key(struct pending_enrolments *pending, struct entry *entry);
 static struct entry *retire(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
+static bool has_lost_key(const struct entry *entry);
 static bool is_lost(const struct entry *entry);
 static void sweep(struct pending_enrolments *pending, uint64_t now_ms, bool make_room);
+static bool is_running(const struct entry *entry);
 static bool is_expired(const struct entry *entry, uint64_t now_ms);
 static bool may_be_evicted(const struct pending_enrolments *pending, const struct entry *entry,
                            uint64_t now_ms);
@@ -98,11 +107,20 @@ static enum status ready(struct pending_enrolments *pending, const struct pendin
                          struct bytes result, bool is_secret);
 static enum status keep_result(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
                                struct bytes result, bool is_secret);
+static uint64_t list_secret(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
+                            uint64_t until_ms);
+static bool has_room_for_key(const struct pending_enrolments *pending);
 static enum status store(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
                          struct bytes octets);
+static enum status keep_key(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
+                            uint32_t retry_after_s, struct local_key *local_key);
+static void wait_until(struct pending_enrolments *pending, struct entry *entry, uint64_t due_ms,
+                       uint64_t server);
 static void wait_on(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
 static void withdraw(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
+static void fall_into_doubt(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
 static void doubt(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
+static void forget_secret(struct pending_enrolments *pending, struct entry *entry);
 static uint64_t grace_ms(const struct pending_enrolments *pending);
 static bool record(const struct pending_enrolments *pending, struct entry *entry);
 static bool record_as(const struct pending_enrolments *pending, const struct entry *entry,
@@ -257,6 +275,7 @@ static enum pending_verdict begin(struct entry *entry, uint64_t now_ms, struct p
 {
     outcome->repeats_in_doubt = entry->doubtful;
     outcome->server = entry->server;
+    outcome->local_key = entry->local_key != NULL ? local_key_hold(entry->local_key) : NULL;
     entry->state = PENDING_QUEUED;
     entry->asked_ms = now_ms;
     return PENDING_ASK;
@@ -272,8 +291,7 @@ static struct entry *find(struct pending_enrolments *pending, const struct pendi
 static struct entry *find_running(struct pending_enrolments *pending, const struct pending_key *key)
 {
     struct entry *entry = find(pending, key);
-    bool running = entry != NULL && (entry->state == PENDING_QUEUED || entry->state == PENDING_SENT);
-    return running ? entry : NULL;
+    return entry != NULL && is_running(entry) ? entry : NULL;
 }
 
 /* The last eighth of the bytes is for the results of those who were let in before. */
@@ -398,6 +416,22 @@ static void drop_result(struct pending_enrolments *pending, struct entry *entry)
 {
     pending->bytes -= entry->result.len;
     buffer_wipe(&entry->result);
+    drop_local_key(pending, entry);
+    unlist_secret(pending, entry);
+}
+
+static void drop_local_key(struct pending_enrolments *pending, struct entry *entry)
+{
+    if (entry->local_key == NULL)
+        return;
+    pending->bytes -= local_key_octets(entry->local_key);
+    pending->local_keys--;
+    local_key_release(entry->local_key);
+    entry->local_key = NULL;
+}
+
+static void unlist_secret(struct pending_enrolments *pending, struct entry *entry)
+{
     /* The analyzer does not know that what is secret is in the list. */
     if (entry->is_secret)
         DL_DELETE2(pending->secrets, entry, previous_secret, next_secret); /* NOLINT(clang-analyzer-core.*) */
@@ -405,16 +439,14 @@ static void drop_result(struct pending_enrolments *pending, struct entry *entry)
 }
 
 /* What has expired goes. A key that no device was handed leaves a doubt: its certificate was issued for
- * nothing. */
+ * nothing, or may be. */
 static struct entry *retire(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)
 {
     if (!is_lost(entry)) {
         drop(pending, entry);
         return NULL;
     }
-    drop_result(pending, entry);
-    metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
-    doubt(pending, entry, now_ms);
+    fall_into_doubt(pending, entry, now_ms);
     return entry;
 }
 
@@ -423,12 +455,22 @@ static bool is_lost(const struct entry *entry)
     return entry->is_secret && !entry->delivered;
 }
 
+/* It was kept, and is no more, while the EST server still has the enrolment in hand. */
+static bool has_lost_key(const struct entry *entry)
+{
+    return entry->secret_until_ms != 0 && entry->local_key == NULL;
+}
+
 size_t pending_enrolments_expire_secrets(struct pending_enrolments *pending, uint64_t now_ms)
 {
     size_t lost = 0;
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry;
-    while ((entry = pending->secrets) != NULL && is_expired(entry, now_ms)) {
+    while ((entry = pending->secrets) != NULL && now_ms >= entry->secret_until_ms) {
+        if (is_running(entry)) { /* whoever asks still has it in hand, and settles it */
+            drop_result(pending, entry);
+            continue;
+        }
         lost += is_lost(entry) ? 1 : 0;
         retire(pending, entry, now_ms);
     }
@@ -458,9 +500,14 @@ static void sweep(struct pending_enrolments *pending, uint64_t now_ms, bool make
     }
 }
 
+static bool is_running(const struct entry *entry)
+{
+    return entry->state == PENDING_QUEUED || entry->state == PENDING_SENT;
+}
+
 static bool is_expired(const struct entry *entry, uint64_t now_ms)
 {
-    return entry->state != PENDING_QUEUED && entry->state != PENDING_SENT && now_ms >= entry->expires_ms;
+    return !is_running(entry) && now_ms >= entry->expires_ms;
 }
 
 /* Without breaking the promise: a result whose device has had it for long enough to notice if it had not, a
@@ -553,21 +600,37 @@ static enum status keep_result(struct pending_enrolments *pending, struct entry 
                                struct bytes result, bool is_secret)
 {
     uint64_t kept_ms = is_secret ? (uint64_t)pending->settings->key_grace_s * 1000 : PENDING_KEPT_MS;
+    drop_local_key(pending, entry); /* it is in the result */
     entry->result.locked = is_secret;
     enum status status = store(pending, entry, now_ms, result);
     if (status != STATUS_OK) {
-        metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
-        doubt(pending, entry, now_ms);
+        fall_into_doubt(pending, entry, now_ms);
         return status;
     }
     entry->state = PENDING_READY;
     entry->delivered = false;
-    entry->due_ms = entry->expires_ms = now_ms + kept_ms;
-    entry->is_secret = is_secret;
+    entry->due_ms = now_ms + kept_ms;
     if (is_secret)
-        DL_APPEND2(pending->secrets, entry, previous_secret, next_secret);
+        entry->due_ms = list_secret(pending, entry, now_ms, entry->due_ms);
+    entry->expires_ms = entry->due_ms;
     record(pending, entry);
     return STATUS_OK;
+}
+
+/* A key that has waited for its certificate is given no more time. Returns until when it may stay. */
+static uint64_t list_secret(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
+                            uint64_t until_ms)
+{
+    if (entry->secret_until_ms == 0)
+        entry->secret_until_ms = until_ms;
+    if (entry->is_secret)
+        return entry->secret_until_ms;
+    entry->is_secret = true;
+    if (entry->secret_until_ms <= now_ms)
+        DL_PREPEND2(pending->secrets, entry, previous_secret, next_secret);
+    else
+        DL_APPEND2(pending->secrets, entry, previous_secret, next_secret);
+    return entry->secret_until_ms;
 }
 
 static enum status store(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
@@ -587,19 +650,70 @@ static enum status store(struct pending_enrolments *pending, struct entry *entry
     return status;
 }
 
+enum status pending_enrolments_keep_key(struct pending_enrolments *pending, const struct pending_key *key,
+                                        uint64_t now_ms, uint32_t retry_after_s, struct local_key *local_key)
+{
+    pthread_mutex_lock(&pending->mutex);
+    struct entry *entry = find_running(pending, key);
+    enum status status =
+        entry == NULL ? STATUS_NOT_FOUND : keep_key(pending, entry, now_ms, retry_after_s, local_key);
+    pthread_mutex_unlock(&pending->mutex);
+    return status;
+}
+
+static enum status keep_key(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
+                            uint32_t retry_after_s, struct local_key *local_key)
+{
+    size_t octets = local_key_octets(local_key);
+    uint64_t until_ms = entry->secret_until_ms != 0
+                            ? entry->secret_until_ms
+                            : now_ms + (uint64_t)pending->settings->key_grace_s * 1000;
+    if (now_ms + (uint64_t)retry_after_s * 1000 >= until_ms)
+        return STATUS_TOO_LARGE;
+    if (entry->local_key != NULL)
+        return STATUS_OK;
+    if (!has_room_for_key(pending) || octets > pending->max_bytes - pending->bytes)
+        return STATUS_BUSY;
+    entry->local_key = local_key_hold(local_key);
+    pending->bytes += octets;
+    pending->local_keys++;
+    list_secret(pending, entry, now_ms, until_ms);
+    return STATUS_OK;
+}
+
+bool pending_enrolments_has_room_for_key(struct pending_enrolments *pending)
+{
+    pthread_mutex_lock(&pending->mutex);
+    bool has_room = has_room_for_key(pending);
+    pthread_mutex_unlock(&pending->mutex);
+    return has_room;
+}
+
+static bool has_room_for_key(const struct pending_enrolments *pending)
+{
+    return pending->local_keys < PENDING_KEYS_MAX;
+}
+
 void pending_enrolments_wait(struct pending_enrolments *pending, const struct pending_key *key,
                              uint64_t now_ms, uint32_t retry_after_s, uint64_t server)
 {
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find_running(pending, key);
-    if (entry != NULL) {
-        entry->state = PENDING_WAITING;
-        entry->server = server != 0 ? server : entry->server;
-        entry->due_ms = now_ms + (uint64_t)retry_after_s * 1000;
-        entry->expires_ms = entry->due_ms + PENDING_KEPT_MS;
-        record(pending, entry);
-    }
+    if (entry != NULL && has_lost_key(entry))
+        fall_into_doubt(pending, entry, now_ms);
+    else if (entry != NULL)
+        wait_until(pending, entry, now_ms + (uint64_t)retry_after_s * 1000, server);
     pthread_mutex_unlock(&pending->mutex);
+}
+
+static void wait_until(struct pending_enrolments *pending, struct entry *entry, uint64_t due_ms,
+                       uint64_t server)
+{
+    entry->state = PENDING_WAITING;
+    entry->server = server != 0 ? server : entry->server;
+    entry->due_ms = due_ms;
+    entry->expires_ms = entry->local_key != NULL ? entry->secret_until_ms : due_ms + PENDING_KEPT_MS;
+    record(pending, entry);
 }
 
 void pending_enrolments_refused(struct pending_enrolments *pending, const struct pending_key *key,
@@ -607,6 +721,8 @@ void pending_enrolments_refused(struct pending_enrolments *pending, const struct
 {
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find_running(pending, key);
+    if (entry != NULL)
+        forget_secret(pending, entry);
     if (entry != NULL && !entry->doubtful && store(pending, entry, now_ms, diagnostic) == STATUS_OK) {
         entry->state = PENDING_REFUSED;
         entry->refusal = code;
@@ -623,7 +739,9 @@ void pending_enrolments_withdrawn(struct pending_enrolments *pending, const stru
 {
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find_running(pending, key);
-    if (entry != NULL && entry->server != 0 && !entry->doubtful)
+    if (entry != NULL && has_lost_key(entry))
+        fall_into_doubt(pending, entry, now_ms);
+    else if (entry != NULL && (entry->local_key != NULL || (entry->server != 0 && !entry->doubtful)))
         wait_on(pending, entry, now_ms);
     else if (entry != NULL)
         withdraw(pending, entry, now_ms);
@@ -651,19 +769,33 @@ void pending_enrolments_in_doubt(struct pending_enrolments *pending, const struc
 {
     pthread_mutex_lock(&pending->mutex);
     struct entry *entry = find_running(pending, key);
-    if (entry != NULL) {
-        metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
-        doubt(pending, entry, now_ms);
-    }
+    if (entry != NULL)
+        fall_into_doubt(pending, entry, now_ms);
     pthread_mutex_unlock(&pending->mutex);
+}
+
+static void fall_into_doubt(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)
+{
+    metrics_add(pending->metrics, COUNTER_IN_DOUBT, 1);
+    doubt(pending, entry, now_ms);
 }
 
 static void doubt(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)
 {
+    forget_secret(pending, entry);
     entry->doubtful = true;
     entry->state = PENDING_IN_DOUBT;
     entry->expires_ms = now_ms + PENDING_KEPT_MS;
     record(pending, entry);
+}
+
+/* What was asked for a key that is gone, no other key waits for. */
+static void forget_secret(struct pending_enrolments *pending, struct entry *entry)
+{
+    drop_result(pending, entry);
+    if (entry->secret_until_ms != 0)
+        entry->server = 0;
+    entry->secret_until_ms = 0;
 }
 
 void pending_enrolments_delivered(struct pending_enrolments *pending, const struct pending_key *key,
@@ -729,7 +861,7 @@ static bool record_as(const struct pending_enrolments *pending, const struct ent
         .key = entry->key,
         .state = entry->state,
         .doubtful = entry->doubtful,
-        .is_secret = entry->is_secret,
+        .is_secret = entry->is_secret && !is_running(entry),
         .refusal = entry->state == PENDING_REFUSED ? entry->refusal : 0,
         .server = entry->server,
         .due_ms = entry->due_ms,
@@ -768,7 +900,7 @@ static void restore_entry(struct pending_enrolments *pending, struct entry *entr
     bool is_lost = known->state == PENDING_SENT || known->is_secret;
     entry->doubtful = known->doubtful;
     entry->refusal = known->refusal;
-    entry->server = known->server;
+    entry->server = known->is_secret ? 0 : known->server;
     entry->is_recorded = true;
     memcpy(entry->passed, known->passed, sizeof(entry->passed));
     buffer_append(&entry->name, known->name);

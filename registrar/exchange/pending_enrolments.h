@@ -9,6 +9,7 @@
 #include "registrar/exchange/pending_record.h"
 #include "registrar/settings.h"
 
+struct local_key;
 struct metrics;
 struct pending_enrolments;
 struct pending_journal;
@@ -20,6 +21,10 @@ struct pending_journal;
 /* A full table forgets delivered results this long after delivery instead of after grace_s: MAX_TRANSMIT_WAIT
  * (RFC 7252 section 4.8.2), when the device that did not get its answer has long noticed. */
 #define PENDING_LOST_ANSWER_MS UINT64_C(93000)
+
+/* Keys of ours that may wait for their certificates together (SKG-9): each takes at least a page of locked
+ * memory. */
+#define PENDING_KEYS_MAX 1024
 
 /* Builds the key. STATUS_CRYPTO, STATUS_NO_MEMORY. */
 enum status pending_key_make(struct bytes client_fingerprint, struct bytes operation, struct bytes label,
@@ -35,10 +40,12 @@ enum pending_verdict {
 };
 
 struct pending_outcome {
-    uint32_t retry_after_s; /* with PENDING_LATER, PENDING_FULL and PENDING_CROWDED */
-    uint8_t refusal;        /* with PENDING_ANSWER: 0, or the CoAP code of a refusal */
-    bool repeats_in_doubt;  /* with PENDING_ASK: the caller audits that it may be a second issue */
-    uint64_t server;        /* with PENDING_ASK: the EST server that knows the enrolment; 0: none does */
+    uint32_t retry_after_s;      /* with PENDING_LATER, PENDING_FULL and PENDING_CROWDED */
+    uint8_t refusal;             /* with PENDING_ANSWER: 0, or the CoAP code of a refusal */
+    bool repeats_in_doubt;       /* with PENDING_ASK: the caller audits that it may be a second issue */
+    uint64_t server;             /* with PENDING_ASK: the EST server that knows the enrolment; 0: none does */
+    struct local_key *local_key; /* with PENDING_ASK: what pending_enrolments_keep_key was given, a reference;
+                                    NULL: nothing */
 };
 
 /* max_bytes bounds the results together. Gives; NULL: no memory. Borrows settings and metrics. */
@@ -69,6 +76,18 @@ enum pending_verdict pending_enrolments_ask(struct pending_enrolments *pending, 
  * PENDING_NAME_OCTETS_MAX of it. False: the journal does not take it, and the request must not leave. */
 bool pending_enrolments_sent(struct pending_enrolments *pending, const struct pending_key *key,
                              struct bytes name);
+
+/* Before pending_enrolments_wait: our own key for the device, for which the EST server lets wait (202), is
+ * held on to until the EST server is asked again, or is settled otherwise. That is in key_grace_s at the
+ * latest, counted from the first time, and the entry is then IN_DOUBT, for there may be a certificate some
+ * day whose key nobody has; its result may stay no longer either. Nothing of it is written down.
+ * STATUS_TOO_LARGE: the key would be gone by then; STATUS_BUSY: there are PENDING_KEYS_MAX, or too many
+ * octets; STATUS_NOT_FOUND. */
+enum status pending_enrolments_keep_key(struct pending_enrolments *pending, const struct pending_key *key,
+                                        uint64_t now_ms, uint32_t retry_after_s, struct local_key *local_key);
+
+/* Whether there is room for one more such key. */
+bool pending_enrolments_has_room_for_key(struct pending_enrolments *pending);
 
 /* The five ways in which a caller that got PENDING_ASK settles the entry: */
 
@@ -122,7 +141,7 @@ bool pending_enrolments_state(struct pending_enrolments *pending, const struct p
                               enum pending_state *state);
 
 /* Wipes the private keys whose time has come, soonest first and without a look at anything else. Returns how
- * many of them no device was handed. */
+ * many of them no device was handed, those that waited for their certificates among them. */
 size_t pending_enrolments_expire_secrets(struct pending_enrolments *pending, uint64_t now_ms);
 
 /* Drops what has expired. Returns how many entries are left. */

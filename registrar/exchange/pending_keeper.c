@@ -149,6 +149,6 @@ static void expire_keys(evutil_socket_t fd, short what, void *user)
     if (lost > 0)
         log_warning("exchange",
                     "%zu private keys were wiped after est.key_grace_s that no device has fetched; their "
-                    "certificates are issued, and the enrolments in doubt",
+                    "certificates are issued or may yet be, and the enrolments in doubt",
                     lost);
 }

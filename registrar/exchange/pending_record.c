@@ -91,7 +91,7 @@ static bool is_sound(const struct pending_record *record)
     if (record->state <= PENDING_QUEUED || record->state > PENDING_IN_DOUBT ||
         record->name.len > PENDING_NAME_OCTETS_MAX)
         return false;
-    if (record->is_secret && record->state != PENDING_READY)
+    if (record->is_secret && record->state != PENDING_READY && record->state != PENDING_WAITING)
         return false;
     bool has_result =
         (record->state == PENDING_READY && !record->is_secret) || record->state == PENDING_REFUSED;

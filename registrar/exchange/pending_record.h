@@ -34,11 +34,12 @@ struct pending_record {
     struct pending_key key;
     enum pending_state state; /* not QUEUED: that need not be known */
     bool doubtful;            /* an earlier request may have had a certificate issued */
-    bool is_secret;           /* READY: there is a private key in the result, which is never written down */
-    uint8_t refusal;          /* REFUSED: the CoAP code */
-    uint8_t passed[32];       /* the latest CSR that passed proof of possession; zeros: none */
-    uint64_t server;          /* the EST server that has taken it on (202); 0: none has */
-    uint64_t due_ms;          /* WAITING: until when; READY: how long it may be kept at most */
+    bool is_secret;  /* READY: there is a private key in the result, which is never written down; WAITING: one
+                        waits for its certificate */
+    uint8_t refusal; /* REFUSED: the CoAP code */
+    uint8_t passed[32]; /* the latest CSR that passed proof of possession; zeros: none */
+    uint64_t server;    /* the EST server that has taken it on (202); 0: none has */
+    uint64_t due_ms;    /* WAITING: until when; READY: how long it may be kept at most */
     uint64_t expires_ms;
     struct bytes name;   /* who asked for what, for people; at most PENDING_NAME_OCTETS_MAX */
     struct bytes result; /* READY and not secret; REFUSED: the diagnostic. Views borrow */

@@ -31,15 +31,23 @@ struct wish {
     bool is_readable;
 };
 
+/* What a wish comes to. */
+struct protection {
+    struct protection_suite suite;
+    struct bytes kek; /* empty: by the key */
+    EVP_PKEY *key;
+};
+
 static struct wish read_wish(const struct certificate_request *csr);
 static bool read_identifier(const struct certificate_request *csr, struct bytes type,
                             struct bytes *identifier, bool *found);
 static enum key_wish kind_of_wish(const struct wish *wish);
-static enum status open_envelope(const struct key_directory *directory, const struct wish *wish,
-                                 const X509 *any_certificate, CMS_ContentInfo **envelope);
-static enum status open_for_kek(struct bytes kek, const struct wish *wish, CMS_ContentInfo **envelope);
-static enum status open_for_key(EVP_PKEY *key, const struct wish *wish, const X509 *any_certificate,
-                                CMS_ContentInfo **envelope);
+static enum status choose_protection(const struct key_directory *directory, const struct wish *wish,
+                                     struct protection *protection);
+static bool open_envelope(const struct protection *protection, const struct wish *wish,
+                          const X509 *any_certificate, CMS_ContentInfo **envelope);
+static bool add_key(CMS_ContentInfo *envelope, const struct protection *protection, struct bytes identifier,
+                    const X509 *any_certificate);
 static CMS_ContentInfo *create_envelope(const struct protection_suite *suite);
 static bool add_kek(CMS_ContentInfo *envelope, const struct protection_suite *suite, struct bytes kek,
                     struct bytes identifier);
@@ -60,16 +68,26 @@ enum key_wish key_package_wish(const struct certificate_request *csr)
     return kind_of_wish(&wish);
 }
 
+enum status key_package_check(const struct key_directory *directory, const struct certificate_request *csr)
+{
+    struct wish wish = read_wish(csr);
+    struct protection protection;
+    return choose_protection(directory, &wish, &protection);
+}
+
 enum status key_package_protect(const struct key_directory *directory, const struct certificate_request *csr,
                                 const struct generated_key *key, const struct key_package_signer *signer,
                                 struct buffer *cms)
 {
     struct wish wish = read_wish(csr);
+    struct protection protection;
     struct buffer package, signed_data;
     CMS_ContentInfo *envelope = NULL;
     buffer_init_locked(&package, PACKAGE_LIMIT);
     buffer_init_locked(&signed_data, SIGNED_DATA_LIMIT);
-    enum status status = open_envelope(directory, &wish, signer->certificate, &envelope);
+    enum status status = choose_protection(directory, &wish, &protection);
+    if (status == STATUS_OK && !open_envelope(&protection, &wish, signer->certificate, &envelope))
+        status = STATUS_CRYPTO;
     if (status == STATUS_OK)
         status = write_package(key, &package);
     if (status == STATUS_OK)
@@ -131,51 +149,47 @@ static enum key_wish kind_of_wish(const struct wish *wish)
 
 /* The envelope, with its recipient (RFC 7030 section 4.4.2). */
 
-static enum status open_envelope(const struct key_directory *directory, const struct wish *wish,
-                                 const X509 *any_certificate, CMS_ContentInfo **envelope)
+static enum status choose_protection(const struct key_directory *directory, const struct wish *wish,
+                                     struct protection *protection)
 {
-    struct bytes kek;
-    EVP_PKEY *key;
+    *protection = (struct protection){.key = NULL};
     switch (kind_of_wish(wish)) {
     case KEY_WISH_SYMMETRIC:
-        if (directory == NULL || !key_directory_symmetric(directory, wish->kek_identifier, &kek))
+        if (directory == NULL || !key_directory_symmetric(directory, wish->kek_identifier, &protection->kek))
             return STATUS_NOT_FOUND;
-        return open_for_kek(kek, wish, envelope);
+        return protection_suite_for_symmetric(wish->capabilities, protection->kek.len, &protection->suite);
     case KEY_WISH_ASYMMETRIC:
-        key = directory != NULL ? key_directory_asymmetric(directory, wish->key_identifier) : NULL;
-        return key != NULL ? open_for_key(key, wish, any_certificate, envelope) : STATUS_NOT_FOUND;
+        if (directory != NULL)
+            protection->key = key_directory_asymmetric(directory, wish->key_identifier);
+        if (protection->key == NULL)
+            return STATUS_NOT_FOUND;
+        return protection_suite_for_asymmetric(wish->capabilities, protection->key, &protection->suite);
     default:
         return STATUS_MALFORMED;
     }
 }
 
-static enum status open_for_kek(struct bytes kek, const struct wish *wish, CMS_ContentInfo **envelope)
+static bool open_envelope(const struct protection *protection, const struct wish *wish,
+                          const X509 *any_certificate, CMS_ContentInfo **envelope)
 {
-    struct protection_suite suite;
-    enum status status = protection_suite_for_symmetric(wish->capabilities, kek.len, &suite);
-    if (status != STATUS_OK)
-        return status;
-    *envelope = create_envelope(&suite);
-    if (*envelope == NULL || !add_kek(*envelope, &suite, kek, wish->kek_identifier))
-        return STATUS_CRYPTO;
-    return STATUS_OK;
+    *envelope = create_envelope(&protection->suite);
+    if (*envelope == NULL)
+        return false;
+    return protection->key == NULL
+               ? add_kek(*envelope, &protection->suite, protection->kek, wish->kek_identifier)
+               : add_key(*envelope, protection, wish->key_identifier, any_certificate);
 }
 
-static enum status open_for_key(EVP_PKEY *key, const struct wish *wish, const X509 *any_certificate,
-                                CMS_ContentInfo **envelope)
+static bool add_key(CMS_ContentInfo *envelope, const struct protection *protection, struct bytes identifier,
+                    const X509 *any_certificate)
 {
-    struct protection_suite suite;
-    enum status status = protection_suite_for_asymmetric(wish->capabilities, key, &suite);
-    if (status != STATUS_OK)
-        return status;
-    *envelope = create_envelope(&suite);
-    X509 *carrier = create_carrier(key, wish->key_identifier, any_certificate);
+    X509 *carrier = create_carrier(protection->key, identifier, any_certificate);
     CMS_RecipientInfo *recipient = NULL; /* of the envelope */
-    if (*envelope != NULL && carrier != NULL)
-        recipient = CMS_add1_recipient_cert(*envelope, carrier, CMS_USE_KEYID | CMS_KEY_PARAM);
-    bool ready = recipient != NULL && set_algorithms(recipient, &suite);
+    if (carrier != NULL)
+        recipient = CMS_add1_recipient_cert(envelope, carrier, CMS_USE_KEYID | CMS_KEY_PARAM);
+    bool ready = recipient != NULL && set_algorithms(recipient, &protection->suite);
     X509_free(carrier);
-    return ready ? STATUS_OK : STATUS_CRYPTO;
+    return ready;
 }
 
 /* The content is to be the SignedData itself (RFC 5652 section 6.1), not a ContentInfo around it. */

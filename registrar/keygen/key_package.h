@@ -30,6 +30,10 @@ struct key_package_signer {
     EVP_PKEY *key;
 };
 
+/* What key_package_protect would come to for want of a key or an algorithm, before there is a key to protect.
+ */
+enum status key_package_check(const struct key_directory *directory, const struct certificate_request *csr);
+
 /* Appends EnvelopedData(SignedData(AsymmetricKeyPackage)) in DER, for the device that sent csr, whose wish is
  * symmetric or asymmetric: signed by the registrar, which generated the key, and encrypted to the device's
  * key in directory.

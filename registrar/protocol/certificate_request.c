@@ -238,6 +238,11 @@ enum status certificate_request_verify(const struct certificate_request *request
     return STATUS_UNTRUSTED;
 }
 
+struct bytes certificate_request_der(const struct certificate_request *request)
+{
+    return buffer_view(&request->der);
+}
+
 X509_NAME *certificate_request_subject(const struct certificate_request *request)
 {
     return X509_REQ_get_subject_name(request->request);
@@ -300,7 +305,7 @@ bool certificate_request_challenge_password(const struct certificate_request *re
 enum status certificate_request_fingerprint(const struct certificate_request *request,
                                             uint8_t digest[static 32])
 {
-    struct bytes der = buffer_view(&request->der);
+    struct bytes der = certificate_request_der(request);
     return EVP_Digest(der.at, der.len, digest, NULL, EVP_sha256(), NULL) == 1 ? STATUS_OK : STATUS_CRYPTO;
 }
 

@@ -21,6 +21,7 @@ enum status certificate_request_parse_keyless(struct bytes der, struct certifica
 /* Checks the self-signature (PAY-10). STATUS_UNTRUSTED when it does not verify. */
 enum status certificate_request_verify(const struct certificate_request *request);
 
+struct bytes certificate_request_der(const struct certificate_request *request);   /* as it came; borrows */
 X509_NAME *certificate_request_subject(const struct certificate_request *request); /* borrows */
 EVP_PKEY *certificate_request_key(const struct certificate_request *request);      /* borrows */
 

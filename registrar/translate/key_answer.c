@@ -22,7 +22,8 @@ static enum status find_parts(const struct multipart_mixed *message, struct part
 static bool is_as_wished(const struct certificate_request *csr, enum content_format format);
 static enum status decode_key(const struct parts *parts, struct buffer *octets, struct key_answer_key *key);
 static enum status decode_protected_key(struct bytes der);
-static enum status find_certificate(const struct certs_only *certs, EVP_PKEY *key, X509 **certificate);
+static enum status find_certificate(const struct certs_only *certs, const struct key_answer_key *key,
+                                    X509 **certificate);
 static enum status write_core(const struct est_operation *operation, const struct key_answer_key *key,
                               struct bytes certs_only, X509 *certificate, struct buffer *core);
 
@@ -35,7 +36,7 @@ enum status key_answer_decode(const struct response_context *context, struct byt
         find_parts(&message, &parts) != STATUS_OK || !is_as_wished(context->csr, parts.format))
         return STATUS_MALFORMED;
     struct buffer octets, certs_only;
-    struct key_answer_key key = {.key = NULL};
+    struct key_answer_key key = {.private_key = NULL};
     buffer_init_locked(&octets, LIMIT);
     buffer_init(&certs_only, LIMIT);
     enum status status = decode_key(&parts, &octets, &key);
@@ -43,7 +44,7 @@ enum status key_answer_decode(const struct response_context *context, struct byt
         status = base64_decode(parts.certificate->body, &certs_only);
     if (status == STATUS_OK)
         status = key_answer_compose(context->operation, &key, buffer_view(&certs_only), core, serial);
-    EVP_PKEY_free(key.key);
+    EVP_PKEY_free(key.private_key);
     buffer_wipe(&octets);
     buffer_free(&certs_only);
     return status;
@@ -94,7 +95,7 @@ static enum status decode_key(const struct parts *parts, struct buffer *octets, 
     buffer_init_locked(&der, LIMIT);
     enum status status = base64_decode(parts->key->body, &der);
     if (status == STATUS_OK && parts->format == CONTENT_FORMAT_PKCS8) {
-        status = private_key_read(buffer_view(&der), octets, &key->key);
+        status = private_key_read(buffer_view(&der), octets, &key->private_key);
     } else if (status == STATUS_OK) {
         status = decode_protected_key(buffer_view(&der));
         buffer_append(octets, buffer_view(&der)); /* MP-7 */
@@ -128,7 +129,7 @@ enum status key_answer_compose(const struct est_operation *operation, const stru
     size_t before = core->len;
     enum status status = certs_only_parse(certs_only, &certs);
     if (status == STATUS_OK)
-        status = find_certificate(certs, key->key, &certificate);
+        status = find_certificate(certs, key, &certificate);
     if (status == STATUS_OK)
         status = write_core(operation, key, certs_only, certificate, core);
     if (status == STATUS_OK && serial != NULL)
@@ -142,12 +143,15 @@ enum status key_answer_compose(const struct est_operation *operation, const stru
 }
 
 /* MP-6, CF-5. */
-static enum status find_certificate(const struct certs_only *certs, EVP_PKEY *key, X509 **certificate)
+static enum status find_certificate(const struct certs_only *certs, const struct key_answer_key *key,
+                                    X509 **certificate)
 {
-    if (key == NULL)
+    if (key->public_key != NULL)
+        return certs_only_find(certs, key->public_key, certificate);
+    if (key->private_key == NULL)
         return certs_only_choose_device(certs, certificate);
-    enum status status = certs_only_find(certs, key, certificate);
-    return status == STATUS_OK ? private_key_check_certificate(key, *certificate) : status;
+    enum status status = certs_only_find(certs, key->private_key, certificate);
+    return status == STATUS_OK ? private_key_check_certificate(key->private_key, *certificate) : status;
 }
 
 static enum status write_core(const struct est_operation *operation, const struct key_answer_key *key,

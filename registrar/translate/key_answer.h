@@ -12,8 +12,9 @@
 struct key_answer_key {
     enum content_format format; /* PKCS8, or SERVER_KEY: protected by CMS */
     struct bytes octets;
-    EVP_PKEY
-    *key; /* what the certificate must be for; NULL with SERVER_KEY where nobody here knows the key */
+    /* What the certificate must be for: the private key where it comes from elsewhere, and must be seen to
+     * sign; the public one of a key that was. Neither with SERVER_KEY where nobody here knows the key. */
+    EVP_PKEY *private_key, *public_key;
 };
 
 /* Translates an EST server's multipart/mixed: appends multipart-core with exactly one key (284 or 280) and

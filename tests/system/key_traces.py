@@ -67,8 +67,12 @@ def are_findable(program):
     return b"__asan_init" not in pathlib.Path(program).read_bytes()
 
 
+def is_in_octets(octets, scalar):
+    return any(trace in octets for trace in traces(scalar))
+
+
 def is_in_text(text, scalar):
-    return any(trace in text.encode(errors="replace") for trace in traces(scalar))
+    return is_in_octets(text.encode(errors="replace"), scalar)
 
 
 def files_below(folder):

@@ -1,12 +1,15 @@
 """A key and its certificate, as /skg and /skc hand them out: what is in them, and who was asked for them."""
 
+import time
+
 import cbor2
+import coap
 import programs
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 import der
-from enrolment import certificates, spki
+from enrolment import certificates, enrol, spki
 
 BOTH = {"skg": True, "skc": True}
 KEK = "000102030405060708090a0b0c0d0e0f"
@@ -67,6 +70,15 @@ def only_key(package):
     tag, keys, rest = der.read(package)
     assert tag == 0x30 and not rest and len(der.elements(keys)) == 1
     return der.elements(keys)[0]
+
+
+def enrol_patiently(peer, csr, operation, label_name=None, **more):
+    """As a device that comes back when it is told to."""
+    response, body = enrol(peer, csr, operation, label_name=label_name, **more)
+    while response.status == "5.03":
+        time.sleep(response.number(coap.MAX_AGE))
+        response, body = enrol(peer, csr, operation, label_name=label_name, **more)
+    return response, body
 
 
 def serverkeygens(est_server):

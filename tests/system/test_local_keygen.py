@@ -1,6 +1,7 @@
 """Keys that the registrar makes for devices, in the EST server's place (SKG-5 to SKG-8)."""
 
 import base64
+import time
 
 import coap
 import programs
@@ -9,8 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 import der
+import key_traces
 from enrolment import enrol, make_csr, spki
-from server_keys import (BOTH, KEK, MULTIPART, SERVER_KEY, assert_pair, certificate_of, only_key, open_package, plain_key, posts, scalar,
+from server_keys import (BOTH, KEK, MULTIPART, SERVER_KEY, assert_pair, certificate_of, enrol_patiently, only_key, open_package, plain_key, posts, scalar,
                          unpack)
 
 
@@ -105,14 +107,69 @@ def test_who_makes_the_key(start_registrar, connect, est_server, pki, mode, word
         assert_pair(body, "skg")
 
 
-def test_approval_by_hand(start_registrar, connect, est_server, pki):
-    """SKG-5, SKG-9: no key is kept until somebody approves, and the device is not sent round in circles, each time with another CSR."""
+def csrs_of_posts(est_server):
+    return [r["csr_sha256"] for r in est_server.stats()["log"] if r["method"] == "POST"]
+
+
+def test_approval_by_hand(start_registrar, connect, est_server, pki, tmp_path):
+    """SKG-5, SKG-9, DLY-3: while somebody has to approve (202) the device is told to come back, the EST server is asked again in the same words, and
+    the device gets the key that was made first; over another association, too, and once more if the answer was lost. Nothing of it is on the disk."""
     words = "manual.retry-1"
-    registrar = start_registrar({"est": {**BOTH, "labels": [words], "server_keygen": "local"}})
-    response, _ = enrol(connect(registrar), make_csr(pki), "skg", label_name=words)
-    assert response.status == "5.02" and b"by hand" in response.payload
-    assert posts(est_server) == ["simpleenroll"] and registrar.counters()["in_doubt"] == 1
-    assert "by hand" in registrar.program.text()
+    registrar = start_registrar({"est": {**BOTH, "labels": [words], "server_keygen": "local"}, "state_directory": str(tmp_path)})
+    csr = make_csr(pki)
+    response, _ = enrol(connect(registrar), csr, "skg", label_name=words)
+    assert response.status == "5.03" and response.number(coap.MAX_AGE) == 1
+    time.sleep(1)
+    response, _ = enrol(connect(registrar), csr, "skg", label_name=words)
+    assert response.status == "5.03" and registrar.counters()["in_doubt"] == 0
+    asked = csrs_of_posts(est_server)
+    assert len(asked) == 2 and len(set(asked)) == 1
+    est_server.ask(f"/approve?label={words}", "POST")
+    response, body = enrol_patiently(connect(registrar), csr, "skg", words)
+    assert response.status == "2.04" and enrol(connect(registrar), csr, "skg", label_name=words)[1] == body
+    key = plain_key(assert_pair(body, "skg"))
+    assert spki(key.public_key()) != spki(x509.load_der_x509_csr(csr).public_key())
+    assert set(csrs_of_posts(est_server)) == set(asked) and set(posts(est_server)) == {"simpleenroll"}
+    assert not any(key_traces.is_in_octets(octets, scalar(key)) for octets in key_traces.files_below(tmp_path).values())
+
+
+def test_an_approval_that_takes_too_long(start_registrar, connect, est_server, pki):
+    """SKG-9: no key waits for longer than est.key_grace_s, and no device for one that cannot."""
+    slow, long = "manual.retry-1", "manual.retry-2"
+    registrar = start_registrar({"est": {**BOTH, "labels": [slow, long], "server_keygen": "local", "key_grace_s": 2}})
+    response, _ = enrol(connect(registrar), make_csr(pki), "skg", label_name=long)
+    assert response.status == "5.02" and b"est.key_grace_s" in response.payload and registrar.counters()["in_doubt"] == 1
+    csr = make_csr(pki)
+    assert enrol(connect(registrar), csr, "skc", label_name=slow)[0].status == "5.03"
+    registrar.program.wait_for("no device has fetched", timeout=10)
+    assert registrar.counters()["in_doubt"] == 2
+    est_server.ask(f"/approve?label={slow}", "POST")  # too late: another key, which waits anew
+    assert enrol(connect(registrar), csr, "skc", label_name=slow)[0].status == "5.03"
+    assert len(set(csrs_of_posts(est_server))) == 3
+
+
+def test_an_approval_across_a_restart(start_registrar, connect, est_server, pki, tmp_path):
+    """SKG-9: the key is gone with the process; the journal knows that there may be a certificate for it."""
+    words = "manual.retry-1"
+    changes = {"est": {**BOTH, "labels": [words], "server_keygen": "local"}, "state_directory": str(tmp_path)}
+    first = start_registrar(changes)
+    csr = make_csr(pki)
+    assert enrol(connect(first), csr, "skg", label_name=words)[0].status == "5.03"
+    first.stop()
+    second = start_registrar(changes)
+    assert "enrolment in doubt" in second.program.text()
+    assert enrol(connect(second), csr, "skg", label_name=words)[0].status == "5.03"
+    assert "may become a second issue" in second.program.text() and len(set(csrs_of_posts(est_server))) == 2
+
+
+@pytest.mark.parametrize("est, warns", [
+    ({"server_keygen": "local"}, True), ({"server_keygen": "relay-then-local"}, True), ({"server_keygen": "local", "key_grace_s": 300}, False), ({}, False)])
+def test_the_limit_is_told(start_registrar, est, warns):
+    """SKG-9: --check-config and the start name it, for whoever has an EST server with approval by hand."""
+    registrar = start_registrar({"est": {**BOTH, **est}})
+    checked = programs.run([programs.REGISTRAR, "--check-config", "--config", registrar.config])
+    for text in (registrar.program.text(), (checked.stdout + checked.stderr).decode()):
+        assert ("est.key_grace_s: 60: a key made here waits no longer" in text) == warns
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@
 #include "registrar/upstream/response_cache.h"
 #include "registrar/upstream/webhook.h"
 #include "tests/unit/registrar/credentials.h"
+#include "tests/unit/registrar/keygen/capabilities.h"
 #include "tests/unit/registrar/made_rules.h"
 #include "tests/unit/registrar/test_chain.h"
 
@@ -1475,6 +1476,84 @@ static void a_key_made_here_without_its_certificate(void **state)
     assert_code(last(fixture, 2), CM_BAD_REQUEST);
 }
 
+static struct buffer csr_of_call(struct fixture *fixture, size_t index)
+{
+    struct buffer der;
+    buffer_init(&der, MADE_LIMIT);
+    assert_int_equal(base64_decode(buffer_view(&fixture->est_client.calls[index].body), &der), STATUS_OK);
+    return der;
+}
+
+/* SKG-5, DLY-3, SKG-9: who approves by hand (202) is asked again with the same CSR, and the device gets its
+ * key. */
+static void a_key_made_here_waits_for_its_certificate(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.server_keygen = SERVER_KEYGEN_LOCAL;
+    fixture->settings.coap.answer_within_ms = 60000;
+    ask_for_key(fixture, EST_SKG);
+    run_until_asked(fixture, 1);
+    respond(fixture, 0,
+            &(struct est_response){
+                .result = EST_ANSWERED, .http_status = 202, .retry_after = BYTES_LITERAL("1"), .server = 77});
+    assert_code(last(fixture, 1), CM_SERVICE_UNAVAILABLE);
+    assert_int_equal(last(fixture, 1)->answer.max_age.value, 1);
+    assert_int_equal(last(fixture, 1)->answer.secret_ms, 0);
+    for (;;) { /* at once, without another key's being made */
+        ask_for_key(fixture, EST_SKG);
+        if (fixture->est_client.count == 2)
+            break;
+        assert_code(last(fixture, 2), CM_SERVICE_UNAVAILABLE);
+        buffer_free(&fixture->got[--fixture->got_count].payload);
+        run_loop(fixture, 2, 20);
+    }
+    assert_int_equal(fixture->est_client.calls[1].settings.server, 77);
+    struct buffer first = csr_of_call(fixture, 0), second = csr_of_call(fixture, 1);
+    assert_true(bytes_equal(buffer_view(&first), buffer_view(&second)));
+    buffer_free(&first);
+    buffer_free(&second);
+    respond_to_csr(fixture, 1);
+    assert_code(last(fixture, 2), CM_CHANGED);
+    assert_int_equal(last(fixture, 2)->answer.content_format, CONTENT_FORMAT_MULTIPART_CORE);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 0);
+}
+
+/* SKG-9: no key waits for longer than est.key_grace_s. */
+static void a_key_made_here_cannot_wait(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.server_keygen = SERVER_KEYGEN_LOCAL;
+    fixture->settings.coap.answer_within_ms = 60000;
+    ask_for_key(fixture, EST_SKG);
+    run_until_asked(fixture, 1);
+    respond(
+        fixture, 0,
+        &(struct est_response){
+            .result = EST_ANSWERED, .http_status = 202, .retry_after = BYTES_LITERAL("60"), .server = 77});
+    assert_error(last(fixture, 1), CM_BAD_GATEWAY,
+                 "the EST server lets wait for longer than est.key_grace_s; no key is kept for so long");
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+}
+
+/* SKG-7: who cannot have it protected hears so before a key is made. */
+static void a_key_that_could_not_be_protected_is_not_made(void **state)
+{
+    struct fixture *fixture = *state;
+    X509_REQ *request =
+        make_unsigned_request(&(struct made_request){.key = fixture->key, .subject = "serialNumber=42"});
+    static const uint8_t capabilities[] = "\x30\x0d" WRAP_128;
+    X509_REQ_add1_attr_by_txt(request, "1.2.840.113549.1.9.15", V_ASN1_SEQUENCE, capabilities,
+                              sizeof(capabilities) - 1);
+    X509_REQ_add1_attr_by_txt(request, "1.2.840.113549.1.9.16.2.37", V_ASN1_OCTET_STRING,
+                              (const unsigned char *)"unknown", 7);
+    struct buffer csr = sign_request(request, fixture->key);
+    fixture->settings.est.server_keygen = SERVER_KEYGEN_LOCAL;
+    start(fixture, &(struct ask){.id = EST_SKG, .body = buffer_view(&csr)});
+    assert_error(last(fixture, 1), CM_FORBIDDEN, "the registrar has no key of that identifier");
+    assert_calls(fixture, 0);
+    buffer_free(&csr);
+}
+
 /* The registrar stops while a key is being made, and while its certificate is asked for. */
 static void a_key_that_is_not_finished(void **state)
 {
@@ -1803,6 +1882,9 @@ int main(void)
         TEST(a_key_is_made_here),
         TEST(a_key_is_made_here_where_there_is_no_other),
         TEST(a_key_made_here_without_its_certificate),
+        TEST(a_key_made_here_waits_for_its_certificate),
+        TEST(a_key_made_here_cannot_wait),
+        TEST(a_key_that_could_not_be_protected_is_not_made),
         TEST(a_key_that_is_not_finished),
         TEST(a_client_has_its_share),
         TEST(a_request_leaves_once_it_is_recorded),

@@ -7,6 +7,8 @@
 
 #include "registrar/counters.h"
 #include "registrar/exchange/pending_enrolments.h"
+#include "tests/unit/registrar/exchange/made_local_key.h"
+#include "tests/unit/registrar/keygen/keyless_request.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -660,6 +662,11 @@ static void a_secret_is_in_doubt_after_a_restart(void **state)
     known.kind = PENDING_RECORD_DELIVERED;
     restore(fixture, &known, PENDING_IN_DOUBT);
     assert_asked(fixture, 1, START_MS, true);
+    known = make_known(2, PENDING_WAITING);
+    known.is_secret = true;
+    known.server = 77;
+    restore(fixture, &known, PENDING_IN_DOUBT);
+    assert_asked_at(fixture, 2, START_MS, 0); /* for another key */
 }
 
 /* A refusal may make way for others, but not for its own diagnostic. */
@@ -851,6 +858,176 @@ static void a_key_that_nobody_fetched_is_in_doubt(void **state)
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 2);
 }
 
+/* Keys of ours that wait for their certificates (202). */
+
+static struct local_key *make_waiting_key(void)
+{
+    struct certificate_request *csr = request_with_type("P-256");
+    struct local_key *key = make_local_key(csr);
+    certificate_request_free(csr);
+    return key;
+}
+
+static enum status keep_key(struct fixture *fixture, uint8_t number, uint64_t now_ms, uint32_t retry_after_s,
+                            struct local_key *local_key)
+{
+    struct pending_key key = make_pending_key(number);
+    return pending_enrolments_keep_key(fixture->pending, &key, now_ms, retry_after_s, local_key);
+}
+
+/* It is asked for, put off for ten seconds, and kept meanwhile. */
+static void put_off(struct fixture *fixture, uint8_t number, uint64_t now_ms, struct local_key *local_key)
+{
+    assert_asked(fixture, number, now_ms, false);
+    sent(fixture, number);
+    assert_int_equal(keep_key(fixture, number, now_ms, 10, local_key), STATUS_OK);
+    wait_at(fixture, number, now_ms, 77);
+}
+
+static void assert_asked_with(struct fixture *fixture, uint8_t number, uint64_t now_ms, uint64_t server,
+                              const struct local_key *local_key)
+{
+    struct pending_outcome outcome;
+    assert_int_equal(ask(fixture, number, now_ms, &outcome), PENDING_ASK);
+    assert_int_equal(outcome.server, server);
+    assert_ptr_equal(outcome.local_key, local_key);
+    local_key_release(outcome.local_key);
+}
+
+/* SKG-5, SKG-9: the same key is asked for again at its server, and its answer stays no longer than the key
+ * might. */
+static void a_key_waits_for_its_certificate(void **state)
+{
+    struct fixture *fixture = *state;
+    struct local_key *key = make_waiting_key();
+    put_off(fixture, 1, START_MS, key);
+    assert_later(fixture, 1, START_MS + 9000, 1);
+    assert_asked_with(fixture, 1, START_MS + 10000, 77, key);
+    sent(fixture, 1);
+    assert_int_equal(keep_key(fixture, 1, START_MS + 10000, 10, key), STATUS_OK); /* put off once more */
+    wait_at(fixture, 1, START_MS + 10000, 77);
+    assert_asked_with(fixture, 1, START_MS + 20000, 77, key);
+    sent(fixture, 1);
+    ready_secret(fixture, 1, START_MS + 20000);
+    delivered(fixture, 1, START_MS + 20000);
+    local_key_release(key);
+    assert_answered(fixture, 1, START_MS + 59999);
+    assert_int_equal(expire_secrets(fixture, START_MS + 60000), 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 0);
+}
+
+/* SKG-9: key_grace_s after it came, however often it was put off, it is gone; there may be a certificate some
+ * day. */
+static void a_key_waits_no_longer_than_it_may(void **state)
+{
+    struct fixture *fixture = *state;
+    struct local_key *key = make_waiting_key();
+    assert_asked(fixture, 1, START_MS, false);
+    assert_int_equal(keep_key(fixture, 1, START_MS, 60, key), STATUS_TOO_LARGE);
+    assert_int_equal(keep_key(fixture, 2, START_MS, 10, key), STATUS_NOT_FOUND);
+    assert_int_equal(keep_key(fixture, 1, START_MS, 59, key), STATUS_OK);
+    wait_at(fixture, 1, START_MS, 77);
+    put_off(fixture, 2, START_MS + 1000, key);
+    assert_asked_with(fixture, 1, START_MS + 50000, 77, key);
+    assert_int_equal(keep_key(fixture, 1, START_MS + 50000, 10, key), STATUS_TOO_LARGE);
+    assert_int_equal(keep_key(fixture, 1, START_MS + 50000, 9, key), STATUS_OK);
+    wait_for(fixture, 1, START_MS + 50000, 9);
+    assert_int_equal(expire_secrets(fixture, START_MS + 59999), 0);
+    assert_int_equal(expire_secrets(fixture, START_MS + 60000), 1);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+    assert_asked_with(fixture, 1, START_MS + 60000, 0, NULL);
+    assert_asked_with(fixture, 2, START_MS + 61000, 0, NULL); /* nobody has swept meanwhile */
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 2);
+    local_key_release(key);
+}
+
+/* The EST server has it in hand, and was not reached, or has no time. */
+static void a_key_goes_on_waiting(void **state)
+{
+    struct fixture *fixture = *state;
+    struct local_key *key = make_waiting_key();
+    put_off(fixture, 1, START_MS, key);
+    assert_asked_with(fixture, 1, START_MS + 10000, 77, key);
+    withdrawn(fixture, 1, START_MS + 10000);
+    assert_asked_with(fixture, 1, START_MS + 10000, 77, key);
+    wait_for(fixture, 1, START_MS + 10000, 20);
+    assert_asked_with(fixture, 1, START_MS + 30000, 77, key);
+    withdrawn(fixture, 1, START_MS + 30000);
+    assert_int_equal(expire_secrets(fixture, START_MS + 60000), 1);
+    local_key_release(key);
+}
+
+/* Its time ends just while it is asked for: what comes then is handed on, if at all, and stays no longer. */
+static void a_key_is_lost_while_it_is_asked_for(void **state)
+{
+    struct fixture *fixture = *state;
+    struct local_key *key = make_waiting_key();
+    for (uint8_t number = 1; number <= 4; number++) {
+        put_off(fixture, number, START_MS, key);
+        assert_asked_with(fixture, number, START_MS + 59999, 77, key);
+        sent(fixture, number);
+    }
+    assert_int_equal(expire_secrets(fixture, START_MS + 60000), 0);
+    ready_secret(fixture, 1, START_MS + 60001);
+    delivered(fixture, 1, START_MS + 60001);
+    assert_int_equal(keep_key(fixture, 2, START_MS + 60001, 1, key), STATUS_TOO_LARGE);
+    wait_at(fixture, 2, START_MS + 60001, 77);
+    withdrawn(fixture, 3, START_MS + 60001);
+    refused(fixture, 4, START_MS + 60001);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 2);
+    assert_int_equal(expire_secrets(fixture, START_MS + 60001), 0);
+    assert_asked_with(fixture, 1, START_MS + 60001, 0, NULL);
+    assert_asked_with(fixture, 2, START_MS + 60001, 0, NULL);
+    assert_asked_with(fixture, 3, START_MS + 60001, 0, NULL);
+    assert_refused(fixture, 4, START_MS + 60001);
+    local_key_release(key);
+}
+
+/* However it ends. */
+static void a_key_does_not_outlive_its_enrolment(void **state)
+{
+    struct fixture *fixture = *state;
+    struct local_key *key = make_waiting_key();
+    put_off(fixture, 1, START_MS, key);
+    put_off(fixture, 2, START_MS, key);
+    assert_asked_with(fixture, 1, START_MS + 10000, 77, key);
+    struct pending_key asked = make_pending_key(1);
+    pending_enrolments_in_doubt(fixture->pending, &asked, START_MS + 10000);
+    assert_asked_with(fixture, 1, START_MS + 10000, 0, NULL);
+    assert_asked_with(fixture, 2, START_MS + 10000, 77, key);
+    refused(fixture, 2, START_MS + 10000);
+    assert_refused(fixture, 2, START_MS + 10000);
+    assert_int_equal(expire_secrets(fixture, START_MS + 60000), 0);
+    local_key_release(key);
+}
+
+/* In number and in octets. */
+static void the_keys_that_wait_are_bounded(void **state)
+{
+    struct fixture *fixture = *state;
+    struct local_key *key = make_waiting_key();
+    size_t fit = MAX_BYTES / local_key_octets(key);
+    fixture->settings.max_pending = 2 * PENDING_KEYS_MAX;
+    for (size_t i = 0; i <= fit; i++)
+        assert_asked(fixture, (uint8_t)i, START_MS, false);
+    for (size_t i = 0; i <= fit; i++)
+        assert_int_equal(keep_key(fixture, (uint8_t)i, START_MS, 10, key), i < fit ? STATUS_OK : STATUS_BUSY);
+    pending_enrolments_free(fixture->pending);
+    fixture->pending = pending_enrolments_create(
+        &fixture->settings, 2 * PENDING_KEYS_MAX * local_key_octets(key), fixture->metrics);
+    for (unsigned i = 0; i <= PENDING_KEYS_MAX; i++) {
+        struct pending_key wanted = {{(uint8_t)i, (uint8_t)(i >> 8)}, {(uint8_t)i}};
+        struct pending_outcome outcome;
+        assert_int_equal(pending_enrolments_has_room_for_key(fixture->pending), i < PENDING_KEYS_MAX);
+        assert_int_equal(pending_enrolments_ask(fixture->pending, &wanted, START_MS, &outcome, NULL),
+                         PENDING_ASK);
+        assert_int_equal(pending_enrolments_keep_key(fixture->pending, &wanted, START_MS, 10, key),
+                         i < PENDING_KEYS_MAX ? STATUS_OK : STATUS_BUSY);
+    }
+    local_key_release(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -889,6 +1066,12 @@ int main(void)
         TEST(one_of_many_threads_asks),
         TEST(a_key_is_kept_for_a_short_time),
         TEST(a_key_that_nobody_fetched_is_in_doubt),
+        TEST(a_key_waits_for_its_certificate),
+        TEST(a_key_waits_no_longer_than_it_may),
+        TEST(a_key_goes_on_waiting),
+        TEST(a_key_is_lost_while_it_is_asked_for),
+        TEST(a_key_does_not_outlive_its_enrolment),
+        TEST(the_keys_that_wait_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,6 +83,9 @@ static void what_is_written_is_read(void **state)
     secret.doubtful = false;
     secret.result = (struct bytes){NULL, 0};
     check_round_trip(&secret);
+    secret = make_entry(PENDING_WAITING);
+    secret.is_secret = true;
+    check_round_trip(&secret);
     struct pending_record other = make_entry(PENDING_READY);
     other.result = (struct bytes){NULL, 0};
     other.kind = PENDING_RECORD_DELIVERED;

@@ -360,6 +360,7 @@ static void openssl_opens_every_form(void **state)
         struct buffer cms;
         char command[512];
         buffer_init(&cms, MADE_LIMIT);
+        assert_int_equal(key_package_check(directory, csr), STATUS_OK);
         assert_int_equal(key_package_protect(directory, csr, key, &signer, &cms), STATUS_OK);
         assert_envelope(buffer_view(&cms), forms[i].tag, forms[i].version);
         write_octets(&folder, "cms", buffer_view(&cms));
@@ -446,6 +447,8 @@ static void what_cannot_be_protected_is_not_sent(void **state)
         struct generated_key *key = generate(csr);
         struct buffer cms;
         buffer_init(&cms, MADE_LIMIT);
+        assert_int_equal(key_package_check(directory, csr), rows[i].status);
+        assert_int_not_equal(key_package_check(NULL, csr), STATUS_OK);
         enum status status = key_package_protect(directory, csr, key, &signer, &cms);
         if (status != rows[i].status || cms.len != 0)
             fail_msg("row %zu: %s", i, status_text(status));
