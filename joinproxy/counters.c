@@ -5,6 +5,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_PLEDGE_OCTETS] = "pledge_octets",
     [COUNTER_STRANGERS] = "strangers",
     [COUNTER_RATE_LIMITED] = "rate_limited",
+    [COUNTER_UNKNOWN_NEIGHBOURS] = "unknown_neighbours",
     [COUNTER_REGISTRAR_DATAGRAMS] = "registrar_datagrams",
     [COUNTER_REGISTRAR_OCTETS] = "registrar_octets",
     [COUNTER_MAPPINGS] = "mappings",

@@ -7,8 +7,9 @@
 enum counter {
     COUNTER_PLEDGE_DATAGRAMS,
     COUNTER_PLEDGE_OCTETS,
-    COUNTER_STRANGERS,    /* dropped: not link-local, or not on an interface with pledges (JP-9) */
-    COUNTER_RATE_LIMITED, /* dropped, either direction (JP-10) */
+    COUNTER_STRANGERS,          /* dropped: not link-local, or not on an interface with pledges (JP-9) */
+    COUNTER_RATE_LIMITED,       /* dropped, either direction (JP-10) */
+    COUNTER_UNKNOWN_NEIGHBOURS, /* dropped: too many answers wait for pledges that nobody knows */
     COUNTER_REGISTRAR_DATAGRAMS,
     COUNTER_REGISTRAR_OCTETS,
     COUNTER_MAPPINGS, /* of the stateful mode, now */

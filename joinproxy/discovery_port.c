@@ -2,6 +2,7 @@
 
 #include "common/leisure.h"
 #include "common/log.h"
+#include "joinproxy/pledge_answer.h"
 #include "joinproxy/pledge_reply.h"
 
 #include <errno.h>
@@ -26,7 +27,8 @@ struct discovery_port {
 static bool open_socket(struct discovery_port *port, struct buffer *errors);
 static void on_readable(evutil_socket_t fd, short what, void *user);
 static void on_query(void *user, const struct udp_datagram *datagram);
-static void answer(struct discovery_port *port, const struct udp_datagram *query, struct udp_datagram *back);
+static void answer(struct discovery_port *port, const struct udp_datagram *query, size_t link,
+                   struct udp_datagram *back);
 
 struct discovery_port *discovery_port_create(const struct services *services, struct buffer *errors)
 {
@@ -130,10 +132,10 @@ static void on_query(void *user, const struct udp_datagram *datagram)
     if (port->port_count == 0 ||
         (datagram->multicast && udp_source_for(&datagram->peer, &back.local) != STATUS_OK))
         return;
-    answer(port, datagram, &back);
+    answer(port, datagram, link, &back);
 }
 
-static void answer(struct discovery_port *port, const struct udp_datagram *datagram,
+static void answer(struct discovery_port *port, const struct udp_datagram *datagram, size_t link,
                    struct udp_datagram *back)
 {
     struct buffer reply;
@@ -146,9 +148,9 @@ static void answer(struct discovery_port *port, const struct udp_datagram *datag
                                        .id = port->next_id++};
     buffer_init(&reply, PLEDGE_REPLY_MAX);
     pledge_reply(&query, &reply);
-    if (reply.len > 0) {
-        back->payload = buffer_view(&reply);
-        back->multicast = false;
+    back->payload = buffer_view(&reply);
+    back->multicast = false;
+    if (reply.len > 0 && pledge_answer_admit(port->services, link, port->fd, back)) {
         metrics_add(port->services->metrics, COUNTER_PLEDGE_ANSWERS, 1);
         if (datagram->multicast)
             leisure_send(port->leisure, port->fd, back, &reply);

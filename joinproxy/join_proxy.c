@@ -82,10 +82,12 @@ static bool build_services(struct join_proxy *proxy, struct buffer *errors)
                                         .links = pledge_links_create(&proxy->settings->pledge),
                                         .limits = traffic_limits_create(&proxy->settings->limits),
                                         .icmp = icmp_port_create(),
+                                        .neighbours = neighbours_create(),
                                         .now_ms = monotonic_ms};
     const struct services *services = &proxy->services;
     return services->base != NULL && services->metrics != NULL && services->batch != NULL &&
-           services->links != NULL && services->limits != NULL && services->icmp != NULL;
+           services->links != NULL && services->limits != NULL && services->icmp != NULL &&
+           services->neighbours != NULL;
 }
 
 static bool build_modes(struct join_proxy *proxy, struct buffer *errors)
@@ -171,6 +173,7 @@ void join_proxy_free(struct join_proxy *proxy)
         join_port_free(proxy->branches[i].port);
     }
     header_keys_free(proxy->keys);
+    neighbours_free(services->neighbours);
     icmp_port_free(services->icmp);
     traffic_limits_free(services->limits);
     pledge_links_free(services->links);

@@ -6,6 +6,7 @@
 #include "common/udp_socket.h"
 #include "joinproxy/counters.h"
 #include "joinproxy/icmp_port.h"
+#include "joinproxy/neighbours.h"
 #include "joinproxy/pledge_links.h"
 #include "joinproxy/settings.h"
 #include "joinproxy/traffic_limits.h"
@@ -21,6 +22,7 @@ struct services {
     struct pledge_links *links;
     struct traffic_limits *limits;
     struct icmp_port *icmp;
+    struct neighbours *neighbours;
     uint64_t (*now_ms)(void);
 };
 

@@ -1,6 +1,7 @@
 #include "joinproxy/stateful.h"
 
 #include "common/log.h"
+#include "joinproxy/pledge_answer.h"
 #include "joinproxy/registrar_socket.h"
 
 #include <errno.h>
@@ -313,17 +314,14 @@ static void on_registrar(void *user, const struct udp_datagram *datagram)
     const struct services *services = mapping->stateful->services;
     metrics_add(services->metrics, COUNTER_REGISTRAR_DATAGRAMS, 1);
     metrics_add(services->metrics, COUNTER_REGISTRAR_OCTETS, datagram->payload.len);
-    if (!traffic_limits_admit_down(services->limits, mapping->link, datagram->payload.len,
-                                   services->now_ms())) {
-        metrics_add(services->metrics, COUNTER_RATE_LIMITED, 1);
-        return;
-    }
-    mapping->is_answered = true;
-    touch(mapping);
     const struct udp_datagram back = {.peer = mapping->pledge,
                                       .local = mapping->local,
                                       .interface = mapping->interface,
                                       .payload = datagram->payload};
+    if (!pledge_answer_admit(services, mapping->link, mapping->pledge_fd, &back))
+        return;
+    mapping->is_answered = true;
+    touch(mapping);
     udp_socket_send(mapping->pledge_fd, &back);
 }
 

@@ -2,6 +2,7 @@
 
 #include "common/jpy.h"
 #include "common/log.h"
+#include "joinproxy/pledge_answer.h"
 #include "joinproxy/registrar_socket.h"
 
 #include <errno.h>
@@ -232,15 +233,12 @@ static void deliver(const struct stateless *stateless, const struct pledge_origi
         count(stateless, COUNTER_JPY_UNREACHABLE);
         return;
     }
-    if (!traffic_limits_admit_down(services->limits, origin->link, content.len, services->now_ms())) {
-        count(stateless, COUNTER_RATE_LIMITED);
-        return;
-    }
     struct udp_datagram back = {.peer = origin->pledge, .interface = interface, .payload = content};
     if (IN6_IS_ADDR_LINKLOCAL(&back.peer.address.v6.sin6_addr))
         back.peer.address.v6.sin6_scope_id = interface;
     pledge_links_local(services->links, origin->link, origin->local_check, &back.local);
-    udp_socket_send(stateless->plan.pledge_fd, &back);
+    if (pledge_answer_admit(services, origin->link, stateless->plan.pledge_fd, &back))
+        udp_socket_send(stateless->plan.pledge_fd, &back);
 }
 
 static void count(const struct stateless *stateless, enum counter counter)

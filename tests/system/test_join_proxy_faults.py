@@ -111,3 +111,18 @@ def test_a_link_full_of_invented_pledges(net, start_proxy, pledge, echo):
     newcomer = pledge(net.pledges[0], "mesh0", proxy.port)
     assert any(newcomer.exchange(b"honest newcomer", 0.5) for _ in range(12))
     assert proxy.counters()["mappings_displaced"] > 0
+
+
+def test_a_link_full_of_invented_pledges_stateless(net, start_proxy, pledge, jpy_echo):
+    """JP-10, stateless: nothing is kept of them, what reaches the registrar stays within the interface's limit, and the answers to them, which
+    wait for neighbours that do not exist, do not stop those to an honest pledge, who repeats what is not answered as DTLS does."""
+    server, proxy = jpy_echo(), start_proxy({"mode": "stateless", "registrars": [f"[{REGISTRAR}]:{JPY_PORT}"]})
+    honest = pledge(net.pledges[0], "mesh0", proxy.port)
+    assert honest.exchange(b"honest") == b"honest"
+    resident = programs.resident_kib(proxy.program)
+    for number in range(10):
+        invent_pledges(net, proxy.port, 10000, b"invented", first=10000 * number)
+        assert any(honest.exchange(b"honest %d" % number, 0.5) for _ in range(4))
+    assert programs.resident_kib(proxy.program) - resident < 256
+    counters = proxy.counters()
+    assert counters["rate_limited"] > 50000 and counters["unknown_neighbours"] > 0

@@ -69,6 +69,7 @@ static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
     discovery_port_free(fixture->port);
+    neighbours_free(fixture->services.neighbours);
     traffic_limits_free(fixture->services.limits);
     pledge_links_free(fixture->services.links);
     udp_batch_free(fixture->services.batch);
@@ -88,6 +89,7 @@ static bool open_port(struct fixture *fixture)
                                           .batch = udp_batch_create(),
                                           .links = pledge_links_create(&fixture->settings.pledge),
                                           .limits = traffic_limits_create(&fixture->settings.limits),
+                                          .neighbours = neighbours_create(),
                                           .now_ms = test_clock};
     fixture->port = discovery_port_create(&fixture->services, &fixture->errors);
     return fixture->port != NULL;
@@ -225,6 +227,26 @@ static void jp_10_queries_count_as_traffic(void **state)
     close(pledge);
 }
 
+/* JP-10: and answers, which may be longer than what they answer. */
+static void jp_10_answers_count_as_traffic(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct bytes all = BYTES_LITERAL("\x50\x01\x30\x39\xbb.well-known\x04"
+                                           "core");
+    uint8_t octets[UDP_DATAGRAM_MAX];
+    fixture->settings.limits.interface_octets_per_s = 150;
+    assert_true(open_port(fixture));
+    int pledge = open_pledge(fixture, "127.0.0.1:0", "127.0.0.1");
+    announce(fixture, 1);
+    ask(pledge, all);
+    ask(pledge, all);
+    assert_in_range(hear(fixture, pledge, octets, WAIT_MS).len, 76, 150);
+    assert_silence(fixture, pledge);
+    assert_int_equal(count(fixture, COUNTER_RATE_LIMITED), 1);
+    assert_int_equal(count(fixture, COUNTER_PLEDGE_QUERIES), 2);
+    close(pledge);
+}
+
 static void a_port_that_is_taken_is_told(void **state)
 {
     struct fixture *fixture = *state;
@@ -307,7 +329,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(jpd_1_pledges_are_told_the_join_ports), TEST(jpd_2_older_names_are_a_knob),
         TEST(jp_9_strangers_are_not_answered),       TEST(jp_10_queries_count_as_traffic),
-        TEST(a_port_that_is_taken_is_told),          TEST(jpd_1_the_group_is_answered),
+        TEST(jp_10_answers_count_as_traffic),        TEST(a_port_that_is_taken_is_told),
+        TEST(jpd_1_the_group_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,6 +63,7 @@ static inline int relaying_set_up(void **state)
                                            .links = pledge_links_create(&relaying->settings.pledge),
                                            .limits = traffic_limits_create(&relaying->settings.limits),
                                            .icmp = icmp_port_create(),
+                                           .neighbours = neighbours_create(),
                                            .now_ms = test_clock};
     relaying->stateful = stateful_create(&relaying->services);
     relaying->keys = header_keys_create(no_file, 60, 1000, &errors);
@@ -85,6 +86,7 @@ static inline int relaying_tear_down(void **state)
     stateful_free(relaying->stateful);
     join_port_free(relaying->port);
     header_keys_free(relaying->keys);
+    neighbours_free(relaying->services.neighbours);
     icmp_port_free(relaying->services.icmp);
     traffic_limits_free(relaying->services.limits);
     pledge_links_free(relaying->services.links);

@@ -241,7 +241,7 @@ static void refusals_cost_others_nothing(void **state)
                        open_pledge("127.0.0.5:0")};
     for (int i = 0; i < 3; i++)
         forwarded(relaying, fds[i], "x");
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 8; i++)
         refused(relaying, fds[3]);
     forwarded(relaying, fds[0], "4");
     forwarded(relaying, fds[0], "5");
