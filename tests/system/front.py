@@ -4,17 +4,19 @@ import selectors
 import socket
 import struct
 import threading
+import time
 
 
 class Front:
     """url leads to the server while mode is "open". "refuse": nobody listens; "silent": connections are taken and nothing is said;
-    "reset": they are reset when the client has spoken; "babble": they are answered with something else than TLS."""
+    "reset": they are reset when the client has spoken; "babble": they are answered with something else than TLS; "deaf": the queue of
+    connections is full, so that every further SYN is dropped and nobody hears a word."""
 
     def __init__(self, server, host="localhost"):
         self.server_port = server.port if server else None
         self.mode, self.connections = "open", 0
         self.news = threading.Condition()
-        self.listener = None
+        self.listener, self.fillers = None, []
         self.port = 0
         self.open_sockets = set()
         self.selector = selectors.DefaultSelector()
@@ -38,6 +40,15 @@ class Front:
         with self.news:
             assert self.news.wait_for(lambda: self.connections >= count, timeout), f"{self.connections} connections came"
 
+    def await_knock(self, timeout=20):
+        """Until somebody has sent a SYN to a deaf door: the kernel keeps it among those unanswered."""
+        deadline = time.monotonic() + timeout
+        peer, syn_sent = f":{self.port:04X}", "02"
+        while not any(fields[2].endswith(peer) and fields[3] == syn_sent
+                      for fields in map(str.split, open("/proc/net/tcp", encoding="ascii").readlines()[1:])):
+            assert time.monotonic() < deadline, "nobody knocks"
+            time.sleep(0.01)
+
     def stop(self):
         self.ended = True
         self.waker.send(b"x")
@@ -47,24 +58,34 @@ class Front:
 
     mode_set = None
 
-    def _listen(self):
+    def _listen(self, backlog=128):
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", self.port))
         self.port = self.listener.getsockname()[1]
-        self.listener.listen(128)
-        self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
+        self.listener.listen(backlog)
+        if backlog > 0:
+            self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
+        else:
+            self.fillers = [socket.create_connection(("127.0.0.1", self.port))]
+
+    def _stop_listening(self):
+        if self.listener in self.selector.get_map():
+            self.selector.unregister(self.listener)
+        self.listener.close()
+        self.listener = None
+        for each in self.fillers:
+            each.close()
+        self.fillers = []
 
     def _adopt_mode(self):
         with self.news:
             for each in list(self.open_sockets):
                 self._drop(each)
-            if self.mode == "refuse" and self.listener:
-                self.selector.unregister(self.listener)
-                self.listener.close()
-                self.listener = None
-            elif self.mode != "refuse" and not self.listener:
-                self._listen()
+            if self.listener and (self.mode in ("refuse", "deaf") or self.fillers):
+                self._stop_listening()
+            if self.mode != "refuse" and not self.listener:
+                self._listen(0 if self.mode == "deaf" else 128)
             self.mode_set = self.mode
             self.news.notify_all()
 
@@ -80,7 +101,7 @@ class Front:
         for each in list(self.open_sockets):
             self._drop(each)
         if self.listener:
-            self.listener.close()
+            self._stop_listening()
 
     def _accept(self, listener):
         client, _ = listener.accept()

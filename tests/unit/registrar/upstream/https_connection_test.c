@@ -455,7 +455,7 @@ static struct {
 /* 401 unless there is an Authorization, which must follow an unauthenticated request. */
 static enum server_verdict ask_for_password(const struct server_request *request)
 {
-    char answer[256];
+    char answer[512];
     if (strstr(request->head, "\r\nAuthorization: ") == NULL)
         atomic_fetch_add(&guard.without, 1);
     else
@@ -535,6 +535,56 @@ static void wrong_password_is_tried_once(void **state)
         assert_int_equal(outcome.http_status, 401);
         assert_int_equal(atomic_load(&guard.without), 1);
         assert_int_equal(atomic_load(&guard.with), 1);
+        outcome_free(&outcome);
+        scripted_server_stop(server);
+    }
+}
+
+#define AND      "\r\nWWW-Authenticate: "
+#define OTHER    "Digest realm=\"other\", qop=\"auth\", nonce=\"xyz\", algorithm="
+#define ELSEWISE "Digest realm=\"est\", nonce=\"abc\""
+
+/* RA-8, RFC 7616: whatever is offered, a POST goes out twice at most, and never with a password where it need
+ * not. */
+static void one_of_many_challenges_is_met(void **state)
+{
+    static const struct {
+        const char *challenge, *word, *other; /* what is given; NULL: nothing */
+    } rows[] = {
+        {DIGEST AND OTHER "MD5", "nonce=\"abc\"", "algorithm=SHA-256"},
+        {OTHER "MD5" AND DIGEST, "nonce=\"xyz\"", "algorithm=MD5"},
+        {BASIC AND DIGEST, "Digest ", "algorithm=SHA-256"},
+        {DIGEST ", " BASIC, "Digest ", "realm=\"est\""},
+        {"Negotiate" AND "Bearer realm=\"est\"" AND DIGEST, "Digest ", "nonce=\"abc\""},
+        {"Digest realm=\"est\", qop=\"auth-int, auth\", nonce=\"abc\", opaque=\"o\"", "qop=auth,",
+         "opaque=\"o\""},
+        {ELSEWISE, "Digest ", "realm=\"est\""}, /* without qop: RFC 2069 */
+        {ELSEWISE ", algorithm=SHA-512-256, qop=\"auth\"", "Digest ", "algorithm=SHA-512-256"},
+        {ELSEWISE ", userhash=true, algorithm=SHA-256, qop=\"auth\"", "userhash=true", "nc=00000001"},
+        {"Digest realm=\"a\\\"b\", nonce=\"abc\", qop=\"auth\"", "realm=\"a\\\"b\"", "Digest "},
+        {ELSEWISE ", algorithm=WHIRLPOOL", NULL, NULL},
+        {"Digest realm=\"est\"", NULL, NULL},
+        {"Digest", NULL, NULL},
+        {"", NULL, NULL},
+    };
+    struct upstream_fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct scripted_server *server = serve_guarded(fixture, rows[i].challenge);
+        struct server_counts counts;
+        struct outcome outcome;
+        ask_once(fixture, &outcome);
+        scripted_server_count(server, &counts);
+        unsigned with = rows[i].word != NULL ? 1 : 0;
+        if (outcome.result != EST_ANSWERED || outcome.http_status != (with ? 200 : 401) ||
+            atomic_load(&guard.with) != with || counts.posts != 1 + with)
+            fail_msg("%s: result %d, status %u, %u POSTs, %u with a password: %s", rows[i].challenge,
+                     outcome.result, outcome.http_status, counts.posts, atomic_load(&guard.with),
+                     counts.head);
+        if (with) {
+            assert_has(counts.head, rows[i].word);
+            assert_has(counts.head, rows[i].other);
+        }
+        assert_lacks(counts.head, "hunter2");
         outcome_free(&outcome);
         scripted_server_stop(server);
     }
@@ -903,6 +953,112 @@ static void broken_answers_are_broken(void **state)
                      outcome.reason);
         assert_string_not_equal(outcome.reason, "");
         outcome_free(&outcome);
+    }
+}
+
+/* What the scripted server sends next, and how it goes on. */
+static struct {
+    const char *answer;
+    enum server_verdict verdict;
+} script;
+
+static enum server_verdict send_script(const struct server_request *request)
+{
+    server_send(request, script.answer);
+    return script.verdict;
+}
+
+#define WELL "HTTP/1.1 200 OK\r\n"
+
+/* Odd, but HTTP: the answer is what it is. */
+static void odd_answers_are_answers(void **state)
+{
+    static const struct {
+        const char *name, *answer;
+        enum server_verdict verdict;
+    } rows[] = {
+        {"HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\nTUlJ\n", SERVER_CLOSE},
+        {"HTTP/1.0 that keeps",
+         "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nTUlJ\n", SERVER_KEEP},
+        {"no reason phrase", "HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nTUlJ\n", SERVER_KEEP},
+        {"line feeds alone", "HTTP/1.1 200 OK\nContent-Length: 5\n\nTUlJ\n", SERVER_KEEP},
+        {"100 Continue unasked", "HTTP/1.1 100 Continue\r\n\r\n" WELL "Content-Length: 5\r\n\r\nTUlJ\n",
+         SERVER_KEEP},
+        {"hints first",
+         "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" WELL "Content-Length: 5\r\n\r\nTUlJ\n", SERVER_KEEP},
+        {"processing",
+         "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" WELL
+         "Content-Length: 5\r\n\r\nTUlJ\n",
+         SERVER_KEEP},
+        {"chunks with extensions and trailers",
+         WELL "Transfer-Encoding: Chunked\r\n\r\n02;a=b\r\nTU\r\n3 \r\nlJ\n\r\n0\r\nX: y\r\n\r\n",
+         SERVER_KEEP},
+        {"chunks beat a length",
+         WELL "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nTUlJ\n\r\n0\r\n\r\n", SERVER_KEEP},
+        {"octets after the end",
+         WELL "Content-Length: 5\r\n\r\nTUlJ\nHTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", SERVER_KEEP},
+        {"a length twice", WELL "Content-Length: 5\r\nContent-Length: 5\r\n\r\nTUlJ\n", SERVER_KEEP},
+        {"until it closes", WELL "\r\nTUlJ\n", SERVER_CLOSE},
+    };
+    struct upstream_fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        script.answer = rows[i].answer;
+        script.verdict = rows[i].verdict;
+        struct scripted_server *server = upstream_fixture_serve(fixture, send_script);
+        struct server_counts counts;
+        struct outcome outcome;
+        ask_once(fixture, &outcome);
+        scripted_server_count(server, &counts);
+        if (outcome.result != EST_ANSWERED || outcome.http_status != 200 || counts.posts != 1 ||
+            !bytes_equal(buffer_view(&outcome.body), BYTES_LITERAL("TUlJ\n")))
+            fail_msg("%s: result %d, status %u, %u POSTs, \"%s\": %s", rows[i].name, outcome.result,
+                     outcome.http_status, counts.posts, buffer_string(&outcome.body), outcome.reason);
+        outcome_free(&outcome);
+        scripted_server_stop(server);
+    }
+}
+
+/* What is not HTTP, or could be read in two ways, is nobody's answer, and the POST is not repeated. */
+static void ambiguous_answers_are_broken(void **state)
+{
+    static const struct {
+        const char *name, *answer;
+        enum server_verdict verdict;
+    } rows[] = {
+        {"a chunk of no size", WELL "Transfer-Encoding: chunked\r\n\r\nxyz\r\nTUlJ\n\r\n0\r\n\r\n",
+         SERVER_CLOSE},
+        {"a chunk larger than memory", WELL "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nTUlJ\n",
+         SERVER_CLOSE},
+        {"a negative chunk", WELL "Transfer-Encoding: chunked\r\n\r\n-5\r\nTUlJ\n\r\n0\r\n\r\n",
+         SERVER_CLOSE},
+        {"a chunk without its end", WELL "Transfer-Encoding: chunked\r\n\r\n5\r\nTUlJ\nGARBAGE\r\n",
+         SERVER_CLOSE},
+        {"chunks without an end", WELL "Transfer-Encoding: chunked\r\n\r\n5\r\nTUlJ\n\r\n", SERVER_CLOSE},
+        {"two lengths", WELL "Content-Length: 5\r\nContent-Length: 500\r\n\r\nTUlJ\n", SERVER_CLOSE},
+        {"a length that is none", WELL "Content-Length: five\r\n\r\nTUlJ\n", SERVER_CLOSE},
+        {"a negative length", WELL "Content-Length: -5\r\n\r\nTUlJ\n", SERVER_CLOSE},
+        {"HTTP/0.9", "TUlJ\n", SERVER_CLOSE},
+        {"HTTP/9", "HTTP/9.1 200 OK\r\nContent-Length: 5\r\n\r\nTUlJ\n", SERVER_CLOSE},
+        {"no status", "HTTP/1.1 OK\r\nContent-Length: 5\r\n\r\nTUlJ\n", SERVER_CLOSE},
+        {"another protocol",
+         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nTUlJ\n",
+         SERVER_CLOSE},
+        {"nothing but 100 Continue", "HTTP/1.1 100 Continue\r\n\r\n", SERVER_CLOSE},
+    };
+    struct upstream_fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        script.answer = rows[i].answer;
+        script.verdict = rows[i].verdict;
+        struct scripted_server *server = upstream_fixture_serve(fixture, send_script);
+        struct server_counts counts;
+        struct outcome outcome;
+        ask_once(fixture, &outcome);
+        scripted_server_count(server, &counts);
+        if (outcome.result != EST_BROKEN || counts.posts != 1)
+            fail_msg("%s: result %d, status %u, %u POSTs, \"%s\": %s", rows[i].name, outcome.result,
+                     outcome.http_status, counts.posts, buffer_string(&outcome.body), outcome.reason);
+        outcome_free(&outcome);
+        scripted_server_stop(server);
     }
 }
 
@@ -1355,6 +1511,7 @@ int main(void)
         TEST(lowest_tls_version_is_configured),
         TEST(password_is_given_when_asked_for),
         TEST(wrong_password_is_tried_once),
+        TEST(one_of_many_challenges_is_met),
         TEST(other_schemes_and_no_password_are_401),
         TEST(password_is_for_verified_servers),
         TEST(authenticated_post_is_sent_once),
@@ -1367,6 +1524,8 @@ int main(void)
         TEST(silence_after_the_request_is_a_timeout),
         TEST(slow_drip_ends_with_the_timeout),
         TEST(broken_answers_are_broken),
+        TEST(odd_answers_are_answers),
+        TEST(ambiguous_answers_are_broken),
         TEST(status_is_an_answer_whatever_happens_to_its_body),
         TEST(header_fields_are_those_of_the_final_response),
         TEST(redirect_is_only_reported),
