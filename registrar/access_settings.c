@@ -89,6 +89,10 @@ static void review_names(const struct settings_review *review);
 static bool is_named(const struct access_settings *access, const char *label);
 static void review_rule_labels(const struct settings_review *review, size_t index);
 static bool may_fit_a_label(const struct est_settings *est, const char *pattern);
+static void review_order(const struct settings_review *review);
+static bool holds_always(const struct access_rule_settings *rule);
+static bool fit_all(const struct settings_strings *patterns, const char *const *texts, size_t count);
+static bool is_about_enrolments(const struct access_rule_settings *rule);
 static const struct access_rule_settings *rule_at(const struct access_settings *access, size_t index);
 static bool fits(const char *pattern, const char *text);
 
@@ -100,6 +104,7 @@ void access_settings_review(const struct settings_review *review)
         return;
     for (size_t i = 0; i < access->rules.count; i++)
         review_rule(review, i);
+    review_order(review);
     review_webhook(review);
     if (settings_reader_usable(review->reader, "est.labels"))
         review_names(review);
@@ -207,6 +212,71 @@ static bool may_fit_a_label(const struct est_settings *est, const char *pattern)
     for (size_t i = 0; i < est->labels.count; i++)
         found = found || fits(pattern, label[i].name);
     return found;
+}
+
+/* A rule that decides about every enrolment leaves nothing to those after it, nor to the file. */
+static void review_order(const struct settings_review *review)
+{
+    const struct access_settings *access = &review->settings->access;
+    size_t first = 0, hidden = 0;
+    bool looks_at_file = false;
+    for (; first < access->rules.count && !holds_always(rule_at(access, first)); first++)
+        looks_at_file = looks_at_file || rule_at(access, first)->action == ACCESS_FILE;
+    if (first == access->rules.count)
+        return;
+    for (size_t i = first + 1; i < access->rules.count; i++)
+        hidden += is_about_enrolments(rule_at(access, i));
+    char path[64];
+    snprintf(path, sizeof(path), "access.rules[%zu]", first);
+    if (hidden > 0)
+        settings_review_warn(review, path,
+                             "has no condition that could fail, and so decides about every enrolment: the "
+                             "rules after it never do; put it last, or give it a match");
+    if (access->file[0] != '\0' && !looks_at_file && rule_at(access, first)->action != ACCESS_FILE)
+        settings_review_warn(review, "access.file",
+                             "is never looked at: access.rules[%zu] decides about every enrolment; remove "
+                             "the one or the other, or give the rule the action \"file\"",
+                             first);
+}
+
+static bool holds_always(const struct access_rule_settings *rule)
+{
+    static const char *const trust[] = {"manufacturer", "domain"}, *const enrolments[] = {"sen", "sren",
+                                                                                          "skg", "skc"};
+    static const struct {
+        const char *const *texts; /* all that the condition can look at; NULL: who knows */
+        size_t count;
+    } all[ACCESS_CONDITION_COUNT] = {
+        [ACCESS_TRUST] = {trust, sizeof(trust) / sizeof(trust[0])},
+        [ACCESS_OPERATION] = {enrolments, sizeof(enrolments) / sizeof(enrolments[0])},
+    };
+    for (size_t i = 0; i < ACCESS_CONDITION_COUNT; i++)
+        if (rule->match[i].count > 0 &&
+            (all[i].texts == NULL || !fit_all(&rule->match[i], all[i].texts, all[i].count)))
+            return false;
+    return true;
+}
+
+static bool fit_all(const struct settings_strings *patterns, const char *const *texts, size_t count)
+{
+    size_t fitting = 0;
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < patterns->count; j++)
+            if (fits(patterns->items[j], texts[i])) {
+                fitting++;
+                break;
+            }
+    return fitting == count;
+}
+
+static bool is_about_enrolments(const struct access_rule_settings *rule)
+{
+    static const char *const others[] = {"crts", "att"};
+    const struct settings_strings *patterns = &rule->match[ACCESS_OPERATION];
+    for (size_t i = 0; i < patterns->count; i++)
+        if (strcmp(patterns->items[i], others[0]) != 0 && strcmp(patterns->items[i], others[1]) != 0)
+            return true;
+    return patterns->count == 0;
 }
 
 static const struct access_rule_settings *rule_at(const struct access_settings *access, size_t index)

@@ -56,6 +56,7 @@ struct registrar {
     struct event *signals[4];
 };
 
+static bool build(struct registrar *registrar, struct snapshot *snapshot, struct buffer *errors);
 static bool build_shared(struct registrar *registrar, struct buffer *errors);
 static bool build_workers(struct registrar *registrar, struct snapshot *snapshot, struct buffer *errors);
 static bool build_reload(struct registrar *registrar, struct snapshot *snapshot);
@@ -85,6 +86,7 @@ struct registrar *registrar_create(const char *file, const struct settings *sett
                                    struct snapshot *snapshot, struct buffer *errors)
 {
     struct registrar *registrar = calloc(1, sizeof *registrar);
+    struct buffer said;
     if (registrar == NULL) {
         buffer_append_string(errors, "out of memory\n");
         snapshot_release(snapshot);
@@ -92,17 +94,23 @@ struct registrar *registrar_create(const char *file, const struct settings *sett
     }
     registrar->file = file;
     registrar->settings = settings;
-    bool built = build_shared(registrar, errors) && build_workers(registrar, snapshot, errors) &&
-                 build_upkeep(registrar, errors) && build_discovery(registrar, errors) &&
-                 build_signals(registrar);
+    buffer_init(&said, MESSAGES_OCTETS_MAX);
+    bool built = build(registrar, snapshot, &said);
+    if (!built && said.len == 0)
+        buffer_append_string(&said, "out of memory or file descriptors\n");
+    buffer_append_lines(errors, file, buffer_string(&said));
+    buffer_free(&said);
     snapshot_release(snapshot);
-    if (!built) {
-        if (errors->len == 0)
-            buffer_append_string(errors, "out of memory or file descriptors\n");
-        registrar_free(registrar);
-        return NULL;
-    }
-    return registrar;
+    if (built)
+        return registrar;
+    registrar_free(registrar);
+    return NULL;
+}
+
+static bool build(struct registrar *registrar, struct snapshot *snapshot, struct buffer *errors)
+{
+    return build_shared(registrar, errors) && build_workers(registrar, snapshot, errors) &&
+           build_upkeep(registrar, errors) && build_discovery(registrar, errors) && build_signals(registrar);
 }
 
 static bool build_shared(struct registrar *registrar, struct buffer *errors)
@@ -221,7 +229,9 @@ static bool probe_exclusive(const char *setting, const struct settings_endpoints
         char text[ENDPOINT_TEXT_MAX];
         int fd;
         if (udp_socket_open(&endpoints->items[i], UDP_EXCLUSIVE, &fd) != STATUS_OK) {
-            buffer_printf(errors, "%s[%zu]: \"%s\" cannot be opened: %s; free the port or name another\n",
+            buffer_printf(errors,
+                          "%s[%zu]: \"%s\" cannot be opened: %s; use another port, or stop the program that "
+                          "has it (\"ss -ulpn\" shows it)\n",
                           setting, i, endpoint_format(&endpoints->items[i], text), strerror(errno));
             return false;
         }

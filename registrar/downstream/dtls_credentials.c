@@ -342,14 +342,19 @@ static bool add_anchors(struct trusted *trusted, const struct pem_file *file, st
                         struct buffer *warnings)
 {
     STACK_OF(X509) *certificates = pem_file_certificates(file, errors);
-    bool added = certificates != NULL;
+    bool added = certificates != NULL, are_of_cas = true;
     for (int i = 0; i < sk_X509_num(certificates); i++) {
         X509 *certificate = sk_X509_value(certificates, i);
         pem_file_warn_of_validity(file, certificate, warnings);
-        (void)X509_check_purpose(certificate, -1, 0); /* reads its extensions, before threads share it */
+        /* Reads its extensions, before threads share it. */
+        are_of_cas = X509_check_ca(certificate) != 0 && are_of_cas;
         added = X509_STORE_add_cert(trusted->store, certificate) == 1 &&
                 remember_anchor(trusted, certificate) && added;
     }
+    if (!are_of_cas)
+        pem_file_say(file, warnings,
+                     "holds a certificate that is none of a CA, and vouches for nobody but its own device: "
+                     "name the CA's");
     sk_X509_pop_free(certificates, X509_free);
     return added;
 }

@@ -59,10 +59,16 @@ struct journal_file {
     bool is_suspect;      /* what the system has of the file may be other than what is on the disk */
 };
 
+static void empty(struct journal_file *file);
+static enum status check_folder(const char *folder, struct buffer *errors);
+static bool examine(struct journal_file *file, struct buffer *errors);
+static bool is_in_use(const char *folder);
 static bool open_folder(struct journal_file *file, struct buffer *errors);
 static bool open_file(struct journal_file *file, struct buffer *errors, struct buffer *warnings);
 static bool load(struct journal_file *file, struct bytes content, struct buffer *errors,
                  struct buffer *warnings);
+static bool read_frames(struct journal_file *file, struct bytes content, enum journal_verdict *verdict,
+                        struct buffer *errors);
 static bool cut_off(struct journal_file *file, size_t lost, struct buffer *errors, struct buffer *warnings);
 static enum status read_whole(int fd, struct buffer *content);
 static enum status read_at(int fd, uint64_t at, uint8_t *to, size_t len);
@@ -84,6 +90,7 @@ static enum status rewrite_frame(struct journal_file *file, struct frame frame, 
 static enum status rewrite_flush(struct rewrite *to);
 static enum status rewrite_end(struct journal_file *file, struct rewrite *to);
 static void move_in(struct journal_file *file, struct rewrite *to);
+static void complain_of_access(const struct journal_file *file, struct buffer *errors, enum status status);
 static void complain(const struct journal_file *file, struct buffer *errors, const char *name,
                      const char *what, const char *cure);
 
@@ -105,6 +112,12 @@ void journal_file_free(struct journal_file *file)
 {
     if (file == NULL)
         return;
+    empty(file);
+    free(file);
+}
+
+static void empty(struct journal_file *file)
+{
     struct place *place, *next;
     HASH_ITER(hh, file->places, place, next)
     {
@@ -116,10 +129,30 @@ void journal_file_free(struct journal_file *file)
         close(file->folder); /* and unlocks it */
     buffer_free(&file->frames);
     free(file->path);
-    free(file);
 }
 
 enum status journal_file_check(const char *folder, struct buffer *errors)
+{
+    struct journal_file file = {.folder = -1, .fd = -1};
+    struct buffer said;
+    enum status status = check_folder(folder, errors);
+    if (status != STATUS_OK)
+        return status;
+    file.path = strdup(folder);
+    if (file.path == NULL)
+        return STATUS_NO_MEMORY;
+    buffer_init(&said, SIZE_MAX);
+    buffer_init(&file.frames, SIZE_MAX);
+    if (!examine(&file, &said) && !is_in_use(folder)) {
+        buffer_append(errors, buffer_view(&said));
+        status = STATUS_MALFORMED;
+    }
+    buffer_free(&said);
+    empty(&file);
+    return status;
+}
+
+static enum status check_folder(const char *folder, struct buffer *errors)
 {
     struct stat found;
     const char *what = NULL;
@@ -135,9 +168,37 @@ enum status journal_file_check(const char *folder, struct buffer *errors)
     return STATUS_NOT_FOUND;
 }
 
+/* What was never completely written is no fault: it is repaired when the file is opened. */
+static bool examine(struct journal_file *file, struct buffer *errors)
+{
+    struct buffer content;
+    enum journal_verdict verdict;
+    file->folder = open(file->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    file->fd = openat(file->folder, JOURNAL_FILE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (file->fd < 0 && errno == ENOENT)
+        return true;
+    buffer_init(&content, FILE_OCTETS_MAX);
+    enum status status = file->fd < 0 ? STATUS_SYSTEM : read_whole(file->fd, &content);
+    if (status != STATUS_OK)
+        complain_of_access(file, errors, status);
+    bool good = status == STATUS_OK && read_frames(file, buffer_view(&content), &verdict, errors);
+    buffer_free(&content);
+    return good;
+}
+
+/* A registrar that runs writes while we read. */
+static bool is_in_use(const char *folder)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool is_locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (fd >= 0)
+        close(fd);
+    return is_locked;
+}
+
 static bool open_folder(struct journal_file *file, struct buffer *errors)
 {
-    if (journal_file_check(file->path, errors) != STATUS_OK)
+    if (check_folder(file->path, errors) != STATUS_OK)
         return false;
     file->folder = open(file->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (file->folder < 0) {
@@ -165,9 +226,7 @@ static bool open_file(struct journal_file *file, struct buffer *errors, struct b
     else
         status = file->fd < 0 ? STATUS_SYSTEM : read_whole(file->fd, &content);
     if (status != STATUS_OK)
-        complain(file, errors, JOURNAL_FILE_NAME,
-                 status == STATUS_SYSTEM ? strerror(errno) : status_text(status),
-                 "it must be readable and writable for the user that the registrar runs as");
+        complain_of_access(file, errors, status);
     bool good = status == STATUS_OK && (is_new || load(file, buffer_view(&content), errors, warnings));
     buffer_free(&content);
     if (!good ||
@@ -177,9 +236,18 @@ static bool open_file(struct journal_file *file, struct buffer *errors, struct b
     return false;
 }
 
-/* The promise hangs on what the file says: one that is damaged is not read in parts. */
 static bool load(struct journal_file *file, struct bytes content, struct buffer *errors,
                  struct buffer *warnings)
+{
+    enum journal_verdict verdict;
+    return read_frames(file, content, &verdict, errors) &&
+           (verdict == JOURNAL_END || cut_off(file, content.len - file->octets, errors, warnings));
+}
+
+/* The promise hangs on what the file says: one that is damaged is not read in parts. The verdict is whether
+ * its end is whole. */
+static bool read_frames(struct journal_file *file, struct bytes content, enum journal_verdict *verdict,
+                        struct buffer *errors)
 {
     static const char cure[] =
         "move it away and start again: what it knew is forgotten then, and devices that "
@@ -194,8 +262,7 @@ static bool load(struct journal_file *file, struct bytes content, struct buffer 
         return false;
     }
     file->key = reader.key;
-    enum journal_verdict verdict;
-    for (size_t at = reader.at; (verdict = journal_reader_next(&reader, &record)) == JOURNAL_RECORD;
+    for (size_t at = reader.at; (*verdict = journal_reader_next(&reader, &record)) == JOURNAL_RECORD;
          at = reader.at) {
         status = note(file, (struct frame){at, reader.at - at}, record);
         if (status != STATUS_OK) {
@@ -205,12 +272,12 @@ static bool load(struct journal_file *file, struct bytes content, struct buffer 
         }
     }
     file->octets = reader.at;
-    if (verdict == JOURNAL_DAMAGED) {
+    if (*verdict == JOURNAL_DAMAGED) {
         snprintf(what, sizeof(what), "it is damaged at octet %zu, with more behind it", reader.at);
         complain(file, errors, JOURNAL_FILE_NAME, what, cure);
         return false;
     }
-    return verdict == JOURNAL_END || cut_off(file, content.len - reader.at, errors, warnings);
+    return true;
 }
 
 /* Nothing that anybody was told of is lost: a request leaves, and an answer counts as safe, after its record
@@ -573,6 +640,12 @@ static void move_in(struct journal_file *file, struct rewrite *to)
 uint64_t journal_file_octets(const struct journal_file *file)
 {
     return file->octets;
+}
+
+static void complain_of_access(const struct journal_file *file, struct buffer *errors, enum status status)
+{
+    complain(file, errors, JOURNAL_FILE_NAME, status == STATUS_SYSTEM ? strerror(errno) : status_text(status),
+             "it must be readable and writable for the user that the registrar runs as");
 }
 
 static void complain(const struct journal_file *file, struct buffer *errors, const char *name,

@@ -20,7 +20,8 @@ struct journal_file;
 struct journal_file *journal_file_open(const char *folder, struct buffer *errors, struct buffer *warnings);
 void journal_file_free(struct journal_file *file);
 
-/* Whether journal_file_open would find a folder that it can use, without locking it or changing anything. */
+/* Whether journal_file_open would find a folder that it can use, and a whole file or none, without locking it
+ * or changing anything. The file of a registrar that runs is that one's to judge. */
 enum status journal_file_check(const char *folder, struct buffer *errors);
 
 /* Hands out all that counts: for each enrolment its last entry, and its delivery if that came after it

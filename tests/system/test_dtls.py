@@ -1,4 +1,4 @@
-"""The DTLS side as other stacks see it (rows DTLS-1 to DTLS-8, DTLS-11 to DTLS-13, SES-1, SES-2, SES-5, SEC-4)."""
+"""The DTLS side as other stacks see it (rows DTLS-1 to DTLS-8, DTLS-11 to DTLS-14, SES-1, SES-2, SES-4, SES-5, SEC-4)."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from coap_peer import CoapPeer
-from dtls import DTLS1_VERSION, MFL_512, Closed, DtlsClient, DtlsError
+from dtls import DTLS1_VERSION, MFL_512, Closed, DtlsClient, DtlsError, records
 from enrolment import EST, certificates, enrol, get, is_for, make_csr, path
 
 
@@ -81,6 +81,60 @@ def test_groups(start_registrar, pki, group):
 def test_dtls_1_0(start_registrar, pki):
     """DTLS-5: protocol_version."""
     assert "protocol version" in refused(dtls_client(start_registrar(), pki, version=DTLS1_VERSION, ciphers="ALL:@SECLEVEL=0"))
+
+
+def with_extensions(hello, extensions):
+    """A ClientHello in one record, with more extensions at its end."""
+    body = bytearray(hello[25:])
+    at = 34  # behind version and random: session id, cookie, cipher suites, compression methods
+    for width in (1, 1, 2, 1):
+        at += width + int.from_bytes(body[at:at + width], "big")
+    more = b"".join(kind.to_bytes(2, "big") + len(octets).to_bytes(2, "big") + octets for kind, octets in extensions.items())
+    body[at:at + 2] = (int.from_bytes(body[at:at + 2], "big") + len(more)).to_bytes(2, "big")
+    body += more
+    octets = len(body).to_bytes(3, "big")
+    return hello[:11] + (12 + len(body)).to_bytes(2, "big") + hello[13:14] + octets + hello[17:22] + octets + bytes(body)
+
+
+def server_hello(record):
+    """Version, random and extensions (RFC 5246 section 7.4.1.3)."""
+    assert record[0] == 22 and record[13] == 2
+    body = record[25:25 + int.from_bytes(record[22:25], "big")]
+    at, extensions = 35 + body[34] + 5, {}  # behind session id, cipher suite, compression method, length
+    while at < len(body):
+        kind, length = int.from_bytes(body[at:at + 2], "big"), int.from_bytes(body[at + 2:at + 4], "big")
+        extensions[kind] = body[at + 4:at + 4 + length]
+        at += 4 + length
+    return body[:2], body[2:34], extensions
+
+
+def test_what_is_not_negotiated(start_registrar, pki):
+    """DTLS-14, SES-4, POP-3: a client that offers DTLS 1.3 and a connection id gets DTLS 1.2 without, and no sign of a forced downgrade
+    (RFC 8446 section 4.1.3): so it is always tls-unique that links a CSR."""
+    supported_versions, connection_id, old_connection_id = 43, 54, 53
+    offer = {supported_versions: bytes.fromhex("04fefcfefd"), connection_id: b"\x08" + 8 * b"i", old_connection_id: b"\x00"}
+    with dtls_client(start_registrar(), pki) as client:
+        client.deliver = lambda record: client.udp.sendto(with_extensions(record, offer), client.server) and False
+        client.say_hello()
+        assert client.pull(5)
+        version, random, extensions = server_hello(next(records(client.received[1])))
+    assert version == b"\xfe\xfd" and not set(offer) & set(extensions)
+    assert not random.endswith((b"DOWNGRD\x00", b"DOWNGRD\x01"))
+
+
+def test_another_source_port(start_registrar, connect):
+    """SES-4: without connection ids a record from another port belongs to no association; it gets no answer and does no harm."""
+    registrar = start_registrar()
+    peer = connect(registrar)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as rebound:
+        peer.dtls.deliver = lambda record: rebound.sendto(record, registrar.address) and False
+        peer.send(peer.message(coap.GET, path("crts")))
+        peer.dtls.deliver = lambda record: True
+        assert get(peer, "crts")[0].status == "2.05"  # and all that came before it has been read
+        rebound.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            rebound.recv(100)
+    assert registrar.counters()["associations"] == 1
 
 
 def test_no_renegotiation(start_registrar, connect):

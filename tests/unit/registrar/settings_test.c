@@ -496,6 +496,51 @@ static void wants_a_webhook_that_can_be_asked(void **state)
                 "access.webhook.url: is never asked: no rule has the action \"ask\", nor has access.default");
 }
 
+/* DTLS-10: the first rule that fits decides, so that one which fits everybody hides what stands below. */
+static void warns_of_rules_that_never_decide(void **state)
+{
+    struct fixture *fixture = *state;
+#define LAST         "{\"match\":{\"serial_number\":\"x\"},\"action\":\"deny\"}"
+#define RULES(rules) ",\"access\":{\"rules\":[" rules "]}"
+    static const char hidden[] =
+        "access.rules[%d]: has no condition that could fail, and so decides about every "
+        "enrolment: the rules after it never do; put it last, or give it a match";
+    static const struct {
+        const char *section;
+        int at; /* -1: there is no warning */
+    } rows[] = {
+        {RULES("{\"action\":\"allow\"}," LAST), 0},
+        {RULES(LAST ",{\"action\":\"deny\"}," LAST "," LAST), 1},
+        {RULES("{\"match\":{\"trust\":[\"domain\",\"man*\"]},\"action\":\"allow\"}," LAST), 0},
+        {RULES("{\"match\":{\"operation\":\"s*\"},\"action\":\"allow\"}," LAST), 0},
+        {RULES("{\"match\":{\"operation\":[\"sen\",\"sren\"]},\"action\":\"allow\"}," LAST), -1},
+        {RULES("{\"match\":{\"trust\":\"domain\"},\"action\":\"allow\"}," LAST), -1},
+        {RULES("{\"match\":{\"serial_number\":\"*\"},\"action\":\"allow\"}," LAST), -1}, /* some have none */
+        {RULES(LAST ",{\"action\":\"allow\"}"), -1},
+        {RULES("{\"action\":\"allow\"},{\"match\":{\"operation\":[\"crts\",\"att\"]},\"action\":\"deny\"}"),
+         -1},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char line[256] = "";
+        if (rows[i].at >= 0)
+            snprintf(line, sizeof(line), hidden, rows[i].at);
+        assert_read(fixture, read_with(fixture, "", "", rows[i].section));
+        if (rows[i].at >= 0)
+            assert_said(fixture, &fixture->warnings, line);
+        else
+            assert_string_equal(buffer_string(&fixture->warnings), "");
+    }
+    assert_read(fixture, read_with(fixture, "", "",
+                                   ",\"access\":{\"file\":\"f\",\"rules\":[{\"action\":\"allow\"}]}"));
+    assert_said(
+        fixture, &fixture->warnings,
+        "access.file: is never looked at: access.rules[0] decides about every enrolment; remove the one "
+        "or the other, or give the rule the action \"file\"");
+    assert_read(fixture,
+                read_with(fixture, "", "", ",\"access\":{\"file\":\"f\",\"rules\":[{\"action\":\"file\"}]}"));
+    assert_string_equal(buffer_string(&fixture->warnings), "");
+}
+
 /* URI-4 */
 static void warns_of_labels_that_no_rule_names(void **state)
 {
@@ -644,6 +689,7 @@ int main(void)
         TEST(warns_of_what_is_allowed_but_harmful),
         TEST(names_the_place_of_a_mistake_in_a_rule),
         TEST(wants_a_webhook_that_can_be_asked),
+        TEST(warns_of_rules_that_never_decide),
         TEST(warns_of_labels_that_no_rule_names),
         TEST(suits_libest_by_its_profile),
         TEST(lets_explicit_keys_win_over_the_profile_with_a_warning),

@@ -787,6 +787,24 @@ static void warns_of_expiry(void **state)
     test_certificate_free(&made);
 }
 
+/* DTLS-8: a device's certificate in a trust file lets in that device, and no other. */
+static void warns_of_trust_in_no_ca(void **state)
+{
+    (void)state;
+    struct dtls_settings settings = world_settings(&world);
+    buffer_init(&errors, 10000);
+    buffer_init(&warnings, 10000);
+    settings.domain_trust.items[0] = world.certificate_file;
+    struct dtls_credentials *loaded = dtls_credentials_load(&settings, &errors, &warnings);
+    assert_non_null(loaded);
+    const char *text = buffer_string(&warnings);
+    assert_int_equal(strncmp(text, "dtls.domain_trust[0]: \"", 23), 0);
+    assert_non_null(strstr(text, world.certificate_file));
+    assert_non_null(strstr(text, "holds a certificate that is none of a CA"));
+    assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+    end_load(loaded);
+}
+
 static void assert_error(const char *begin, const char *what)
 {
     const char *text = buffer_string(&errors);
@@ -901,6 +919,7 @@ int main(void)
         cmocka_unit_test(warns_of_a_long_chain),
         cmocka_unit_test(warns_of_missing_purposes),
         cmocka_unit_test(warns_of_expiry),
+        cmocka_unit_test(warns_of_trust_in_no_ca),
         cmocka_unit_test(refuses_a_key_of_another_certificate),
         cmocka_unit_test(refuses_keys_that_no_suite_can_use),
         cmocka_unit_test(refuses_a_certificate_signed_with_sha_1),

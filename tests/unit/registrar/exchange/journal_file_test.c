@@ -260,6 +260,44 @@ static void a_damaged_journal_is_refused(void **state)
     assert_not_opened(fixture, "header is damaged");
 }
 
+static void assert_checked(struct fixture *fixture, enum status status, const char *what)
+{
+    buffer_reset(&fixture->errors);
+    assert_int_equal(journal_file_check(fixture->folder, &fixture->errors), status);
+    if (strstr(buffer_string(&fixture->errors), what) == NULL)
+        fail_msg("\"%s\" instead of \"%s\"", buffer_string(&fixture->errors), what);
+    assert_int_equal(fixture->errors.len == 0, status == STATUS_OK);
+}
+
+/* It changes nothing, and tells what a start would. Who runs judges its own file. */
+static void a_check_finds_the_damage(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_checked(fixture, STATUS_OK, ""); /* no file yet, and none after it */
+    assert_int_equal(access(fixture->path, F_OK), -1);
+    reopen(fixture);
+    put(fixture, 1, ENTRY);
+    put(fixture, 2, ENTRY);
+    size_t size = size_of(fixture->path);
+    change(fixture->path, 60);
+    assert_checked(fixture, STATUS_OK, ""); /* in use */
+    journal_file_free(fixture->file);
+    fixture->file = NULL;
+    assert_checked(fixture, STATUS_MALFORMED, "damaged at octet 32");
+    assert_non_null(strstr(buffer_string(&fixture->errors), fixture->path));
+    change(fixture->path, 60);
+    change(fixture->path, 20);
+    assert_checked(fixture, STATUS_MALFORMED, "header is damaged");
+    change(fixture->path, 20);
+    assert_int_equal(truncate(fixture->path, (off_t)size - 3), 0);
+    assert_checked(fixture, STATUS_OK, ""); /* a torn end is repaired by whoever starts */
+    assert_int_equal(size_of(fixture->path), size - 3);
+    assert_int_equal(unlink(fixture->path), 0);
+    assert_int_equal(mkdir(fixture->path, 0700), 0);
+    assert_checked(fixture, STATUS_MALFORMED, "Is a directory");
+    assert_int_equal(rmdir(fixture->path), 0);
+}
+
 static void a_folder_has_one_user(void **state)
 {
     struct fixture *fixture = *state;
@@ -371,11 +409,17 @@ int main(void)
 {
     signal(SIGXFSZ, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        TEST(what_is_written_is_there_again), TEST(batches_are_written_whole),
-        TEST(a_torn_end_is_repaired),         TEST(what_is_not_synced_may_be_torn),
-        TEST(a_damaged_journal_is_refused),   TEST(a_folder_has_one_user),
-        TEST(a_folder_must_be_there),         TEST(the_file_is_bounded),
-        TEST(a_full_disk_takes_nothing),      TEST(a_rewrite_that_fails_changes_nothing),
+        TEST(what_is_written_is_there_again),
+        TEST(batches_are_written_whole),
+        TEST(a_torn_end_is_repaired),
+        TEST(what_is_not_synced_may_be_torn),
+        TEST(a_check_finds_the_damage),
+        TEST(a_damaged_journal_is_refused),
+        TEST(a_folder_has_one_user),
+        TEST(a_folder_must_be_there),
+        TEST(the_file_is_bounded),
+        TEST(a_full_disk_takes_nothing),
+        TEST(a_rewrite_that_fails_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
