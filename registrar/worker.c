@@ -12,6 +12,7 @@
 #include "registrar/exchange/exchange.h"
 #include "registrar/exchange/key_workshop.h"
 #include "registrar/exchange/pending_enrolments.h"
+#include "registrar/protocol/keyless_library.h"
 #include "registrar/snapshot.h"
 #include "registrar/upstream/est_client.h"
 #include "registrar/upstream/webhook.h"
@@ -28,6 +29,7 @@ struct worker {
     struct est_client *est_client;
     struct webhook *webhook;
     struct key_workshop *workshop;
+    struct keyless_library *library;
     struct exchanges *exchanges;
     struct association_table *associations;
     struct datagram_port *port;
@@ -110,7 +112,8 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
 {
     const struct worker_context *context = &worker->context;
     worker->workshop = key_workshop_create(worker->mailbox);
-    if (worker->workshop == NULL)
+    worker->library = keyless_library_create();
+    if (worker->workshop == NULL || worker->library == NULL)
         return false;
     const struct exchange_services services = {
         .settings = context->settings,
@@ -123,6 +126,7 @@ static bool build_downstream(struct worker *worker, struct buffer *errors)
         .cache = context->cache,
         .request_rates = context->request_rates,
         .workshop = worker->workshop,
+        .library = keyless_library_context(worker->library),
         .webhook = worker->webhook,
         .access_rules = context->snapshot->access_rules,
         .key_directory = context->snapshot->key_directory,
@@ -187,6 +191,7 @@ void worker_free(struct worker *worker)
     exchanges_free(worker->exchanges);
     webhook_free(worker->webhook);
     key_workshop_free(worker->workshop);
+    keyless_library_free(worker->library);
     mailbox_free(worker->mailbox);
     if (worker->drain != NULL)
         event_free(worker->drain);

@@ -203,8 +203,8 @@ static enum verdict read_csr(struct exchange *exchange)
         return refuse(exchange, CM_BAD_REQUEST, "there is no CSR in the request");
     bool makes_key = est_operation_makes_key(
         exchange->operation); /* SKG-2: then the CSR's key and signature say nothing */
-    switch (makes_key ? certificate_request_parse_keyless(body, &exchange->csr)
-                      : certificate_request_parse(body, &exchange->csr)) {
+    switch (
+        certificate_request_parse_in(exchange->owner->services.library, makes_key, body, &exchange->csr)) {
     case STATUS_OK:
         break;
     case STATUS_NO_MEMORY:

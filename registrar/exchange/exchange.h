@@ -76,6 +76,7 @@ struct exchange_services {
     struct response_cache *cache;       /* shared by all workers */
     struct rate_table *request_rates;   /* of devices; shared by all workers */
     struct key_workshop *workshop;      /* where keys are made (SKG-5); of the worker */
+    OSSL_LIB_CTX *library;              /* of OpenSSL, for CSRs and what is issued for them; NULL will do */
     struct access_rules *access_rules;
     struct webhook *webhook;             /* of the worker */
     struct key_directory *key_directory; /* keys of devices (SKG-7); NULL: none */

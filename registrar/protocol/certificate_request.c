@@ -1,6 +1,7 @@
 #include "registrar/protocol/certificate_request.h"
 
 #include "registrar/protocol/der.h"
+#include "registrar/protocol/public_key.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -30,18 +31,20 @@ struct certificate_request {
     struct buffer der; /* what info points into */
     struct request_info info;
     X509_REQ *request;
+    EVP_PKEY *key;
+    OSSL_LIB_CTX *library;                 /* borrowed; NULL: OpenSSL's own */
     STACK_OF(X509_EXTENSION) * extensions; /* NULL: none */
     struct bytes challenge_password;
     bool has_challenge_password, has_repeated_attribute;
     bool is_keyless; /* an unreadable public key is no fault */
 };
 
-static enum status parse_copy(struct bytes der, bool is_keyless, struct certificate_request **request);
 static enum status parse(struct certificate_request *request);
 static enum status read_info(struct bytes der, struct request_info *info);
 static enum status read_attributes(struct bytes attributes, struct request_info *info);
 static bool attribute_is(struct bytes attribute, struct bytes wanted);
 static bool key_is_acceptable(struct request_info *info);
+static EVP_PKEY *read_key(const struct certificate_request *request);
 static enum status read_attribute(struct certificate_request *request, int index);
 static bool attribute_is_repeated(const X509_REQ *request, int index);
 static enum status read_challenge_password(struct certificate_request *request, X509_ATTRIBUTE *attribute);
@@ -49,20 +52,22 @@ static enum status read_extensions(struct certificate_request *request, X509_ATT
 
 enum status certificate_request_parse(struct bytes der, struct certificate_request **request)
 {
-    return parse_copy(der, false, request);
+    return certificate_request_parse_in(NULL, false, der, request);
 }
 
 enum status certificate_request_parse_keyless(struct bytes der, struct certificate_request **request)
 {
-    return parse_copy(der, true, request);
+    return certificate_request_parse_in(NULL, true, der, request);
 }
 
-static enum status parse_copy(struct bytes der, bool is_keyless, struct certificate_request **request)
+enum status certificate_request_parse_in(OSSL_LIB_CTX *library, bool is_keyless, struct bytes der,
+                                         struct certificate_request **request)
 {
     struct certificate_request *parsed = calloc(1, sizeof(*parsed));
     if (parsed == NULL)
         return STATUS_NO_MEMORY;
     parsed->is_keyless = is_keyless;
+    parsed->library = library;
     buffer_init(&parsed->der, der.len);
     buffer_append(&parsed->der, der);
     enum status status = parsed->der.status;
@@ -83,6 +88,7 @@ void certificate_request_free(struct certificate_request *request)
         return;
     sk_X509_EXTENSION_pop_free(request->extensions, X509_EXTENSION_free);
     X509_REQ_free(request->request);
+    EVP_PKEY_free(request->key);
     buffer_free(&request->der);
     free(request);
 }
@@ -97,12 +103,14 @@ static enum status parse(struct certificate_request *request)
     if (!key_is_acceptable(&request->info))
         return STATUS_MALFORMED;
     const unsigned char *at = der.at;
-    request->request = d2i_X509_REQ(NULL, &at, (long)der.len);
+    request->request = (X509_REQ *)ASN1_item_d2i_ex(NULL, &at, (long)der.len, ASN1_ITEM_rptr(X509_REQ),
+                                                    request->library, NULL);
     if (request->request == NULL || at != der.at + der.len)
         return STATUS_MALFORMED;
     if (X509_REQ_get_version(request->request) != X509_REQ_VERSION_1)
         return STATUS_MALFORMED;
-    if (!request->is_keyless && X509_REQ_get0_pubkey(request->request) == NULL)
+    request->key = read_key(request);
+    if (request->key == NULL && !request->is_keyless)
         return STATUS_MALFORMED;
     enum status status = STATUS_OK;
     for (int i = 0; status == STATUS_OK && i < X509_REQ_get_attr_count(request->request); i++)
@@ -163,6 +171,13 @@ static bool key_is_acceptable(struct request_info *info)
     if (!bytes_equal(type.content, BYTES_LITERAL("\x2a\x86\x48\xce\x3d\x02\x01"))) /* id-ecPublicKey */
         return true;
     return der_read_tagged(&algorithm.content, DER_OBJECT_IDENTIFIER, &curve) == STATUS_OK;
+}
+
+/* A library without keys has left it as it was. */
+static EVP_PKEY *read_key(const struct certificate_request *request)
+{
+    EVP_PKEY *key = X509_REQ_get_pubkey(request->request);
+    return key != NULL ? key : public_key_read(request->info.key_info.whole);
 }
 
 static enum status read_attribute(struct certificate_request *request, int index)
@@ -229,10 +244,14 @@ static enum status read_extensions(struct certificate_request *request, X509_ATT
     return request->extensions != NULL && at == end ? STATUS_OK : STATUS_MALFORMED;
 }
 
+OSSL_LIB_CTX *certificate_request_library(const struct certificate_request *request)
+{
+    return request->library;
+}
+
 enum status certificate_request_verify(const struct certificate_request *request)
 {
-    EVP_PKEY *key = X509_REQ_get0_pubkey(request->request);
-    if (X509_REQ_verify(request->request, key) == 1)
+    if (X509_REQ_verify(request->request, request->key) == 1)
         return STATUS_OK;
     ERR_clear_error();
     return STATUS_UNTRUSTED;
@@ -250,7 +269,12 @@ X509_NAME *certificate_request_subject(const struct certificate_request *request
 
 EVP_PKEY *certificate_request_key(const struct certificate_request *request)
 {
-    return X509_REQ_get0_pubkey(request->request);
+    return request->key;
+}
+
+struct bytes certificate_request_key_info(const struct certificate_request *request)
+{
+    return request->info.key_info.whole;
 }
 
 const STACK_OF(X509_EXTENSION) * certificate_request_extensions(const struct certificate_request *request)

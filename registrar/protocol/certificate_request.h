@@ -18,12 +18,21 @@ void certificate_request_free(struct certificate_request *request);
  * 4.8, SKG-2): one that cannot be read is no fault, and certificate_request_key gives NULL for it. */
 enum status certificate_request_parse_keyless(struct bytes der, struct certificate_request **request);
 
+/* Either of them, in a library context of OpenSSL; one that keeps keys as octets (keyless_library) saves it a
+ * search. Borrows library for as long as the request lives. */
+enum status certificate_request_parse_in(OSSL_LIB_CTX *library, bool is_keyless, struct bytes der,
+                                         struct certificate_request **request);
+OSSL_LIB_CTX *certificate_request_library(const struct certificate_request *request); /* borrows */
+
 /* Checks the self-signature (PAY-10). STATUS_UNTRUSTED when it does not verify. */
 enum status certificate_request_verify(const struct certificate_request *request);
 
 struct bytes certificate_request_der(const struct certificate_request *request);   /* as it came; borrows */
 X509_NAME *certificate_request_subject(const struct certificate_request *request); /* borrows */
 EVP_PKEY *certificate_request_key(const struct certificate_request *request);      /* borrows */
+
+/* All of subjectPKInfo, in DER. Borrows. */
+struct bytes certificate_request_key_info(const struct certificate_request *request);
 
 /* The requested extensions, NULL: none. Borrows. */
 const STACK_OF(X509_EXTENSION) * certificate_request_extensions(const struct certificate_request *request);

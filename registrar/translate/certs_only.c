@@ -1,5 +1,7 @@
 #include "registrar/translate/certs_only.h"
 
+#include "registrar/protocol/public_key.h"
+
 #include <openssl/err.h>
 #include <openssl/pkcs7.h>
 #include <openssl/x509v3.h>
@@ -14,7 +16,9 @@ struct certs_only {
     STACK_OF(X509) * certificates; /* borrowed from message */
 };
 
+static enum status parse_in(OSSL_LIB_CTX *library, struct bytes der, struct certs_only **certs);
 static bool is_certs_only(const PKCS7 *message);
+static bool has_key_of(X509 *candidate, const struct certificate_request *csr);
 
 typedef bool is_of_kind(const struct certs_only *certs, X509 *candidate);
 
@@ -26,8 +30,21 @@ static bool has_issued(X509 *issuer, X509 *subject);
  * business; octets behind the message are. */
 enum status certs_only_parse(struct bytes der, struct certs_only **certs)
 {
+    return parse_in(NULL, der, certs);
+}
+
+enum status certs_only_parse_for(const struct certificate_request *csr, struct bytes der,
+                                 struct certs_only **certs)
+{
+    return parse_in(certificate_request_library(csr), der, certs);
+}
+
+static enum status parse_in(OSSL_LIB_CTX *library, struct bytes der, struct certs_only **certs)
+{
     const unsigned char *at = der.at;
-    PKCS7 *message = der.len == 0 ? NULL : d2i_PKCS7(NULL, &at, (long)der.len);
+    PKCS7 *message = der.len == 0 ? NULL
+                                  : (PKCS7 *)ASN1_item_d2i_ex(NULL, &at, (long)der.len, ASN1_ITEM_rptr(PKCS7),
+                                                              library, NULL);
     if (message == NULL || at != der.at + der.len || !is_certs_only(message)) {
         ERR_clear_error();
         PKCS7_free(message);
@@ -76,6 +93,38 @@ enum status certs_only_find(const struct certs_only *certs, EVP_PKEY *key, X509 
     }
     ERR_clear_error();
     return STATUS_MISMATCH;
+}
+
+enum status certs_only_find_for(const struct certs_only *certs, const struct certificate_request *csr,
+                                X509 **certificate)
+{
+    for (int i = 0; i < sk_X509_num(certs->certificates); i++) {
+        X509 *candidate = sk_X509_value(certs->certificates, i);
+        if (has_key_of(candidate, csr)) {
+            *certificate = candidate;
+            return STATUS_OK;
+        }
+    }
+    return STATUS_MISMATCH;
+}
+
+/* The same octets are the same key. Others may be as well: a point can be compressed, for one. */
+static bool has_key_of(X509 *candidate, const struct certificate_request *csr)
+{
+    unsigned char *at = NULL;
+    int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(candidate), &at);
+    if (len <= 0)
+        return false;
+    struct bytes info = {at, (size_t)len};
+    bool same = bytes_equal(info, certificate_request_key_info(csr));
+    if (!same) {
+        EVP_PKEY *key = public_key_read(info);
+        same = key != NULL && EVP_PKEY_eq(key, certificate_request_key(csr)) == 1;
+        EVP_PKEY_free(key);
+        ERR_clear_error();
+    }
+    OPENSSL_free(at);
+    return same;
 }
 
 enum status certs_only_choose_device(const struct certs_only *certs, X509 **certificate)

@@ -3,6 +3,7 @@
 #define ESTUARY_REGISTRAR_TRANSLATE_CERTS_ONLY_H
 
 #include "common/bytes.h"
+#include "registrar/protocol/certificate_request.h"
 #include "registrar/settings.h"
 
 #include <openssl/x509.h>
@@ -12,6 +13,11 @@ struct certs_only;
 /* Strict: SignedData with at least one certificate and no signer, nothing behind it; else STATUS_MALFORMED.
  * Gives. */
 enum status certs_only_parse(struct bytes der, struct certs_only **certs);
+
+/* The same for what was issued for a CSR, in its library context. That may be one without keys
+ * (keyless_library): then certs_only_find_for finds a certificate, and no other function does. */
+enum status certs_only_parse_for(const struct certificate_request *csr, struct bytes der,
+                                 struct certs_only **certs);
 void certs_only_free(struct certs_only *certs);
 
 /* One after the other; NULL past the end. Borrows. */
@@ -19,6 +25,10 @@ X509 *certs_only_at(const struct certs_only *certs, size_t index);
 
 /* The certificate with this public key: STATUS_OK and a borrowed one, or STATUS_MISMATCH. */
 enum status certs_only_find(const struct certs_only *certs, EVP_PKEY *key, X509 **certificate);
+
+/* The same with the CSR's public key. */
+enum status certs_only_find_for(const struct certs_only *certs, const struct certificate_request *csr,
+                                X509 **certificate);
 
 /* The one certificate that is no CA's, or the only one at all; STATUS_MISMATCH where there is not exactly
  * one. Borrows. */

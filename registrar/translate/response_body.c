@@ -11,6 +11,8 @@ static struct bytes strip_counted_nul(struct bytes body);
 static enum status check_csrattrs(struct bytes der);
 static enum status check_certs_only(struct bytes der, const struct certificate_request *csr,
                                     struct buffer *serial);
+static enum status parse_certs_only(struct bytes der, const struct certificate_request *csr,
+                                    struct certs_only **certs);
 static enum status choose_certificate(const struct response_context *context, const struct certs_only *certs,
                                       X509 **certificate);
 static enum status append_certificate(X509 *certificate, struct buffer *representation);
@@ -57,13 +59,19 @@ static enum status check_certs_only(struct bytes der, const struct certificate_r
 {
     struct certs_only *certs = NULL;
     X509 *issued;
-    enum status status = certs_only_parse(der, &certs);
+    enum status status = parse_certs_only(der, csr, &certs);
     if (status == STATUS_OK && csr != NULL)
-        status = certs_only_find(certs, certificate_request_key(csr), &issued);
+        status = certs_only_find_for(certs, csr, &issued);
     if (status == STATUS_OK && csr != NULL && serial != NULL)
         certs_only_append_serial(issued, serial);
     certs_only_free(certs);
     return status;
+}
+
+static enum status parse_certs_only(struct bytes der, const struct certificate_request *csr,
+                                    struct certs_only **certs)
+{
+    return csr != NULL ? certs_only_parse_for(csr, der, certs) : certs_only_parse(der, certs);
 }
 
 enum status response_body_present(const struct response_context *context, enum content_format format,
@@ -79,7 +87,7 @@ enum status response_body_present(const struct response_context *context, enum c
         return STATUS_UNSUPPORTED;
     struct certs_only *certs = NULL;
     X509 *certificate = NULL;
-    enum status status = certs_only_parse(der, &certs);
+    enum status status = parse_certs_only(der, context->csr, &certs);
     if (status == STATUS_OK)
         status = choose_certificate(context, certs, &certificate);
     if (status == STATUS_OK)
@@ -93,7 +101,7 @@ static enum status choose_certificate(const struct response_context *context, co
                                       X509 **certificate)
 {
     if (context->csr != NULL)
-        return certs_only_find(certs, certificate_request_key(context->csr), certificate);
+        return certs_only_find_for(certs, context->csr, certificate);
     return certs_only_choose_ca(certs, context->settings->est.crts_287, certificate);
 }
 

@@ -1,6 +1,7 @@
 #include "registrar/protocol/certificate_request.h"
 
 #include "registrar/protocol/der.h"
+#include "registrar/protocol/keyless_library.h"
 #include "tests/unit/registrar/credentials.h"
 
 static EVP_PKEY *key;
@@ -528,6 +529,65 @@ static void a_keyless_request_needs_no_readable_key(void **state)
     buffer_free(&der);
 }
 
+static enum status parse_in(struct keyless_library *library, const struct buffer *der,
+                            struct certificate_request **request)
+{
+    *request = NULL;
+    return certificate_request_parse_in(library == NULL ? NULL : keyless_library_context(library), false,
+                                        buffer_view(der), request);
+}
+
+/* POP-7, PAY-10: where OpenSSL decodes no keys, all is as it is elsewhere. */
+static void a_library_without_keys_makes_no_difference(void **state)
+{
+    (void)state;
+    struct keyless_library *library = keyless_library_create();
+    EVP_PKEY *compressed = EVP_PKEY_dup(key);
+    assert_int_equal(EVP_PKEY_set_utf8_string_param(compressed, "point-format", "compressed"), 1);
+    EVP_PKEY *const keys[] = {EVP_EC_gen("P-256"), EVP_EC_gen("P-384"), EVP_RSA_gen(2048), compressed};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        struct buffer der = make_request(&(struct made_request){.key = keys[i], .subject = "CN=a"});
+        struct certificate_request *lean, *request;
+        assert_int_equal(parse_in(library, &der, &lean), STATUS_OK);
+        assert_int_equal(parse_in(NULL, &der, &request), STATUS_OK);
+        assert_ptr_equal(certificate_request_library(lean), keyless_library_context(library));
+        assert_null(certificate_request_library(request));
+        assert_int_equal(EVP_PKEY_eq(certificate_request_key(lean), certificate_request_key(request)), 1);
+        assert_int_equal(certificate_request_verify(lean), STATUS_OK);
+        assert_true(bytes_equal(certificate_request_key_info(lean), certificate_request_key_info(request)));
+        certificate_request_free(lean);
+        certificate_request_free(request);
+        der.at[der.len - 1] ^= 1; /* the signature */
+        assert_int_equal(parse_in(library, &der, &lean), STATUS_OK);
+        assert_int_equal(certificate_request_verify(lean), STATUS_UNTRUSTED);
+        certificate_request_free(lean);
+        EVP_PKEY_free(keys[i]);
+        buffer_free(&der);
+    }
+    keyless_library_free(library);
+}
+
+/* SEC-1: whatever is wrong with a CSR is seen without OpenSSL's look at the key as well. */
+static void a_library_without_keys_is_as_strict(void **state)
+{
+    (void)state;
+    struct keyless_library *library = keyless_library_create();
+    struct buffer der = read_vector("rfc9148-A2-sen-request.csr.der");
+    for (size_t i = 0; i < der.len; i++) {
+        der.at[i] ^= 1;
+        struct certificate_request *lean, *request;
+        enum status status = parse_in(library, &der, &lean);
+        assert_int_equal(status, parse_in(NULL, &der, &request));
+        if (status == STATUS_OK)
+            assert_int_equal(certificate_request_verify(lean), certificate_request_verify(request));
+        certificate_request_free(lean);
+        certificate_request_free(request);
+        der.at[i] ^= 1;
+    }
+    buffer_free(&der);
+    keyless_library_free(library);
+}
+
 /* An extensionRequest that holds no extensions cannot be judged. */
 static void unreadable_extension_requests_are_malformed(void **state)
 {
@@ -585,6 +645,8 @@ int main(void)
         cmocka_unit_test(attributes_are_found),
         cmocka_unit_test(attributes_are_counted),
         cmocka_unit_test(a_keyless_request_needs_no_readable_key),
+        cmocka_unit_test(a_library_without_keys_makes_no_difference),
+        cmocka_unit_test(a_library_without_keys_is_as_strict),
         cmocka_unit_test(unreadable_extension_requests_are_malformed),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

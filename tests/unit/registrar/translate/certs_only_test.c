@@ -1,6 +1,7 @@
 #include "registrar/translate/certs_only.h"
 
 #include "registrar/protocol/der.h"
+#include "registrar/protocol/keyless_library.h"
 #include "tests/unit/registrar/credentials.h"
 
 #define SET_MAX 6
@@ -114,6 +115,56 @@ static void the_certificate_of_a_key_is_found(void **state)
         certs_only_free(certs);
         buffer_free(&der);
     }
+}
+
+/* Gives a CSR for the key, in a library without keys. */
+static struct certificate_request *request_for(struct keyless_library *library, EVP_PKEY *key)
+{
+    struct certificate_request *request = NULL;
+    struct buffer der = make_request(&(struct made_request){.key = key, .subject = "CN=Device"});
+    assert_int_equal(
+        certificate_request_parse_in(keyless_library_context(library), false, buffer_view(&der), &request),
+        STATUS_OK);
+    buffer_free(&der);
+    return request;
+}
+
+static void assert_found(const struct certificate_request *csr, X509 *const *pair, X509 *expected)
+{
+    struct buffer der = make_certs_only(pair, 2), serial;
+    struct certs_only *certs = NULL;
+    X509 *found = NULL;
+    assert_int_equal(certs_only_parse_for(csr, buffer_view(&der), &certs), STATUS_OK);
+    enum status status = certs_only_find_for(certs, csr, &found);
+    assert_int_equal(status, expected == NULL ? STATUS_MISMATCH : STATUS_OK);
+    if (expected != NULL) {
+        assert_int_equal(X509_NAME_cmp(X509_get_subject_name(found), X509_get_subject_name(expected)), 0);
+        buffer_init(&serial, MADE_LIMIT);
+        certs_only_append_serial(found, &serial);
+        assert_string_equal(buffer_string(&serial), "1234");
+        buffer_free(&serial);
+    }
+    certs_only_free(certs);
+    buffer_free(&der);
+}
+
+/* CF-5, PAY-8: by the octets of the key, or, where the point is written otherwise, by the key itself. */
+static void the_certificate_of_a_csr_is_found(void **state)
+{
+    struct ca_set *set = *state;
+    struct keyless_library *library = keyless_library_create();
+    EVP_PKEY *compressed = EVP_PKEY_dup(set->device_key);
+    assert_int_equal(EVP_PKEY_set_utf8_string_param(compressed, "point-format", "compressed"), 1);
+    X509 *const orders[2][2] = {{set->device, set->issuing}, {set->issuing, set->device}};
+    EVP_PKEY *const keys[] = {set->device_key, compressed, set->root_key};
+    for (size_t i = 0; i < 3; i++) {
+        struct certificate_request *csr = request_for(library, keys[i]);
+        for (size_t j = 0; j < 2; j++)
+            assert_found(csr, orders[j], keys[i] == set->root_key ? NULL : set->device);
+        certificate_request_free(csr);
+    }
+    EVP_PKEY_free(compressed);
+    keyless_library_free(library);
 }
 
 static void assert_chosen(X509 *const *certificates, size_t count, enum est_crts_287 policy, X509 *expected)
@@ -239,6 +290,7 @@ int main(void)
         cmocka_unit_test(a_signer_is_refused),
         cmocka_unit_test(ber_is_taken),
         cmocka_unit_test(the_certificate_of_a_key_is_found),
+        cmocka_unit_test(the_certificate_of_a_csr_is_found),
         cmocka_unit_test(one_ca_is_clear),
         cmocka_unit_test(a_chain_has_both_ends),
         cmocka_unit_test(ambiguous_sets_are_refused),
