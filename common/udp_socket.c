@@ -303,7 +303,7 @@ static void put_control(struct msghdr *header, int level, int type, const void *
     struct cmsghdr *item = CMSG_FIRSTHDR(header);
     item->cmsg_level = level;
     item->cmsg_type = type;
-    item->cmsg_len = CMSG_LEN(len);
+    item->cmsg_len = (socklen_t)CMSG_LEN(len); /* a socklen_t or a size_t, by the C library */
     memcpy(CMSG_DATA(item), info, len);
-    header->msg_controllen = CMSG_SPACE(len);
+    header->msg_controllen = (socklen_t)CMSG_SPACE(len);
 }

@@ -6,6 +6,8 @@
 
 #include "common/endpoint.h"
 
+#include <time.h> /* which the next one needs, and brings along for some C libraries alone */
+
 #include <linux/errqueue.h>
 
 #define ICMP_ERROR_OCTETS_MAX                                                                                \

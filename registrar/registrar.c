@@ -384,8 +384,8 @@ static void on_stop(int signal, short what, void *user)
 {
     struct registrar *registrar = user;
     (void)what;
-    log_info("registrar", "SIG%s: takes no new devices and waits for %" PRIu64 " exchanges in flight",
-             sigabbrev_np(signal),
+    log_info("registrar", "%s: takes no new devices and waits for %" PRIu64 " exchanges in flight",
+             signal == SIGTERM ? "SIGTERM" : "SIGINT",
              metrics_get(registrar->metrics, COUNTER_EXCHANGES_STARTED) -
                  metrics_get(registrar->metrics, COUNTER_EXCHANGES_ANSWERED));
     event_base_loopbreak(registrar->base);
