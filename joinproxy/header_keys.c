@@ -35,6 +35,8 @@ struct header_keys {
 };
 
 static uint64_t lifetime_begins(struct header_keys *keys, uint64_t now_s);
+static void renew_loaded(struct header_keys *keys, uint64_t now_s);
+static bool replace(struct header_keys *keys, uint64_t now_s, bool keep);
 static void check_folder(const char *file, struct buffer *warnings);
 static bool load(struct header_keys *keys, struct buffer *errors);
 static enum status read_file(const char *file, struct stored_keys *stored);
@@ -57,7 +59,7 @@ struct header_keys *header_keys_create(const char *file, uint32_t lifetime_s, ui
     if (*file != '\0' && !load(keys, errors))
         goto failed;
     if (keys->is_loaded) {
-        header_keys_renew(keys, now_s);
+        renew_loaded(keys, now_s);
         return keys;
     }
     if (!make(keys, now_s)) {
@@ -96,11 +98,28 @@ bool header_keys_renew(struct header_keys *keys, uint64_t now_s)
 {
     if (now_s < lifetime_begins(keys, now_s) + keys->lifetime_s)
         return false;
+    return replace(keys, now_s, true);
+}
+
+/* A key whose second lifetime is over as well is not even the one before. Not so while we run: it was in use
+ * until now, whatever the clock said. */
+static void renew_loaded(struct header_keys *keys, uint64_t now_s)
+{
+    if (keys->made_s <= now_s && now_s - keys->made_s >= 2 * (uint64_t)keys->lifetime_s)
+        replace(keys, now_s, false);
+    else
+        header_keys_renew(keys, now_s);
+}
+
+static bool replace(struct header_keys *keys, uint64_t now_s, bool keep)
+{
     struct pledge_header_key before = keys->current;
     bool made = make(keys, now_s);
     if (made) {
-        keys->previous = before;
-        keys->has_previous = true;
+        OPENSSL_cleanse(&keys->previous, sizeof keys->previous);
+        if (keep)
+            keys->previous = before;
+        keys->has_previous = keep;
         if (save(keys) != STATUS_OK)
             log_warning(MODULE, "%s cannot be written: %s; a restart breaks associations", keys->file,
                         strerror(errno));

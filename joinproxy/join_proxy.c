@@ -305,6 +305,8 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *user)
     for (size_t i = 0; i < proxy->branch_count; i++)
         if (proxy->branches[i].stateless != NULL)
             stateless_refresh(proxy->branches[i].stateless);
+    if (proxy->search != NULL)
+        registrar_search_watch(proxy->search);
     if (proxy->keys != NULL && header_keys_renew(proxy->keys, now_s())) {
         metrics_add(proxy->services.metrics, COUNTER_KEYS_ROTATED, 1);
         log_info(MODULE, "headers are sealed with a new key");
@@ -315,7 +317,7 @@ static void on_stop(int signal, short what, void *user)
 {
     struct join_proxy *proxy = user;
     (void)what;
-    log_info(MODULE, "SIG%s: stops", sigabbrev_np(signal));
+    log_info(MODULE, "%s: stops", signal == SIGTERM ? "SIGTERM" : "SIGINT");
     event_base_loopbreak(proxy->services.base);
 }
 

@@ -16,6 +16,8 @@
 #define HOPS       16   /* of a query to a group wider than the link */
 #define QUERY_MAX  128  /* octets */
 
+#define SILENT_ROUNDS_MAX 3 /* in which pledges spoke and the registrar did not */
+
 struct registrar_search {
     const struct services *services;
     registrar_search_found found;
@@ -27,6 +29,8 @@ struct registrar_search {
     uint32_t pause_s; /* after a search that finds nothing */
     bool is_asking;
     struct registrar_offer best, current;
+    uint64_t spoken, answered; /* datagrams of pledges and of the registrar, when last looked at */
+    unsigned silent_rounds;
 };
 
 static bool open_socket(struct registrar_search *search);
@@ -81,6 +85,24 @@ void registrar_search_free(struct registrar_search *search)
     if (search->fd >= 0)
         close(search->fd);
     free(search);
+}
+
+void registrar_search_watch(struct registrar_search *search)
+{
+    const struct metrics *metrics = search->services->metrics;
+    uint64_t spoken = metrics_get(metrics, COUNTER_PLEDGE_DATAGRAMS);
+    uint64_t answered = metrics_get(metrics, COUNTER_REGISTRAR_DATAGRAMS);
+    if (answered != search->answered)
+        search->silent_rounds = 0;
+    else if (spoken != search->spoken)
+        search->silent_rounds++;
+    search->spoken = spoken;
+    search->answered = answered;
+    if (search->silent_rounds < SILENT_ROUNDS_MAX || search->is_asking || !search->current.present)
+        return;
+    search->silent_rounds = 0;
+    log_info(MODULE, "the registrar does not answer; looks whether it has moved");
+    ask(search);
 }
 
 static bool open_socket(struct registrar_search *search)

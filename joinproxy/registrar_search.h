@@ -18,4 +18,8 @@ struct registrar_search *registrar_search_create(const struct services *services
                                                  struct buffer *errors);
 void registrar_search_free(struct registrar_search *search);
 
+/* To be called every few seconds: looks for a registrar anew, before the cache expires, if pledges have gone
+ * without any answer for three calls. */
+void registrar_search_watch(struct registrar_search *search);
+
 #endif

@@ -99,6 +99,25 @@ static void outlives_the_process(void **state)
     header_keys_free(keys);
 }
 
+/* JPY-2: "for as long again" ends while nobody runs, too. */
+static void a_key_of_long_ago_is_not_accepted(void **state)
+{
+    struct fixture *fixture = *state;
+    struct header_keys *keys = create(fixture, fixture->file, START_S);
+    struct pledge_header_key first = current(keys);
+    header_keys_free(keys);
+    keys = create(fixture, fixture->file, START_S + 2 * DAY_S - 1);
+    assert_same(header_keys_previous(keys), &first);
+    struct pledge_header_key second = current(keys);
+    header_keys_free(keys);
+    for (int i = 0; i < 2; i++) { /* and the file has forgotten it */
+        keys = create(fixture, fixture->file, START_S + 4 * DAY_S);
+        assert_null(header_keys_previous(keys));
+        assert_memory_not_equal(header_keys_current(keys), &second, sizeof second);
+        header_keys_free(keys);
+    }
+}
+
 /* A router without a clock of its own starts in 1970, and learns the time later. */
 static void a_clock_that_is_behind_costs_no_key(void **state)
 {
@@ -181,6 +200,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(changes_daily_and_keeps_the_one_before, set_up, tear_down),
         cmocka_unit_test_setup_teardown(outlives_the_process, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_key_of_long_ago_is_not_accepted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_clock_that_is_behind_costs_no_key, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_clock_that_stays_behind_costs_one_a_day, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_bad_file_is_named, set_up, tear_down),

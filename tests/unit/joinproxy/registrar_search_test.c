@@ -293,6 +293,46 @@ static void jpd_6_what_cannot_be_used_is_tried_again(void **state)
     assert_int_equal(net.wait_ms, 3600 * 1000);
 }
 
+/* A round of the join proxy's housekeeping, before which so many datagrams went either way. */
+static void watch(struct fixture *fixture, unsigned spoken, unsigned answered)
+{
+    metrics_add(fixture->services.metrics, COUNTER_PLEDGE_DATAGRAMS, spoken);
+    metrics_add(fixture->services.metrics, COUNTER_REGISTRAR_DATAGRAMS, answered);
+    registrar_search_watch(fixture->search);
+}
+
+/* JPD-6: a registrar that leaves pledges without answers is looked for before the cache expires: it may have
+ * another address now. Pledges that are silent, or that it answers, are no reason. */
+static void jpd_6_one_that_has_moved_is_found(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture);
+    watch(fixture, 1, 0); /* not found yet: nothing to watch */
+    watch(fixture, 1, 0);
+    watch(fixture, 1, 0);
+    net.queries = 0;
+    answer_with(EST);
+    let_time_pass();
+    watch(fixture, 1, 1);
+    for (int i = 0; i < 10; i++)
+        watch(fixture, 0, 0);
+    watch(fixture, 5, 0);
+    watch(fixture, 1, 0);
+    watch(fixture, 1, 1);
+    watch(fixture, 1, 0);
+    watch(fixture, 0, 0);
+    watch(fixture, 1, 0);
+    assert_int_equal(net.queries, 0);
+    watch(fixture, 1, 0);
+    assert_asks();
+    watch(fixture, 1, 0); /* it is being looked for */
+    assert_int_equal(net.queries, 0);
+    answer_with("<coaps://[2001:db8::2]:5684/est/sen>;rt=\"ace.est.sen\"");
+    let_time_pass();
+    assert_int_equal(fixture->found, 2);
+    assert_int_equal(net.wait_ms, 3600 * 1000);
+}
+
 /* An answer with the token of an earlier search is none. */
 static void old_answers_do_not_count(void **state)
 {
@@ -314,9 +354,13 @@ static void old_answers_do_not_count(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(jpd_6_asks_the_group),       TEST(jpd_6_pauses_double_up_to_a_limit),
-        TEST(jp_2_jpy_wins_over_est),     TEST(jpd_6_the_cache_expires),
-        TEST(jpd_6_the_one_in_use_stays), TEST(jpd_6_what_cannot_be_used_is_tried_again),
+        TEST(jpd_6_asks_the_group),
+        TEST(jpd_6_pauses_double_up_to_a_limit),
+        TEST(jp_2_jpy_wins_over_est),
+        TEST(jpd_6_the_cache_expires),
+        TEST(jpd_6_the_one_in_use_stays),
+        TEST(jpd_6_what_cannot_be_used_is_tried_again),
+        TEST(jpd_6_one_that_has_moved_is_found),
         TEST(old_answers_do_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
