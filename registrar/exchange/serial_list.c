@@ -46,6 +46,7 @@ static uint32_t *find_slot(const struct serial_list *list, struct bytes serial);
 static struct bytes serial_at(const struct serial_list *list, uint32_t entry);
 static enum access_action action_at(const struct serial_list *list, uint32_t entry);
 static bool read_file(const char *file, struct buffer *text, struct buffer *errors);
+static bool has_changed(int descriptor, const struct stat *before);
 
 struct serial_list *serial_list_load(const char *file, struct buffer *errors)
 {
@@ -79,6 +80,8 @@ static bool read_file(const char *file, struct buffer *text, struct buffer *erro
         }
     }
     text->len = len;
+    if (why == NULL && (len < (size_t)found.st_size || has_changed(descriptor, &found)))
+        why = "it was changed meanwhile; put it in place by renaming";
     if (descriptor >= 0)
         close(descriptor);
     if (why != NULL)
@@ -86,6 +89,14 @@ static bool read_file(const char *file, struct buffer *text, struct buffer *erro
                       SETTING ": \"%s\" cannot be read: %s; name a file that est-registrar may read\n", file,
                       why);
     return why == NULL;
+}
+
+/* Half of an old file and half of a new one is neither. */
+static bool has_changed(int descriptor, const struct stat *before)
+{
+    struct stat now;
+    return fstat(descriptor, &now) != 0 || now.st_size != before->st_size ||
+           now.st_mtim.tv_sec != before->st_mtim.tv_sec || now.st_mtim.tv_nsec != before->st_mtim.tv_nsec;
 }
 
 struct serial_list *serial_list_parse(struct bytes text, const char *file, struct buffer *errors)

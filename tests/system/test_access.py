@@ -1,5 +1,6 @@
 """Who may enrol for what: rules, a file of serial numbers, labels, a webhook (DTLS-10, URI-4, RE-7, RE-8, RA-3)."""
 
+import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,7 @@ import pytest
 from cryptography import x509
 from webhook import ALLOW, DENY, Webhook
 
-from enrolment import certificates, enrol, get, is_for, join_domain, make_csr, subject
+from enrolment import certificates, enrol, get, is_for, join_domain, make_csr, path, subject
 
 REFUSED = b"the access rules refuse this"
 
@@ -150,6 +151,44 @@ def test_labels(start_registrar, connect, est_server, pki):
     registrar.reload(access(*rules[:2]))
     assert_refused(est_server, registrar, enrol(peer, csr, label_name="p2")[0], "no rule for the label")
     assert_enrolled(est_server, pki, peer, label_name="tag-p1")
+
+
+def test_the_order_of_the_checks(start_registrar, connect, est_server, pki, tmp_path):
+    """docs/security.md: a request that is wrong in every way hears of one thing after the other, and nothing goes upstream before all is well.
+    From the rules on each refusal is one record of the log, with what the device heard."""
+    service, label = Webhook(socket_path=tmp_path / "decide"), "tag-p1"
+    try:
+        service.say(DENY)
+        registrar = start_registrar({"est": {"labels": [label]}, **asking(service, pki)})
+        registrar.reload({"access": {"rules": []}})
+        peer = connect(registrar)
+
+        def ask(body, where=("sren", label), accept=281, content_format=286):
+            options = [(coap.ACCEPT, coap.uint(accept)), (coap.CONTENT_FORMAT, coap.uint(content_format))]
+            answer, _ = peer.post_blocks(path(*where), body, 5, options)
+            return answer.status, answer.payload
+
+        wrong_proof = ["--challenge-password", "AAAAAAAAAAAAAAAA", "--ca-true"]
+        proof = ["--challenge-password", base64.b64encode(peer.dtls.tls_unique()).decode()]
+        assert ask(b"no CSR", ("sren", "unlisted"), 60, 0) == ("4.04", b"")
+        assert ask(b"no CSR", ("sren", label), 60, 0) == ("4.06", b"")
+        assert ask(b"no CSR", ("sren", label), 281, 0) == ("4.15", b"")
+        heard = [ask(b"no CSR")]
+        registrar.reload(asking(service, pki))
+        heard += [ask(b"no CSR"), ask(make_csr(pki, "meter", *wrong_proof)), ask(make_csr(pki, "meter", *proof, "--ca-true")),
+                  ask(make_csr(pki, "meter", *proof, "--ca-true"), ("sen", label)), ask(make_csr(pki, "meter", *proof), ("sen", label))]
+        assert [status for status, _ in heard] == ["4.03", "4.00", "4.01", "4.03", "4.03", "4.03"], heard
+        assert heard[0][1] == REFUSED and heard[2][1].startswith(b"PoP linking") and b"use /sen" in heard[3][1] and heard[5][1] == b"not on our list"
+        assert len(service.questions) == 1 and not est_server.stats()["log"]
+        service.say(ALLOW)
+        assert ask(make_csr(pki, "meter", *proof), ("sen", label))[0] == "2.04"
+        registrar.program.wait_for(" code=2.04 ")
+        records = [line for line in registrar.program.lines if line and " client=" in line and " code=" in line]
+        assert len(records) == len(heard) + 1
+        for (status, diagnostic), record in zip(heard, records):
+            assert f" code={status} " in record and f'diagnostic="{diagnostic.decode()}"' in record.replace("\\", ""), record
+    finally:
+        service.stop()
 
 
 def test_what_a_rule_allows_in_the_csr(start_registrar, connect, est_server, pki):

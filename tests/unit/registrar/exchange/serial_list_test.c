@@ -2,11 +2,26 @@
 
 #include "tests/unit/registrar/credentials.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #define FILE_NAME "serials"
+
+static const char *written_meanwhile; /* the file that somebody writes while it is read; NULL: none */
+
+/* In the program itself it comes before that of the C library. */
+ssize_t read(int descriptor, void *to, size_t len)
+{
+    if (written_meanwhile != NULL) {
+        int writer = open(written_meanwhile, O_WRONLY | O_TRUNC | O_CLOEXEC);
+        assert_int_equal(write(writer, "allow SN-1\n", 11), 11);
+        close(writer);
+    }
+    return (ssize_t)syscall(SYS_read, descriptor, to, len);
+}
 
 /* Gives, or NULL with what was said in errors, which is the caller's to free. */
 static struct serial_list *parse(const char *text, struct buffer *errors)
@@ -189,6 +204,12 @@ static void a_file_is_read_whole(void **state)
     assert_string_equal(buffer_string(&errors), "");
     assert_listed(list, "SN-2", ACCESS_DENY);
     serial_list_free(list);
+
+    written_meanwhile = file; /* a whole line is left: it could be taken for the whole file */
+    assert_null(serial_list_load(file, &errors));
+    assert_non_null(strstr(buffer_string(&errors), "it was changed meanwhile; put it in place by renaming"));
+    written_meanwhile = NULL;
+    buffer_reset(&errors);
     unlink(file);
 
     assert_null(serial_list_load(file, &errors));
