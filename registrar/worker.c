@@ -261,6 +261,7 @@ static void begin_drain(struct letter *letter)
     static const struct timeval look = {0, DRAIN_LOOK_MS * 1000};
     struct worker *worker = CONTAINER_OF(letter, struct worker, drain_asked);
 
+    exchanges_drain(worker->exchanges);
     association_table_drain(worker->associations);
     event_add(worker->drain, &look);
     look_whether_done(-1, EV_TIMEOUT, worker);

@@ -459,6 +459,15 @@ static void on_deadline(evutil_socket_t fd, short what, void *user)
     put_off(user);
 }
 
+void exchanges_drain(struct exchanges *exchanges)
+{
+    for (struct exchange *exchange = exchanges->first, *next; exchange != NULL; exchange = next) {
+        next = exchange->next;
+        if (exchange->inquiry != NULL && inquiry_give_up_key(exchange->inquiry))
+            finish(exchange);
+    }
+}
+
 void exchanges_put_off(struct exchanges *exchanges)
 {
     for (struct exchange *exchange = exchanges->first, *next; exchange != NULL; exchange = next) {

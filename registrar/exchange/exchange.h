@@ -91,6 +91,10 @@ void exchanges_use_access_rules(struct exchanges *exchanges, struct access_rules
 void exchanges_use_key_directory(struct exchanges *exchanges, struct key_directory *directory);
 void exchanges_use_signer(struct exchanges *exchanges, const struct key_package_signer *signer);
 
+/* The registrar is about to stop: keys that are being made for devices are given up, for no EST server knows
+ * of them yet, and RSA takes seconds. Their devices are told to come back (5.03 with Max-Age). */
+void exchanges_drain(struct exchanges *exchanges);
+
 /* The registrar stops: whoever waits is told to come back, at once (5.03 with Max-Age). */
 void exchanges_put_off(struct exchanges *exchanges);
 

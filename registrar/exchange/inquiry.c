@@ -444,7 +444,7 @@ static enum inquiry_verdict ask_for_csrattrs(struct inquiry *inquiry);
 static void on_csrattrs(void *user);
 static enum inquiry_verdict take_csrattrs(struct inquiry *inquiry);
 static enum inquiry_verdict order_key(struct inquiry *inquiry, enum key_type type);
-static void *generate_key(void *user);
+static void *generate_key(void *user, const atomic_bool *abandoned);
 static void drop_key(void *key);
 static void on_key_made(void *user, void *key);
 static enum status ask_for_local_key(struct inquiry *inquiry);
@@ -529,11 +529,12 @@ static enum inquiry_verdict order_key(struct inquiry *inquiry, enum key_type typ
     return inquiry->order != NULL ? INQUIRY_WAITS : refuse_key(inquiry, &refusal);
 }
 
-static void *generate_key(void *user)
+static void *generate_key(void *user, const atomic_bool *abandoned)
 {
     const struct inquiry *inquiry = user;
+    const struct certificate_request *csr = inquiry->subject.csr;
     struct generated_key *made;
-    return key_generation_make(inquiry->subject.csr, inquiry->key_type, &made) == STATUS_OK ? made : NULL;
+    return key_generation_make(csr, inquiry->key_type, abandoned, &made) == STATUS_OK ? made : NULL;
 }
 
 static void drop_key(void *key)
@@ -568,6 +569,17 @@ static enum status ask_for_local_key(struct inquiry *inquiry)
         status = ask(inquiry, est_operation(EST_SEN), buffer_view(&body), on_enrolled);
     buffer_free(&body);
     return status;
+}
+
+bool inquiry_give_up_key(struct inquiry *inquiry)
+{
+    const struct local_key_refusal refusal = {CM_SERVICE_UNAVAILABLE, ""};
+    if (inquiry->order == NULL)
+        return false;
+    key_order_cancel(inquiry->order);
+    inquiry->order = NULL;
+    refuse_key(inquiry, &refusal);
+    return true;
 }
 
 /* What the EST server has put off (202), in the same words. */

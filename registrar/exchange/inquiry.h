@@ -54,6 +54,10 @@ void inquiry_delivered(struct inquiry *inquiry);
  * False: there is nothing. The inquiry runs on. */
 bool inquiry_settle_for_stale(struct inquiry *inquiry);
 
+/* A key that is being made is given up: true where there was one, and the outcome then is to come back. done
+ * will not be called. */
+bool inquiry_give_up_key(struct inquiry *inquiry);
+
 /* Whether nobody needs the outcome: true for whoever merely waits for what another exchange fetches, and done
  * will then not be called. An enrolment is never left, nor is a fetch that others wait for. */
 bool inquiry_leave(struct inquiry *inquiry);

@@ -16,12 +16,13 @@ struct key_order {
     pthread_t thread;
     struct letter letter;
     bool runs, joined, cancelled;
+    atomic_bool abandoned;
 };
 
 struct key_workshop {
     struct mailbox *mailbox;
     struct key_order *waiting; /* the first to come stands first */
-    unsigned threads;
+    unsigned waiting_count, threads;
     bool closed;
 };
 
@@ -29,6 +30,7 @@ static enum status start(struct key_order *order);
 static void *make(void *user);
 static void on_made(struct letter *letter);
 static void start_next(struct key_workshop *workshop);
+static void leave_queue(struct key_workshop *workshop, struct key_order *order);
 static void order_free(struct key_order *order);
 
 struct key_workshop *key_workshop_create(struct mailbox *mailbox)
@@ -51,14 +53,18 @@ void key_workshop_free(struct key_workshop *workshop)
 
 struct key_order *key_workshop_order(struct key_workshop *workshop, const struct key_order_settings *settings)
 {
+    bool waits = workshop->threads == KEY_WORKSHOP_THREADS_MAX;
+    if (waits && workshop->waiting_count == KEY_WORKSHOP_WAITING_MAX)
+        return NULL;
     struct key_order *order = calloc(1, sizeof(*order));
     if (order == NULL)
         return NULL;
     order->workshop = workshop;
     order->settings = *settings;
     order->letter.open = on_made;
-    if (workshop->threads == KEY_WORKSHOP_THREADS_MAX) {
+    if (waits) {
         DL_APPEND(workshop->waiting, order);
+        workshop->waiting_count++;
         return order;
     }
     if (start(order) == STATUS_OK)
@@ -78,7 +84,7 @@ static enum status start(struct key_order *order)
 static void *make(void *user)
 {
     struct key_order *order = user;
-    order->key = order->settings.make(order->settings.user);
+    order->key = order->settings.make(order->settings.user, &order->abandoned);
     mailbox_post(order->workshop->mailbox, &order->letter);
     return NULL;
 }
@@ -108,7 +114,7 @@ static void start_next(struct key_workshop *workshop)
 {
     while (workshop->waiting != NULL && workshop->threads < KEY_WORKSHOP_THREADS_MAX) {
         struct key_order *order = workshop->waiting;
-        DL_DELETE(workshop->waiting, order);
+        leave_queue(workshop, order);
         if (start(order) == STATUS_OK)
             continue;
         struct key_order_settings settings = order->settings;
@@ -117,15 +123,22 @@ static void start_next(struct key_workshop *workshop)
     }
 }
 
+static void leave_queue(struct key_workshop *workshop, struct key_order *order)
+{
+    DL_DELETE(workshop->waiting, order);
+    workshop->waiting_count--;
+}
+
 void key_order_cancel(struct key_order *order)
 {
     if (order == NULL)
         return;
     if (!order->runs) {
-        DL_DELETE(order->workshop->waiting, order);
+        leave_queue(order->workshop, order);
         order_free(order);
         return;
     }
+    atomic_store(&order->abandoned, true);
     pthread_join(order->thread, NULL);
     order->joined = order->cancelled = true;
 }

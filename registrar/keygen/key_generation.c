@@ -24,13 +24,13 @@ static bool is_left_out(X509_ATTRIBUTE *attribute);
 static enum status encode_csr(X509_REQ *csr, struct buffer *der);
 
 enum status key_generation_make(const struct certificate_request *device_csr, enum key_type type,
-                                struct generated_key **key)
+                                const atomic_bool *abandoned, struct generated_key **key)
 {
     struct generated_key *made = calloc(1, sizeof(*made));
     if (made == NULL)
         return STATUS_NO_MEMORY;
     buffer_init(&made->csr, CSR_LIMIT);
-    made->key = key_type_generate(type);
+    made->key = key_type_generate(type, abandoned);
     enum status status =
         made->key != NULL ? make_csr(device_csr, key_type_digest(type), made) : STATUS_CRYPTO;
     ERR_clear_error();

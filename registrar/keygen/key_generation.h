@@ -19,7 +19,7 @@ struct generated_key;
  * SMIMECapabilities nor a subjectKeyIdentifier, which would be that of another key; signed with the new key.
  * Takes as long as key_type_generate. Safe in any thread. Gives; free with key_generation_free. */
 enum status key_generation_make(const struct certificate_request *device_csr, enum key_type type,
-                                struct generated_key **key);
+                                const atomic_bool *abandoned, struct generated_key **key);
 void key_generation_free(struct generated_key *key);
 
 struct bytes key_generation_csr(const struct generated_key *key); /* DER; borrows */

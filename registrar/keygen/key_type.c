@@ -1,9 +1,8 @@
 #include "registrar/keygen/key_type.h"
 
+#include "registrar/keygen/rsa_generation.h"
 #include "registrar/protocol/certificate_request.h"
 #include "registrar/protocol/der.h"
-
-#include <openssl/rsa.h>
 
 #define RSA_BITS_ORDINARY 2048
 
@@ -112,10 +111,10 @@ static int small_number(struct bytes integer)
     return number;
 }
 
-EVP_PKEY *key_type_generate(enum key_type type)
+EVP_PKEY *key_type_generate(enum key_type type, const atomic_bool *abandoned)
 {
     const struct kind *kind = &kinds[type];
-    return kind->curve != NULL ? EVP_EC_gen(kind->curve) : EVP_RSA_gen((unsigned)kind->rsa_bits);
+    return kind->curve != NULL ? EVP_EC_gen(kind->curve) : rsa_generation_make(kind->rsa_bits, abandoned);
 }
 
 const EVP_MD *key_type_digest(enum key_type type)

@@ -8,6 +8,8 @@
 
 #include <openssl/evp.h>
 
+#include <stdatomic.h>
+
 struct certificate_request;
 
 /* That of the CSR's own public key (RFC 7030 section 4.4); an RSA key whose size cannot be read counts as one
@@ -18,8 +20,9 @@ bool key_type_of_request(const struct certificate_request *csr, enum key_type *t
  * of ours, or are none, and type is left alone. */
 bool key_type_of_csrattrs(struct bytes csrattrs, enum key_type *type);
 
-/* Makes a key. A curve takes below a millisecond, RSA of 4096 bits can take seconds. Gives; NULL: failure. */
-EVP_PKEY *key_type_generate(enum key_type type);
+/* Makes a key. A curve takes below a millisecond, RSA of 4096 bits can take seconds, or until abandoned is
+ * set (NULL: never). Gives; NULL: failure. */
+EVP_PKEY *key_type_generate(enum key_type type, const atomic_bool *abandoned);
 
 /* The digest to sign with, as strong as the key. */
 const EVP_MD *key_type_digest(enum key_type type);

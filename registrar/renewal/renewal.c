@@ -75,7 +75,7 @@ static int64_t wait_s(const struct identity_renewal *identity);
 static enum status open_present(struct identity_renewal *identity, struct buffer *errors);
 static void ask(struct identity_renewal *identity, struct buffer *errors);
 static bool has_kept_key(struct identity_renewal *identity);
-static void *make_key(void *user);
+static void *make_key(void *user, const atomic_bool *abandoned);
 static void drop_key(void *key);
 static void on_key_made(void *user, void *key);
 static enum status send_request(struct identity_renewal *identity, struct buffer *errors);
@@ -284,10 +284,10 @@ static bool has_kept_key(struct identity_renewal *identity)
     return false;
 }
 
-static void *make_key(void *user)
+static void *make_key(void *user, const atomic_bool *abandoned)
 {
     const struct identity_renewal *identity = user;
-    return successor_make_key(identity->present.key);
+    return successor_make_key(identity->present.key, abandoned);
 }
 
 static void drop_key(void *key)

@@ -1,5 +1,6 @@
 #include "registrar/renewal/successor.h"
 
+#include "registrar/keygen/rsa_generation.h"
 #include "registrar/protocol/pem_file.h"
 #include "registrar/translate/certs_only.h"
 
@@ -42,12 +43,12 @@ static bool read_time(const ASN1_TIME *text, time_t *time)
     return true;
 }
 
-EVP_PKEY *successor_make_key(EVP_PKEY *like)
+EVP_PKEY *successor_make_key(EVP_PKEY *like, const atomic_bool *abandoned)
 {
     char curve[CURVE_OCTETS_MAX];
     switch (EVP_PKEY_get_base_id(like)) {
     case EVP_PKEY_RSA:
-        return EVP_RSA_gen((unsigned)EVP_PKEY_get_bits(like));
+        return rsa_generation_make(EVP_PKEY_get_bits(like), abandoned);
     case EVP_PKEY_EC:
         return curve_of(like, curve) ? EVP_EC_gen(curve) : NULL;
     case EVP_PKEY_ED25519:

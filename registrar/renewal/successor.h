@@ -6,6 +6,7 @@
 #include "common/bytes.h"
 #include "registrar/upstream/ra_identity.h"
 
+#include <stdatomic.h>
 #include <time.h>
 
 /* When two thirds of the certificate's life are over, and when all of it. */
@@ -16,9 +17,9 @@ struct successor_times {
 /* STATUS_MALFORMED: its validity cannot be read. */
 enum status successor_times(const X509 *certificate, struct successor_times *times);
 
-/* A new key like that one: RSA of the same length, EC on the same curve, or Edwards. RSA takes up to seconds.
- * Gives; NULL: it is of another kind. */
-EVP_PKEY *successor_make_key(EVP_PKEY *like);
+/* A new key like that one: RSA of the same length, EC on the same curve, or Edwards. RSA takes up to seconds,
+ * or until abandoned is set (NULL: never). Gives; NULL: it is of another kind. */
+EVP_PKEY *successor_make_key(EVP_PKEY *like, const atomic_bool *abandoned);
 
 /* Whether both are of one kind and size, and not the same key. */
 bool successor_key_suits(EVP_PKEY *key, EVP_PKEY *like);

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 
 import der
 import key_traces
-from enrolment import enrol, make_csr, spki
+from enrolment import certificates, enrol, is_for, make_csr, spki
 from server_keys import (BOTH, KEK, MULTIPART, SERVER_KEY, assert_pair, certificate_of, enrol_patiently, only_key, open_package, plain_key, posts, scalar,
                          unpack)
 
@@ -44,6 +44,26 @@ def test_type_of_keys_made_here(start_registrar, connect, pki, algorithm, kind, 
     csr = pki.csr(tmp_path / "key", "/O=Example/CN=meter/serialNumber=SN-meter")
     response, body = enrol(peer, csr, "skg")
     assert response.status == "2.04" and plain_key(assert_pair(body, "skg")).key_size == kind
+
+
+def test_many_ask_for_long_keys(start_registrar, connect, est_server, pki):
+    """SKG-5, SEC-3: what RSA takes holds nobody else up, the queue for it is bounded, who finds it full is told to come back, and whoever stops the
+    registrar does not wait for it."""
+    registrar = start_registrar({"est": {**BOTH, "server_keygen": "local", "key_type": "RSA-4096", "max_pending_per_client": 1000},
+                                 "coap": {"separate_after_ms": 10, "answer_within_ms": 20}})
+    any_csr = make_csr(pki)
+    for asked in range(200):
+        peer = connect(registrar) if asked % 40 == 0 else peer  # message ids of one association are not forgotten so soon
+        csr = der.change_csr(any_csr, [der.attribute("1.2.840.113549.1.9.2", der.tlv(0x0c, b"%d" % asked))])  # unstructuredName
+        response, _ = enrol(peer, csr, "skg")
+        assert response.status == "5.03" and response.number(coap.MAX_AGE) > 0
+        if "operation=skg upstream=registrar code=5.03" in registrar.program.text():
+            break
+    assert asked >= 64
+    csr = make_csr(pki)
+    assert is_for(certificates(enrol_patiently(peer, csr, "sen")[1])[0], csr)
+    registrar.stop()
+    assert "unfinished" not in registrar.program.text()
 
 
 P384_ATTRIBUTE = "301430120607" + "2a8648ce3d0201" + "310706052b81040022"  # id-ecPublicKey: secp384r1

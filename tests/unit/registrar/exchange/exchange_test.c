@@ -1565,6 +1565,26 @@ static void a_key_that_is_not_finished(void **state)
     assert_int_equal(exchanges_running(fixture->exchanges), 2);
 }
 
+/* The registrar is about to stop: nobody waits for RSA, nothing was asked, and nothing is kept of it. */
+static void a_key_is_given_up(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.server_keygen = SERVER_KEYGEN_LOCAL;
+    fixture->settings.est.key_type = (enum key_choice)KEY_TYPE_RSA_4096;
+    fixture->settings.coap.answer_within_ms = 60000;
+    ask_for_key(fixture, EST_SKG);
+    enrol(fixture);
+    exchanges_drain(fixture->exchanges);
+    assert_error(last(fixture, 1), CM_SERVICE_UNAVAILABLE, "");
+    assert_int_equal(last(fixture, 1)->answer.max_age.value, 60);
+    assert_calls(fixture, 1); /* the enrolment goes on */
+    assert_int_equal(exchanges_running(fixture->exchanges), 1);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_PENDING_ENTRIES), 1);
+    respond_with_certificate(fixture, 0);
+    assert_enrolled(fixture, last(fixture, 2));
+    exchanges_drain(fixture->exchanges);
+}
+
 /* SEC-3, RFC 8516: no more than its share, and it is told when to come back. */
 static void a_client_has_its_share(void **state)
 {
@@ -1886,6 +1906,7 @@ int main(void)
         TEST(a_key_made_here_cannot_wait),
         TEST(a_key_that_could_not_be_protected_is_not_made),
         TEST(a_key_that_is_not_finished),
+        TEST(a_key_is_given_up),
         TEST(a_client_has_its_share),
         TEST(a_request_leaves_once_it_is_recorded),
         TEST(without_a_record_nothing_leaves),

@@ -2,10 +2,13 @@
 
 #include "common/mailbox.h"
 #include "registrar/keygen/key_generation.h"
+#include "registrar/keygen/rsa_generation.h"
 #include "registrar/protocol/certificate_request.h"
 #include "tests/unit/registrar/credentials.h"
 
 #include <event2/event.h>
+
+#include <sched.h>
 
 #define ORDERS (KEY_WORKSHOP_THREADS_MAX + 3)
 
@@ -51,12 +54,12 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void *make(void *user)
+static void *make(void *user, const atomic_bool *abandoned)
 {
     const struct customer *customer = user;
     struct generated_key *key;
     enum key_type type = 0;
-    return key_generation_make(customer->fixture->csr, type, &key) == STATUS_OK ? key : NULL;
+    return key_generation_make(customer->fixture->csr, type, abandoned, &key) == STATUS_OK ? key : NULL;
 }
 
 static void drop(void *key)
@@ -129,12 +132,73 @@ static void all_can_be_cancelled_at_the_end(void **state)
     assert_int_equal(fixture->done, 0);
 }
 
+/* RSA as long takes hours; should it not be abandoned, the test runs into its time limit. */
+static void *make_for_hours(void *user, const atomic_bool *abandoned)
+{
+    atomic_store((atomic_bool *)user, true);
+    return rsa_generation_make(16384, abandoned);
+}
+
+static void drop_rsa(void *key)
+{
+    EVP_PKEY_free(key);
+}
+
+static void is_never_done(void *user, void *key)
+{
+    (void)user, (void)key;
+    fail();
+}
+
+/* The registrar stops, and nobody waits for RSA. */
+static void a_key_that_takes_hours_is_abandoned(void **state)
+{
+    struct fixture *fixture = *state;
+    atomic_bool begun = false;
+    const struct key_order_settings settings = {
+        .make = make_for_hours, .drop = drop_rsa, .done = is_never_done, .user = &begun};
+    struct key_order *order = key_workshop_order(fixture->workshop, &settings);
+    assert_non_null(order);
+    while (!atomic_load(&begun))
+        sched_yield();
+    key_order_cancel(order);
+}
+
+static void *make_nothing(void *user, const atomic_bool *abandoned)
+{
+    (void)user;
+    while (!atomic_load(abandoned))
+        sched_yield();
+    return NULL;
+}
+
+/* Beyond what may wait there is no order. */
+static void orders_are_bounded(void **state)
+{
+    struct fixture *fixture = *state;
+    struct key_order *orders[KEY_WORKSHOP_THREADS_MAX + KEY_WORKSHOP_WAITING_MAX];
+    const size_t count = sizeof(orders) / sizeof(orders[0]);
+    const struct key_order_settings settings = {.make = make_nothing, .drop = drop, .done = is_never_done};
+    for (size_t i = 0; i < count; i++) {
+        orders[i] = key_workshop_order(fixture->workshop, &settings);
+        assert_non_null(orders[i]);
+    }
+    assert_null(key_workshop_order(fixture->workshop, &settings));
+    key_order_cancel(orders[count - 1]);
+    orders[count - 1] = key_workshop_order(fixture->workshop, &settings);
+    assert_non_null(orders[count - 1]);
+    for (size_t i = count; i > 0; i--)
+        key_order_cancel(orders[i - 1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_order_is_filled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(orders_can_be_cancelled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(all_can_be_cancelled_at_the_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_key_that_takes_hours_is_abandoned, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(orders_are_bounded, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@ static inline struct local_key *make_local_key(const struct certificate_request 
     const struct exchange_services services = {.settings = &settings};
     struct generated_key *made = NULL;
     struct local_key_refusal refusal;
-    assert_int_equal(key_generation_make(device_csr, KEY_TYPE_P256, &made), STATUS_OK);
+    assert_int_equal(key_generation_make(device_csr, KEY_TYPE_P256, NULL, &made), STATUS_OK);
     struct local_key *key = local_key_create(&services, device_csr, made, &refusal);
     assert_non_null(key);
     return key;

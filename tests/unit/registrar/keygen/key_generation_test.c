@@ -17,7 +17,7 @@ static struct generated_key *generate(const struct certificate_request *csr)
     struct generated_key *key = NULL;
     enum key_type type = KEY_TYPE_P256;
     key_type_of_request(csr, &type);
-    assert_int_equal(key_generation_make(csr, type, &key), STATUS_OK);
+    assert_int_equal(key_generation_make(csr, type, NULL, &key), STATUS_OK);
     return key;
 }
 

@@ -184,7 +184,7 @@ static struct key_directory *load(const struct key_folder *folder)
 static struct generated_key *generate(const struct certificate_request *csr)
 {
     struct generated_key *key = NULL;
-    assert_int_equal(key_generation_make(csr, KEY_TYPE_P256, &key), STATUS_OK);
+    assert_int_equal(key_generation_make(csr, KEY_TYPE_P256, NULL, &key), STATUS_OK);
     return key;
 }
 

@@ -132,7 +132,7 @@ static void keys_are_of_their_type(void **state)
 {
     (void)state;
     for (int type = KEY_TYPE_P256; type <= KEY_TYPE_RSA_3072; type++) {
-        EVP_PKEY *made = key_type_generate((enum key_type)type);
+        EVP_PKEY *made = key_type_generate((enum key_type)type, NULL);
         char text[64], group[32] = "";
         assert_non_null(made);
         if (EVP_PKEY_is_a(made, "EC")) {

@@ -45,7 +45,7 @@ static void key_is_new_and_of_the_same_kind(void **state)
     static const char *const kinds[] = {"P-256", "P-384", "RSA"};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         EVP_PKEY *like = test_key(kinds[i]), *other = test_key(kinds[(i + 1) % 3]);
-        EVP_PKEY *key = successor_make_key(like);
+        EVP_PKEY *key = successor_make_key(like, NULL);
         assert_non_null(key);
         assert_true(successor_key_suits(key, like));
         assert_false(successor_key_suits(like, like));
@@ -54,12 +54,12 @@ static void key_is_new_and_of_the_same_kind(void **state)
         EVP_PKEY_free(like);
         EVP_PKEY_free(other);
     }
-    EVP_PKEY *edwards = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), *key = successor_make_key(edwards);
+    EVP_PKEY *edwards = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), *key = successor_make_key(edwards, NULL);
     assert_true(successor_key_suits(key, edwards));
     EVP_PKEY_free(key);
     EVP_PKEY_free(edwards);
     EVP_PKEY *agreement = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
-    assert_null(successor_make_key(agreement));
+    assert_null(successor_make_key(agreement, NULL));
     EVP_PKEY_free(agreement);
 }
 
@@ -71,7 +71,7 @@ static void request_repeats_the_certificate(void **state)
     struct test_certificate made = test_certificate(
         &(struct test_certificate_wish){.common_name = "ra", .issuer = &ca, .extended_key_usage = RA});
     add_names(&made, &ca);
-    EVP_PKEY *key = successor_make_key(made.key);
+    EVP_PKEY *key = successor_make_key(made.key, NULL);
     struct buffer der;
     buffer_init(&der, DER_LIMIT);
     assert_int_equal(successor_request(made.certificate, key, &der), STATUS_OK);
@@ -108,7 +108,7 @@ static void request_that_waits_is_known_again(void **state)
     static const char *const names[] = {"ra", "another"};
     for (size_t i = 0; i < 2; i++) {
         made[i] = test_certificate(&(struct test_certificate_wish){.common_name = names[i], .issuer = &ca});
-        keys[i] = successor_make_key(made[i].key);
+        keys[i] = successor_make_key(made[i].key, NULL);
     }
     buffer_init(&kept, DER_LIMIT);
     buffer_init(&other, DER_LIMIT);
