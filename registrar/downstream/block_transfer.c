@@ -198,7 +198,7 @@ static enum block_verdict take_block(struct block_transfer *transfer, const stru
     if (too_large)
         return refuse_too_large(transfer, arrival);
     if (wrong_size)
-        return refuse(arrival, CM_BAD_REQUEST, "only the last block may be of another size than it says");
+        return refuse(arrival, CM_BAD_REQUEST, "a block is of another size than it says");
     return request->block1.num == 0 ? begin_body(transfer, arrival) : continue_body(transfer, arrival);
 }
 
@@ -212,7 +212,9 @@ static bool is_too_large(const struct block_transfer *transfer, const struct coa
 /* RFC 7959 section 2.3. */
 static bool is_of_wrong_size(const struct coap_message *request)
 {
-    return request->block1.more && request->payload.len != coap_block_octets(request->block1.szx);
+    size_t octets = coap_block_octets(request->block1.szx);
+    return request->block1.more ? request->payload.len != octets
+                                : request->block1.present && request->payload.len > octets;
 }
 
 static enum block_verdict begin_body(struct block_transfer *transfer, const struct arrival *arrival)

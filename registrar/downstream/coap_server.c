@@ -176,9 +176,10 @@ static uint8_t check_route(struct arrival *arrival)
 static void refuse(const struct arrival *arrival, uint8_t code)
 {
     char diagnostic[DIAGNOSTIC_OCTETS_MAX] = "";
+    unsigned unrecognised = arrival->message->unrecognised_critical;
     if (code == CM_BAD_OPTION)
         snprintf(diagnostic, sizeof diagnostic, "critical option %u",
-                 arrival->message->unrecognised_critical);
+                 unrecognised != 0 ? unrecognised : BLOCK1_NUMBER);
     struct coap_message response = {.code = code,
                                     .block1 = block_transfer_final_block1(&arrival->message->block1),
                                     .payload = bytes_from_string(diagnostic)};

@@ -189,7 +189,8 @@ static void receive_request(struct message_layer *layer, uint64_t now_ms, const 
         layer->events.request(layer->events.user, now_ms, transaction->request, message);
 }
 
-/* Gives false where the request may be processed once more. */
+/* Gives false where the request may be processed once more. A block of a body may not: the first one, coming
+ * late, would begin the body anew. */
 static bool answer_duplicate(struct message_layer *layer, const struct remembered *entry,
                              const struct coap_message *message)
 {
@@ -201,7 +202,7 @@ static bool answer_duplicate(struct message_layer *layer, const struct remembere
     }
     const struct kept *kept = find_kept(layer, entry->id);
     if (kept == NULL)
-        return entry->had_effect;
+        return entry->had_effect || message->block1.present;
     layer->events.send(layer->events.user, buffer_view(&kept->octets));
     return true;
 }

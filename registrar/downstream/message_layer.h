@@ -43,9 +43,9 @@ void message_layer_free(struct message_layer *layer);
 /* One datagram of the client. A duplicate of a CON gets what the first copy got: the same response octets, an
  * empty ACK where an empty ACK was sent (DLY-2), RST. While its request is open and no ACK is out it gets
  * nothing, for an answer or an ACK is due soon. Where the octets are no longer kept, a request that had an
- * effect gets nothing, any other one is processed again (RFC 7252 section 4.5 allows it). No room for a new
- * request (MESSAGE_OPEN_MAX; a ring full of ids that must not be forgotten): dropped and counted, the client
- * will retransmit. */
+ * effect or carries a block of a body gets nothing, any other one is processed again (RFC 7252 section 4.5
+ * allows it). No room for a new request (MESSAGE_OPEN_MAX; a ring full of ids that must not be forgotten):
+ * dropped and counted, the client will retransmit. */
 void message_layer_receive(struct message_layer *layer, uint64_t now_ms, struct bytes datagram);
 
 /* Answers: type, id and token of response are set here. Piggybacked while the request's ACK is not out, else

@@ -426,7 +426,7 @@ static void reserved_size_is_a_bad_request(void **state)
     assert_false(fixture->response.block2.present);
 }
 
-/* RFC 7959 section 2.3: a block with M set is as long as its SZX says. */
+/* RFC 7959 section 2.2: a block with M set is as long as its SZX says, the last one no longer. */
 static void block_of_another_size_is_a_bad_request(void **state)
 {
     const size_t lengths[] = {0, 63, 65, 128};
@@ -439,6 +439,15 @@ static void block_of_another_size_is_a_bad_request(void **state)
         assert_int_equal(ask(fixture, &second), BLOCK_RESPOND);
         assert_response(fixture, CM_BAD_REQUEST);
         assert_int_equal(count(fixture, COUNTER_BUFFERED_BYTES), 0);
+    }
+    for (uint32_t num = 0; num < 2; num++) {
+        const struct coap_message first = block_of(fixture, 0, 2, BODY_OCTETS);
+        ask(fixture, &first);
+        struct coap_message last = block_of(fixture, num, 2, BODY_OCTETS);
+        last.block1.more = false;
+        last.payload.len = 65;
+        assert_int_equal(ask(fixture, &last), BLOCK_RESPOND);
+        assert_response(fixture, CM_BAD_REQUEST);
     }
 }
 

@@ -512,9 +512,39 @@ static void diagnostic_names_the_critical_option(void **state)
 {
     struct fixture *fixture = *state;
     receive(fixture, BYTES_LITERAL("\x40\x01\x00\x01\x91!"));
-    const struct coap_message response = outbox_message(&fixture->out);
+    struct coap_message response = outbox_message(&fixture->out);
     assert_true(bytes_equal(response.payload, BYTES_LITERAL("critical option 9")));
     assert_false(response.content_format.present);
+
+    struct coap_message get = request(fixture, CM_GET, "est/crts");
+    get.block1 = block_option(0, false, 2); /* of no meaning in a GET */
+    receive_message(fixture, &get);
+    response = outbox_message(&fixture->out);
+    assert_int_equal(response.code, CM_BAD_OPTION);
+    assert_true(bytes_equal(response.payload, BYTES_LITERAL("critical option 27")));
+}
+
+/* A network may deliver a copy of the first block when later ones have been taken already: it does not begin
+ * the body anew (RFC 7252 section 4.5). */
+static void late_copy_of_a_block_changes_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct coap_message first = csr_block(fixture, "est/sen", 0, 3);
+    receive_message(fixture, &first);
+    for (uint32_t num = 1; num <= MESSAGE_KEPT_MAX + 1; num++) {
+        const struct coap_message next = csr_block(fixture, "est/sen", num, 3);
+        receive_message(fixture, &next);
+    }
+    size_t sent = fixture->out.count;
+    receive_message(fixture, &first);
+    assert_int_equal(fixture->out.count, sent);
+    for (uint32_t num = MESSAGE_KEPT_MAX + 2; num * 128 < CSR_OCTETS; num++) {
+        const struct coap_message next = csr_block(fixture, "est/sen", num, 3);
+        receive_message(fixture, &next);
+    }
+    assert_int_equal(fixture->started, 1);
+    assert_int_equal(fixture->body.len, CSR_OCTETS);
+    assert_memory_equal(fixture->body.octets, fixture->csr, CSR_OCTETS);
 }
 
 /* CF-1, CF-2: before a body is assembled, and with Block1. A 4.06 is empty. */
@@ -921,6 +951,7 @@ int main(void)
         TEST(strange_segments_are_not_found),
         TEST(options),
         TEST(diagnostic_names_the_critical_option),
+        TEST(late_copy_of_a_block_changes_nothing),
         TEST(formats_are_checked_on_the_first_block),
         TEST(content_format_of_a_later_block),
         TEST(too_large_body_is_refused),
