@@ -511,7 +511,7 @@ static void options(void **state)
 static void diagnostic_names_the_critical_option(void **state)
 {
     struct fixture *fixture = *state;
-    receive(fixture, BYTES_LITERAL("\x40\x01\x00\x01\x91!"));
+    receive(fixture, BYTES_LITERAL("\x40\x01\x70\x01\x91!"));
     struct coap_message response = outbox_message(&fixture->out);
     assert_true(bytes_equal(response.payload, BYTES_LITERAL("critical option 9")));
     assert_false(response.content_format.present);
