@@ -13,7 +13,8 @@ enum est_result {
                       none of a POST's body */
     EST_TIMEOUT,   /* no (complete) answer in time after the request was (partly) sent */
     EST_BROKEN,    /* connection lost, malformed or oversized answer after the request was (partly) sent */
-    EST_UNTRUSTED, /* TLS handshake or verification failed; no octet of the request has left */
+    EST_UNTRUSTED, /* TLS handshake or verification failed, on either side: no octet of the request has left,
+                      or none was read */
     EST_QUEUE_FULL, /* 5.03: no permit, and no room in the queue or timeout_ms spent in it; nothing was sent
                      */
     EST_WITHHELD    /* 5.03: when its turn came, whoever asked did not let it go */

@@ -36,6 +36,7 @@ struct https_connection {
     unsigned challenges;        /* 401s that came, each complete */
     size_t header_lines, header_octets;
     bool headers_complete;      /* of the final response */
+    bool refused_certificate;   /* ours, by an alert of the EST server's */
     char host[HOST_OCTETS_MAX]; /* that the certificate must be for */
     struct buffer body;         /* of the response */
     const char *complaint;      /* why we ended it ourselves; NULL: we did not */
@@ -86,6 +87,8 @@ static bool add_client_cert(struct https_connection *connection);
 static bool add_header(struct curl_slist **headers, const char *name, const char *value);
 static void forget_request(struct https_connection *connection);
 static CURLcode prepare_tls(CURL *easy, void *context, void *user);
+static void on_tls_state(const SSL *tls, int where, int value);
+static bool is_about_our_certificate(int alert);
 static bool find_host(struct https_connection *connection);
 static int verify_server(X509_STORE_CTX *presented, void *user);
 static int before_request(void *user, char *peer, char *local, int peer_port, int local_port);
@@ -308,6 +311,7 @@ static void forget_request(struct https_connection *connection)
     connection->header_lines = 0;
     connection->header_octets = 0;
     connection->headers_complete = false;
+    connection->refused_certificate = false;
     connection->complaint = NULL;
     connection->error[0] = '\0';
     connection->socket = CURL_SOCKET_BAD;
@@ -322,10 +326,40 @@ static CURLcode prepare_tls(CURL *easy, void *context, void *user)
     SSL_CTX_set_options((SSL_CTX *)context, SSL_OP_CLEANSE_PLAINTEXT);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_cert_verify_callback(context, verify_server, connection);
+    SSL_CTX_set_app_data((SSL_CTX *)context, connection);
+    SSL_CTX_set_info_callback(context, on_tls_state);
     if (ra_credentials_use(connection->credentials, context) && find_host(connection))
         return CURLE_OK;
     connection->complaint = "the RA's credentials or the EST server's host name cannot be used";
     return CURLE_SSL_CERTPROBLEM;
+}
+
+/* With TLS 1.3 the EST server looks at our certificate when the request is under way already (RFC 8446
+ * section 4.4.2.4). If it will have none of it, it has not read the request. */
+static void on_tls_state(const SSL *tls, int where, int value)
+{
+    struct https_connection *connection = SSL_CTX_get_app_data(SSL_get_SSL_CTX(tls));
+    if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && is_about_our_certificate(value & 0xff))
+        connection->refused_certificate = true;
+}
+
+static bool is_about_our_certificate(int alert)
+{
+    switch (alert) {
+    case SSL_AD_HANDSHAKE_FAILURE:
+    case SSL_AD_BAD_CERTIFICATE:
+    case SSL_AD_UNSUPPORTED_CERTIFICATE:
+    case SSL_AD_CERTIFICATE_REVOKED:
+    case SSL_AD_CERTIFICATE_EXPIRED:
+    case SSL_AD_CERTIFICATE_UNKNOWN:
+    case SSL_AD_UNKNOWN_CA:
+    case SSL_AD_ACCESS_DENIED:
+    case SSL_AD_DECRYPT_ERROR:
+    case SSL_AD_CERTIFICATE_REQUIRED:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Of the URL that is asked for, without the brackets of an IPv6 address. */
@@ -487,6 +521,8 @@ static enum est_result classify(const struct https_connection *connection, CURLc
      * says it all, and the outcome is known. */
     if (connection->headers_complete && !was_in_vain && (code == CURLE_OK || http_status(connection) != 200))
         return EST_ANSWERED;
+    if (connection->refused_certificate && connection->header_lines == 0)
+        return EST_UNTRUSTED;
     if (was_in_vain || nothing_was_sent(connection))
         return is_about_trust(code) ? EST_UNTRUSTED : EST_NOT_SENT;
     return code == CURLE_OPERATION_TIMEDOUT ? EST_TIMEOUT : EST_BROKEN;

@@ -610,6 +610,34 @@ static void other_schemes_and_no_password_are_401(void **state)
     }
 }
 
+/* RA-1: an RA certificate that the EST server does not take (expired, of another CA). With TLS 1.3 it says so
+ * when the request is under way; nothing is in doubt all the same, and another server may be asked. */
+static void certificate_that_the_server_refuses_is_no_doubt(void **state)
+{
+    static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+    struct upstream_fixture *fixture = *state;
+    for (size_t i = 0; i < 4; i++) {
+        struct scripted_server *server =
+            scripted_server_start(&(struct server_settings){.identity = &fixture->server,
+                                                            .client_ca = &fixture->other_ca,
+                                                            .tls_version_max = versions[i % 2],
+                                                            .answer = count_request});
+        struct test_connection test;
+        struct outcome outcome;
+        upstream_fixture_point_at(fixture, "localhost", scripted_server_port(server));
+        atomic_store(&requests_seen, 0);
+        open_connection(fixture, &test);
+        ask(fixture, &test, i < 2 ? CSR : NULL, &outcome);
+        close_connection(&test);
+        scripted_server_stop(server);
+        if (outcome.result != EST_UNTRUSTED)
+            fail_msg("result %d: %s", outcome.result, outcome.reason);
+        assert_has(outcome.reason, "unknown ca");
+        assert_int_equal(atomic_load(&requests_seen), 0);
+        outcome_free(&outcome);
+    }
+}
+
 /* RA-8: an unverified server never sees a password, nor a request. */
 static void password_is_for_verified_servers(void **state)
 {
@@ -1513,6 +1541,7 @@ int main(void)
         TEST(wrong_password_is_tried_once),
         TEST(one_of_many_challenges_is_met),
         TEST(other_schemes_and_no_password_are_401),
+        TEST(certificate_that_the_server_refuses_is_no_doubt),
         TEST(password_is_for_verified_servers),
         TEST(authenticated_post_is_sent_once),
         TEST(server_that_is_gone_after_its_401_was_not_reached),

@@ -46,6 +46,7 @@ static SSL_CTX *make_tls(const struct server_settings *settings);
 static void *accept_all(void *user);
 static void start_connection(struct scripted_server *server, int socket);
 static void *serve(void *user);
+static void wait_for_end(int socket);
 static void serve_requests(struct connection *connection, SSL *ssl);
 static bool read_request(SSL *ssl, char *text, size_t size, char **body);
 static void note_handshake(struct scripted_server *server, SSL *ssl);
@@ -139,6 +140,8 @@ static void *serve(void *user)
     } else if (SSL_accept(ssl) == 1) {
         note_handshake(server, ssl);
         serve_requests(connection, ssl);
+    } else {
+        wait_for_end(socket);
     }
     SSL_free(ssl);
     ERR_clear_error();
@@ -148,6 +151,15 @@ static void *serve(void *user)
     pthread_cond_broadcast(&server->closed);
     pthread_mutex_unlock(&server->mutex);
     return NULL;
+}
+
+/* To close with unread octets would be a reset, which may overtake the alert. */
+static void wait_for_end(int socket)
+{
+    char octets[1024];
+    shutdown(socket, SHUT_WR);
+    while (recv(socket, octets, sizeof octets, 0) > 0)
+        ;
 }
 
 static void serve_requests(struct connection *connection, SSL *ssl)
