@@ -91,6 +91,7 @@ static const struct word words[] = {
     { "quoted-boundary",  FLAG(quoted_boundary), .says = "multipart/mixed ; charset=x; boundary=\"a quoted one\"" },
     /* delivery */
     { "delay-",           COUNT(delay_ms, 0, 3600000), .says = "processes at once, answers after N milliseconds" },
+    { "hold",             FLAG(hold), .says = "processes at once, answers after POST /release; see below" },
     { "drip-",            COUNT(octets_per_second, 1, 1000000), .says = "sends N octets a second" },
     { "cut-off",          SET(ending, CUT_OFF), .says = "half of the body, then the connection closes" },
     { "close-after-post", SET(ending, SILENT), .says = "processes the request, then closes without an octet" },

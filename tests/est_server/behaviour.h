@@ -55,7 +55,7 @@ struct behaviour {
 
     /* its delivery */
     unsigned close_first, ending; /* enum ending */
-    unsigned delay_ms, octets_per_second, keepalive_die;
+    unsigned delay_ms, hold, octets_per_second, keepalive_die;
 
     /* approval, authentication, and how often */
     unsigned manual, approve_attempts, approve_ms;

@@ -14,6 +14,7 @@ enum {
     READ_LIMIT = 1 << 16, /* octets buffered ahead of the request parser */
     LINGER_MS = 2000,     /* how long a client may take to notice that the connection ends */
     DRIP_MS = 100,        /* pace of slow answers */
+    HOLD_MS = 10,         /* how often a held answer looks whether it may go */
 };
 
 enum state { HANDSHAKE, READING, WAITING, SENDING, CLOSING };
@@ -211,6 +212,11 @@ static void write_response(struct connection *connection, struct http_response *
 
 static void deliver(struct connection *connection)
 {
+    const bool *released = connection->delivery.released;
+    if (released != NULL && !*released) {
+        after(connection, HOLD_MS, deliver);
+        return;
+    }
     switch (connection->delivery.ending) {
     case HANG:
         return;

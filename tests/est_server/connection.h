@@ -24,6 +24,7 @@ enum ending {
 
 struct delivery {
     unsigned delay_ms;
+    const bool *released;       /* the answer waits until this is true; NULL: for nothing */
     unsigned octets_per_second; /* 0: as fast as it goes */
     enum ending ending;
 };

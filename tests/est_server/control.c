@@ -6,7 +6,7 @@
 
 typedef json_t *control(struct est_service *service, const char *label);
 
-static control report, reset, approve;
+static control report, reset, approve, hold, release;
 
 struct http_response *control_answer(struct est_service *service, const struct http_request *request)
 {
@@ -14,9 +14,8 @@ struct http_response *control_answer(struct est_service *service, const struct h
         const char *path, *method;
         control *perform;
     } controls[] = {
-        {"/stats", "GET", report},
-        {"/stats/reset", "POST", reset},
-        {"/approve", "POST", approve},
+        {"/stats", "GET", report}, {"/stats/reset", "POST", reset}, {"/approve", "POST", approve},
+        {"/hold", "POST", hold},   {"/release", "POST", release},
     };
     const char *target = http_request_target(request);
     size_t len = strcspn(target, "?");
@@ -47,6 +46,7 @@ static json_t *reset(struct est_service *service, const char *label)
 {
     (void)label;
     statistics_reset(service->statistics);
+    service->released = false;
     return json_object();
 }
 
@@ -55,4 +55,18 @@ static json_t *approve(struct est_service *service, const char *label)
     json_t *answer = json_object();
     json_object_set_new(answer, "approved", json_integer(approvals_grant(service->approvals, label)));
     return answer;
+}
+
+static json_t *hold(struct est_service *service, const char *label)
+{
+    (void)label;
+    service->released = false;
+    return json_object();
+}
+
+static json_t *release(struct est_service *service, const char *label)
+{
+    (void)label;
+    service->released = true;
+    return json_object();
 }

@@ -140,6 +140,7 @@ static void settle_delivery(struct transaction *transaction)
     const struct behaviour *behaviour = &transaction->behaviour;
     struct delivery *delivery = &transaction->delivery;
     delivery->delay_ms = behaviour->delay_ms;
+    delivery->released = behaviour->hold ? &transaction->service->released : NULL;
     delivery->octets_per_second = behaviour->octets_per_second;
     if (behaviour->ending != SEND_ALL)
         delivery->ending = behaviour->ending;

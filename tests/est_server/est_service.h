@@ -27,7 +27,8 @@ struct est_service {
     struct octets csrattrs; /* DER; none: 204 */
     struct approvals *approvals;
     struct statistics *statistics;
-    bool libest; /* every label has libest's quirks */
+    bool released; /* what "hold" holds back */
+    bool libest;   /* every label has libest's quirks */
     uint16_t port;
 };
 

@@ -5,6 +5,7 @@ import email.utils
 import hashlib
 import pathlib
 import re
+import select
 import signal
 import socket
 import ssl
@@ -541,7 +542,26 @@ def test_slow_answers(server, text):
     assert dripped.body == body and time.monotonic() - begin > len(body) / 1000 - 0.2
 
 
-@pytest.mark.parametrize("label, outcome", [("hang", "hang"), ("delay-60000", "200"), ("drip-1", "200")])
+def test_answers_that_are_held_back(server, text):
+    for path in ("/.well-known/est/hold/simpleenroll", "/.well-known/est/hold/cacerts"):
+        with connection(server, "ra") as tls:
+            server.post("/hold")
+            tls.sendall(request(path, text if "enroll" in path else None))
+            deadline = time.monotonic() + 10
+            while not server.stats()["requests"].get("hold", {}).get(path.rsplit("/", 1)[1]):
+                assert time.monotonic() < deadline
+            assert select.select([tls], [], [], 0.1)[0] == []
+            server.post("/release")
+            assert read_answer(tls)[0] == 200
+            tls.sendall(request(path, text if "enroll" in path else None))
+            assert read_answer(tls)[0] == 200
+    server.post("/stats/reset")
+    with connection(server, "ra") as tls:
+        tls.sendall(request("/.well-known/est/hold/cacerts"))
+        assert select.select([tls], [], [], 0.1)[0] == []
+
+
+@pytest.mark.parametrize("label, outcome", [("hang", "hang"), ("hold", "200"), ("delay-60000", "200"), ("drip-1", "200")])
 def test_slow_answers_delay_nobody_else(server, text, label, outcome):
     with connection(server, "ra") as tls:
         tls.sendall(request(f"/.well-known/est/{label}/simpleenroll", text))
