@@ -5,6 +5,7 @@ import os
 import time
 
 import coap
+from dtls import PATIENCE_S
 
 
 class CoapPeer:
@@ -20,7 +21,7 @@ class CoapPeer:
         self.transport.send(message.encode())
         return message
 
-    def receive(self, timeout=5):
+    def receive(self, timeout=PATIENCE_S):
         datagram = self.transport.receive(timeout)
         if datagram is None:
             return None
@@ -35,7 +36,7 @@ class CoapPeer:
         token = os.urandom(4) if token is None else token
         return coap.Message(type, code, next(self.mids) & 0xFFFF, token, all_options, payload)
 
-    def answer_to(self, request, timeout=10):
+    def answer_to(self, request, timeout=PATIENCE_S):
         """The response that belongs to the request's token, after whatever acknowledgements it takes."""
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
@@ -51,7 +52,7 @@ class CoapPeer:
             return response
         return None
 
-    def request(self, code, path, payload=b"", timeout=10, **more):
+    def request(self, code, path, payload=b"", timeout=PATIENCE_S, **more):
         return self.answer_to(self.send(self.message(code, path, payload, **more)), timeout)
 
     def get(self, path, **more):

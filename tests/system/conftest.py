@@ -7,6 +7,10 @@ from coap_peer import CoapPeer
 from dtls import DtlsClient
 
 
+def pytest_sessionfinish():
+    programs.Program.kill_all()
+
+
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory):
     return programs.Pki(tmp_path_factory.mktemp("pki"))

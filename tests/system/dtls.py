@@ -51,6 +51,8 @@ DTLS1_VERSION, DTLS1_2_VERSION = 0xFEFF, 0xFEFD
 
 MFL_512, MFL_1024 = 1, 2
 
+PATIENCE_S = 20  # with what must come; a busy machine may be late
+
 
 class DtlsError(Exception):
     """The handshake failed, or the peer sent a fatal alert; the text is OpenSSL's."""
@@ -170,7 +172,7 @@ class DtlsClient:
         crypto.BIO_write(self.incoming, datagram, len(datagram))
         return True
 
-    def handshake(self, timeout=10):
+    def handshake(self, timeout=PATIENCE_S):
         deadline = time.monotonic() + timeout
         while True:
             result = ssl.SSL_do_handshake(self.ssl)
@@ -188,7 +190,7 @@ class DtlsClient:
     def say_hello(self):
         """Says hello, brings the cookie back, and no more: a handshake that is half open, or refused."""
         for answered in (False, True):
-            assert not answered or self.pull(5)
+            assert not answered or self.pull(PATIENCE_S)
             self._check(ssl.SSL_do_handshake(self.ssl))
             self.flush()
 
@@ -216,7 +218,7 @@ class DtlsClient:
             self._check(result)
         self.flush()
 
-    def receive(self, timeout=5):
+    def receive(self, timeout=PATIENCE_S):
         """One record's application data, or None after the timeout."""
         deadline = time.monotonic() + timeout
         buffer = ctypes.create_string_buffer(16384)

@@ -17,7 +17,10 @@ class Front:
         self.mode, self.connections = "open", 0
         self.news = threading.Condition()
         self.listener, self.fillers = None, []
-        self.port = 0
+        self.holder = socket.socket()  # so that the port is still ours when nobody listens
+        self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.holder.bind(("127.0.0.1", 0))
+        self.port = self.holder.getsockname()[1]
         self.open_sockets = set()
         self.selector = selectors.DefaultSelector()
         self.waker, self.woken = socket.socketpair()
@@ -53,7 +56,7 @@ class Front:
         self.ended = True
         self.waker.send(b"x")
         self.thread.join()
-        for each in (self.waker, self.woken):
+        for each in (self.waker, self.woken, self.holder):
             each.close()
 
     mode_set = None
@@ -62,7 +65,6 @@ class Front:
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", self.port))
-        self.port = self.listener.getsockname()[1]
         self.listener.listen(backlog)
         if backlog > 0:
             self.selector.register(self.listener, selectors.EVENT_READ, self._accept)

@@ -7,15 +7,15 @@ import os
 import re
 import socket
 import struct
-import time
 
 import coap
 import pytest
 from cryptography import x509
 
 import programs
+from dtls import PATIENCE_S
 from enrolment import is_for, make_csr
-from namespaces import Host, join
+from namespaces import Host, await_route, join
 
 PROXY = programs.BUILD / "joinproxy" / "est-join-proxy"
 CLONE_NEWNET = 0x40000000
@@ -38,17 +38,9 @@ class Net:
         self.add(self.registrar, f"{REGISTRAR}/64", "backbone")
         self.add(self.proxy, f"{PROXY_BACKBONE}/64", "backbone")
         for host, link in [*zip(self.pledges, LINKS), *((self.proxy, link) for link in LINKS)]:
-            self.await_route(host, "fe80::1234", link)
-        self.await_route(self.proxy, REGISTRAR, "backbone")
-        self.await_route(self.registrar, PROXY_BACKBONE, "backbone")
-
-    @staticmethod
-    def await_route(host, to, interface):
-        """Carrier and routes come up some time after the command that asks for them."""
-        deadline = time.monotonic() + 10
-        while host.run("ip", "-6", "route", "get", to, "oif", interface, check=False).returncode != 0:
-            assert time.monotonic() < deadline, (host.name, to, interface)
-            time.sleep(0.01)
+            await_route(host, "fe80::1234", link)
+        await_route(self.proxy, REGISTRAR, "backbone")
+        await_route(self.registrar, PROXY_BACKBONE, "backbone")
 
     @staticmethod
     def add(host, address, interface):
@@ -65,7 +57,7 @@ def udp(host, address=None, port=0, interface=None):
         made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         scope = socket.if_nametoindex(interface) if interface else 0
         made.bind((address or "::", port, 0, scope))
-    made.settimeout(5)
+    made.settimeout(PATIENCE_S)
     return made
 
 
@@ -107,14 +99,14 @@ class Pledge:
     def send(self, payload):
         self.udp.sendto(payload, self.peer)
 
-    def receive(self, timeout=5):
+    def receive(self, timeout=PATIENCE_S):
         self.udp.settimeout(timeout)
         try:
             return self.udp.recvfrom(65535)
         except TimeoutError:
             return None
 
-    def exchange(self, payload, timeout=5):
+    def exchange(self, payload, timeout=PATIENCE_S):
         self.send(payload)
         answer = self.receive(timeout)
         return answer and answer[0]
@@ -276,7 +268,7 @@ def send_query(host, link, queries, to="ff02::fd", type=coap.NON, path=(".well-k
     return one
 
 
-def hear_links(one, timeout=3):
+def hear_links(one, timeout=PATIENCE_S):
     """(message, who sent it); None for silence."""
     one.settimeout(timeout)
     try:
@@ -290,7 +282,7 @@ def hear_links(one, timeout=3):
     return message, peer[0].split("%")[0]
 
 
-def ask(*arguments, timeout=3, **more):
+def ask(*arguments, timeout=PATIENCE_S, **more):
     """What answers a query for links from a link-local address; None for silence."""
     heard = hear_links(send_query(*arguments, **more), timeout)
     assert heard is None or heard[1].startswith("fe80::")

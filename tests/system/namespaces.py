@@ -1,6 +1,7 @@
 """Hosts of the tests' own: network namespaces joined by veth pairs, removed at the end."""
 
 import os
+import time
 import uuid
 
 import programs
@@ -35,3 +36,11 @@ def join(one, other, interface):
     for host in (one, other):
         host.run("sh", "-c", f"echo 0 >/proc/sys/net/ipv6/conf/{interface}/accept_dad")
         host.run("ip", "link", "set", interface, "up")
+
+
+def await_route(host, to, interface):
+    """Carrier and routes come up some time after the command that asks for them."""
+    deadline = time.monotonic() + programs.START_WITHIN_S
+    while host.run("ip", "-6", "route", "get", to, "oif", interface, check=False).returncode != 0:
+        assert time.monotonic() < deadline, (host.name, to, interface)
+        time.sleep(0.01)

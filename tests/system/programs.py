@@ -22,6 +22,11 @@ EST_DEVICE = BUILD / "tests" / "device" / "est-device"
 START_WITHIN_S = 20
 STOP_WITHIN_S = 20
 
+# A loopback address that no other test process has: ports there can be named, and are still there after a restart. The kernel hands out
+# those above 32767 only, so nobody else is given one of these.
+OWN_ADDRESS = "127.{}.{}.{}".format(64 + (os.getpid() >> 16), os.getpid() >> 8 & 255, os.getpid() & 255)
+OWN_PORT = 5684
+
 
 class Pki:
     """The keys and certificates of one test run (tests/pki/)."""
@@ -58,12 +63,15 @@ def run(command, check=True, timeout=60, **more):
 class Program:
     """A running program whose stderr is read line by line."""
 
+    started = []
+
     def __init__(self, command, stdout=None, environment=None):
         self.lines, self.news = [], threading.Condition()
         self.process = subprocess.Popen([str(part) for part in command], stdout=stdout or subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, env={**os.environ, **(environment or {})})
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
+        Program.started.append(self)
 
     def _read(self):
         for line in self.process.stderr:
@@ -106,6 +114,13 @@ class Program:
             self.process.stderr.close()
         assert "Sanitizer" not in self.text() and "runtime error" not in self.text(), self.text()
         assert code == expect, f"ended with {code}:\n{self.text()}"
+
+    @classmethod
+    def kill_all(cls):
+        """At the end: what a test that failed has left running."""
+        for program in cls.started:
+            if not program.process.stderr.closed:
+                program.kill()
 
     def kill(self):
         """After a failure: leaves nothing running."""
@@ -199,8 +214,9 @@ class Registrar:
 
     @property
     def address(self):
-        """Where devices find it on the IPv4 loopback address."""
-        return ("127.0.0.1", self.coaps[0][1])
+        """Where devices find it on an IPv4 loopback address."""
+        host, port = self.coaps[0]
+        return (host if host.startswith("127.") else "127.0.0.1", port)
 
     def counters(self):
         return counters(self.program)

@@ -8,6 +8,7 @@ import programs
 from jpy_peer import JpyEcho
 from join_proxy import (LINKS, PROXY_BACKBONE, PROXY_LOCAL, REGISTRAR, JoinProxy, ask, invent_pledges, net, pledge, start_proxy,  # noqa: F401
                         udp)
+from namespaces import await_route
 from test_join_proxy import echo  # noqa: F401  fixture
 
 IPV6_RECVERR = 25
@@ -50,7 +51,7 @@ def move(net, before, after):
     if before:
         net.proxy.run("ip", "-6", "address", "del", f"{before}/64", "dev", "backbone")
     net.add(net.proxy, f"{after}/64", "backbone")
-    net.await_route(net.proxy, REGISTRAR, "backbone")
+    await_route(net.proxy, REGISTRAR, "backbone")
 
 
 def assert_soon_relayed(one):

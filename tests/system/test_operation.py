@@ -5,7 +5,6 @@ import os
 import re
 import resource
 import signal
-import socket
 import time
 
 import pytest
@@ -172,37 +171,38 @@ def test_the_log(start_registrar, connect, pki, format_name):
 
 
 def test_sigterm_ends_cleanly(start_registrar, connect):
-    """close_notify to the devices, exit status 0, soon."""
-    one = start_registrar()
+    """close_notify to the devices, exit status 0, and no waiting where nothing is in flight."""
+    one = start_registrar({"drain_ms": 600000})
     peer = connect(one)
     assert get(peer, "crts")[0].status == "2.05"
-    begin = time.monotonic()
     one.stop()
-    assert time.monotonic() - begin < 3
     with pytest.raises(Closed):
-        peer.receive(2)
+        peer.receive()
 
 
-def test_sigterm_waits_for_what_is_in_flight(start_registrar, connect, pki):
+def test_sigterm_waits_for_what_is_in_flight(start_registrar, connect, est_server, pki):
     """A device whose certificate is being issued still gets it."""
-    one = start_registrar({"est": {"labels": ["delay-1500"]}, "coap": {"separate_after_ms": 100}})
+    one = start_registrar({"drain_ms": 600000, "est": {"labels": ["hold"]}, "coap": {"separate_after_ms": 100}})
     peer = connect(one)
-    request = peer.send(peer.message(coap.POST, path("sen", "delay-1500"), make_csr(pki), options=POST_OPTIONS))
+    request = peer.send(peer.message(coap.POST, path("sen", "hold"), make_csr(pki), options=POST_OPTIONS))
     assert peer.receive().code == coap.EMPTY
     one.program.process.send_signal(signal.SIGTERM)
+    one.program.wait_for("SIGTERM")
+    est_server.ask("/release", "POST")
     answer = peer.answer_to(request)
     assert answer is not None and answer.status == "2.04"
     one.stop()
 
 
 def test_sigterm_waits_no_longer_than_drain_ms(start_registrar, connect, pki):
-    one = start_registrar({"drain_ms": 500, "est": {"labels": ["delay-8000"]}, "coap": {"separate_after_ms": 100}})
+    """What else it would wait for is beyond all patience."""
+    one = start_registrar({"drain_ms": 500, "est": {"labels": ["hang"]}, "coap": {"separate_after_ms": 100}})
     peer = connect(one)
-    peer.send(peer.message(coap.POST, path("sen", "delay-8000"), make_csr(pki), options=POST_OPTIONS))
+    peer.send(peer.message(coap.POST, path("sen", "hang"), make_csr(pki), options=POST_OPTIONS))
     assert peer.receive().code == coap.EMPTY
     begin = time.monotonic()
     one.stop()
-    assert 0.4 < time.monotonic() - begin < 3
+    assert time.monotonic() - begin > 0.4
 
 
 def test_sighup_does_no_harm(start_registrar, connect):
@@ -215,15 +215,12 @@ def test_sighup_does_no_harm(start_registrar, connect):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_health(start_registrar, workers, tmp_path):
     """--health asks a running registrar, and says so when it is stopped or hangs."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    one = start_registrar({"workers": workers, "listen": {"coaps": [f"127.0.0.1:{port}"]}})
+    one = start_registrar({"workers": workers, "listen": {"coaps": [f"{programs.OWN_ADDRESS}:{programs.OWN_PORT}"]}})
     assert registrar("--config", one.config, "--health").returncode == 0
     os.kill(one.pid, signal.SIGSTOP)
     hung = registrar("--config", one.config, "--health")
     os.kill(one.pid, signal.SIGCONT)
-    assert hung.returncode == 1 and b"127.0.0.1" in hung.stderr and b"silent" in hung.stderr
+    assert hung.returncode == 1 and programs.OWN_ADDRESS.encode() in hung.stderr and b"silent" in hung.stderr
     one.stop()
     assert registrar("--config", one.config, "--health").returncode == 1
     anywhere = registrar("--config", start_registrar().config, "--health")

@@ -1,7 +1,5 @@
 """The EST server's side (rows RA-1 to RA-6, RA-9; a trap of libcurl; permits). Faults: test_faults.py; several servers: test_servers.py."""
 
-import time
-
 import coap
 import pytest
 
@@ -122,28 +120,26 @@ def test_redirects_and_the_password(start_registrar, connect, pki, tmp_path, is_
 
 
 def test_slow_enrolments_delay_nobodys_crts(start_registrar, connect, est_server, pki):
-    """The reserved permit: all permits for POSTs hang, /crts answers at full speed, first from the EST server, then from memory."""
-    hang = "delay-8000"
-    registrar = start_registrar({"est": {"labels": [hang, "max-age-0"]}, "upstream": {"max_connections": 3}})
+    """The reserved permit: all permits for POSTs hang, /crts answers, first from the EST server, then from memory."""
+    hang = "hang"
+    registrar = start_registrar({"est": {"labels": [hang, "max-age-0"]}, "upstream": {"max_connections": 3}, "drain_ms": 0})
     for number in range(4):
         peer = connect(registrar, device=f"hanging{number}")
         peer.send(peer.message(coap.POST, path("sen", hang), make_csr(pki, f"hanging{number}"), options=POST_OPTIONS))
     quick = connect(registrar)
-    for _ in range(3):
-        begin = time.monotonic()
-        assert get(quick, "crts")[0].status == "2.05"
-        assert time.monotonic() - begin < 1
+    for label in (None, None, "max-age-0", "max-age-0"):
+        assert get(quick, "crts", label)[0].status == "2.05"
     assert len(upstream_posts(est_server)) <= 2
 
 
 def test_the_queue_is_bounded(start_registrar, connect, est_server, pki):
     """RA-5: two connections, one for GETs, a queue of one: the third POST hears 5.03 with Max-Age at once."""
-    hang = "delay-4000"
-    registrar = start_registrar({"est": {"labels": [hang]}, "upstream": {"max_connections": 2, "queue": 1}})
+    hang = "hang"
+    registrar = start_registrar({"est": {"labels": [hang]}, "upstream": {"max_connections": 2, "queue": 1}, "drain_ms": 0})
     for number in range(2):
         peer = connect(registrar, device=f"waiting{number}")
         peer.send(peer.message(coap.POST, path("sen", hang), make_csr(pki, f"waiting{number}"), options=POST_OPTIONS))
-        assert peer.receive(3).code == coap.EMPTY
+        assert peer.receive().code == coap.EMPTY
     answer = connect(registrar).request(coap.POST, path("sen", hang), make_csr(pki), options=POST_OPTIONS)
     assert answer.status == "5.03" and answer.number(coap.MAX_AGE) >= 1
     assert registrar.counters()["upstream_refused"] == 1
