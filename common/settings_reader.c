@@ -1,5 +1,7 @@
 #include "common/settings_reader.h"
 
+#include "common/regular_file.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -195,14 +197,16 @@ static void complain_about_syntax(struct settings_reader *reader, const json_err
 
 static bool read_text(struct settings_reader *reader, struct buffer *text)
 {
-    FILE *stream = fopen(reader->file, "re");
+    const char *why;
+    FILE *stream = regular_file_open(reader->file, &why);
     uint8_t *at = stream == NULL ? NULL : buffer_extend(text, SETTINGS_FILE_MAX + 1);
     if (at != NULL)
         text->len = fread(at, 1, SETTINGS_FILE_MAX + 1, stream);
 
     bool readable = at != NULL && !ferror(stream);
     if (!readable)
-        settings_reader_complain(reader, NULL, "cannot be read: %s; name a readable file", strerror(errno));
+        settings_reader_complain(reader, NULL, "cannot be read: %s; name a readable file",
+                                 stream == NULL ? why : strerror(errno));
     else if (text->len > SETTINGS_FILE_MAX)
         settings_reader_complain(reader, NULL, "is larger than %d octets; is it the right file?",
                                  SETTINGS_FILE_MAX);

@@ -1,22 +1,21 @@
 #include "registrar/protocol/credential_file.h"
 
+#include "common/regular_file.h"
+
 #include <openssl/crypto.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-static FILE *open_stream(const char *name, const char **why);
 static enum status read_stream(FILE *stream, struct buffer *content);
 
 enum status credential_file_read(const struct pem_file *file, struct buffer *content, struct buffer *errors)
 {
     buffer_init_locked(content, CREDENTIAL_FILE_OCTETS_MAX);
     const char *why_not;
-    FILE *stream = open_stream(file->name, &why_not);
+    FILE *stream = regular_file_open(file->name, &why_not);
     if (stream == NULL) {
         pem_file_say(file, errors, "cannot be read: %s; name a file that the user of est-registrar may read",
                      why_not);
@@ -31,19 +30,6 @@ enum status credential_file_read(const struct pem_file *file, struct buffer *con
                  status == STATUS_SYSTEM ? strerror(why) : "it is larger than 1 MiB");
     buffer_wipe(content);
     return status;
-}
-
-/* No FIFO or device: a reload would wait for its writer, and the end of the program for the reload. */
-static FILE *open_stream(const char *name, const char **why)
-{
-    struct stat found;
-    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    bool is_file = fd >= 0 && fstat(fd, &found) == 0 && (S_ISREG(found.st_mode) || S_ISDIR(found.st_mode));
-    FILE *stream = is_file ? fdopen(fd, "r") : NULL;
-    *why = fd < 0 || is_file ? strerror(errno) : "it is no regular file";
-    if (stream == NULL && fd >= 0)
-        close(fd);
-    return stream;
 }
 
 /* STATUS_SYSTEM with errno. */

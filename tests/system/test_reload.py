@@ -415,3 +415,24 @@ def test_a_directory_is_no_file(start_registrar, pki, tmp_path, kind):
         assert len(lines) == 1 and kind in lines[0] and f"{one.config}: {section}.{key}" in lines[0], said
         one.settings[section][key] = programs.default_settings(pki, one.settings["upstream"]["servers"][0])[section][key]
     one.reload()
+
+
+@pytest.mark.parametrize("what", ["a FIFO", "/dev/zero", "a folder", "gone", "empty", "huge"])
+def test_a_configuration_that_is_none(start_registrar, connect, what):
+    """What takes the place of the configuration file is refused, and neither the next reload nor the end waits for it."""
+    one = start_registrar()
+    good = one.config.read_bytes()
+    one.config.unlink()
+    make = {"a FIFO": lambda: os.mkfifo(one.config), "/dev/zero": lambda: one.config.symlink_to("/dev/zero"), "a folder": one.config.mkdir,
+            "gone": lambda: None, "empty": lambda: one.config.write_bytes(b""), "huge": lambda: one.config.write_bytes(b" " * (2 << 20))}
+    make[what]()
+    one.program.process.send_signal(signal.SIGHUP)
+    one.program.wait_for("reload refused")
+    assert sum(f"error reload: {one.config}: " in line for line in one.program.lines if line) == 1
+    if what == "a folder":
+        one.config.rmdir()
+    elif what != "gone":
+        one.config.unlink()
+    one.config.write_bytes(good)
+    one.reload()
+    assert get(connect(one), "crts")[0].status == "2.05"
