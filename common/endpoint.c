@@ -13,6 +13,7 @@ static enum status parse_v4(const char *host, in_port_t port, struct endpoint *e
 static enum status parse_v6(char *host, in_port_t port, struct endpoint *endpoint);
 static enum status parse_scope(const char *text, uint32_t *scope);
 static void format_v6(const struct sockaddr_in6 *address, char text[static ENDPOINT_TEXT_MAX]);
+static bool includes(const struct endpoint *wildcard, const struct endpoint *other);
 
 enum status endpoint_parse(const char *text, struct endpoint *endpoint)
 {
@@ -60,6 +61,28 @@ uint16_t endpoint_port(const struct endpoint *endpoint)
         return 0;
     bool is_v4 = endpoint->address.any.sa_family == AF_INET;
     return ntohs(is_v4 ? endpoint->address.v4.sin_port : endpoint->address.v6.sin6_port);
+}
+
+bool endpoint_is_wildcard(const struct endpoint *endpoint)
+{
+    if (endpoint->len == 0)
+        return false;
+    if (endpoint->address.any.sa_family == AF_INET)
+        return endpoint->address.v4.sin_addr.s_addr == INADDR_ANY;
+    return IN6_IS_ADDR_UNSPECIFIED(&endpoint->address.v6.sin6_addr);
+}
+
+bool endpoint_overlaps(const struct endpoint *a, const struct endpoint *b)
+{
+    return endpoint_port(a) == endpoint_port(b) && (endpoint_equal(a, b) || includes(a, b) || includes(b, a));
+}
+
+static bool includes(const struct endpoint *wildcard, const struct endpoint *other)
+{
+    if (!endpoint_is_wildcard(wildcard) || other->len == 0)
+        return false;
+    return wildcard->address.any.sa_family == AF_INET6 || other->address.any.sa_family == AF_INET ||
+           IN6_IS_ADDR_V4MAPPED(&other->address.v6.sin6_addr);
 }
 
 void endpoint_serialise(const struct endpoint *endpoint, struct buffer *out)

@@ -31,6 +31,13 @@ bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 
 uint16_t endpoint_port(const struct endpoint *endpoint);
 
+/* Any address: "[::]" or "0.0.0.0". */
+bool endpoint_is_wildcard(const struct endpoint *endpoint);
+
+/* Whether a datagram could be meant for sockets of both: the same port, and the same address or a wildcard
+ * that includes the other ("[::]" includes IPv4 as well). */
+bool endpoint_overlaps(const struct endpoint *a, const struct endpoint *b);
+
 #define ENDPOINT_OCTETS_MAX 23 /* of the canonical form */
 
 /* Appends a canonical form for hashing: family, address, port, scope id; never padding. */

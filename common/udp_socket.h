@@ -29,7 +29,7 @@ enum udp_sharing {
     UDP_EXCLUSIVE,  /* a second process or socket on the port fails */
     UDP_REUSEPORT,  /* one of several sockets of this process; the kernel spreads the flows */
     UDP_TRANSPARENT /* exclusive, and the address may be somebody else's whose packets are routed here
-                       (CAP_NET_ADMIN) */
+                       (CAP_NET_RAW) */
 };
 
 /* Opens a non-blocking, close-on-exec socket bound to local; an IPv6 wildcard also takes IPv4. Asks for

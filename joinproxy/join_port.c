@@ -89,7 +89,7 @@ static bool open_socket(struct join_port *join_port, uint16_t port, const struct
 static const char *cure_of(int error, bool transparent)
 {
     if (transparent && error == EPERM)
-        return "grant CAP_NET_ADMIN, or use false";
+        return "grant CAP_NET_RAW, or use false";
     switch (error) {
     case EADDRINUSE:
         return "use another port, or stop the program that has it (\"ss -ulpn\" shows it)";

@@ -6,12 +6,14 @@
 #include "joinproxy/join_port.h"
 #include "joinproxy/registrar_search.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MODULE          "join_proxy"
 #define HOUSEKEEPING_S  5 /* how soon a new interface is seen, and a key renewed */
@@ -40,6 +42,12 @@ static bool build_modes(struct join_proxy *proxy, struct buffer *errors);
 static bool build_branches(struct join_proxy *proxy, struct buffer *errors);
 static bool build_discovery(struct join_proxy *proxy, struct buffer *errors);
 static bool build_events(struct join_proxy *proxy);
+static void check_interfaces(const char *path, const struct settings_strings *interfaces,
+                             struct buffer *warnings);
+static void check_ports(const struct settings *settings, struct buffer *warnings);
+static void check_range(const char *path, uint32_t first, size_t count, struct buffer *warnings);
+static void check_port(const char *path, const struct endpoint *local, enum udp_sharing sharing,
+                       struct buffer *warnings);
 static bool open_branch(struct join_proxy *proxy, const struct endpoint *transparent, struct buffer *errors);
 static bool set_route(struct join_proxy *proxy, size_t number, enum proxy_mode mode,
                       const struct endpoint *registrar, struct buffer *errors);
@@ -96,8 +104,7 @@ static bool build_modes(struct join_proxy *proxy, struct buffer *errors)
     proxy->stateful = stateful_create(&proxy->services);
     if (proxy->stateful == NULL)
         return false;
-    if (proxy->settings->mode == MODE_STATEFUL ||
-        (proxy->settings->mode == MODE_AUTO && proxy->settings->registrars.count > 0))
+    if (!settings_may_use(proxy->settings, MODE_STATELESS))
         return true;
     proxy->keys = header_keys_create(stateless->key_file, stateless->key_lifetime_s, now_s(), errors);
     return proxy->keys != NULL;
@@ -199,13 +206,62 @@ enum status join_proxy_run(struct join_proxy *proxy)
 
 enum status join_proxy_check(const struct settings *settings, struct buffer *errors, struct buffer *warnings)
 {
-    for (size_t i = 0; i < settings->pledge.interfaces.count; i++)
-        if (if_nametoindex(settings->pledge.interfaces.items[i]) == 0)
-            buffer_printf(
-                warnings,
-                "pledge.interfaces[%zu]: \"%s\" does not exist now; \"ip link\" shows those that do\n", i,
-                settings->pledge.interfaces.items[i]);
+    check_interfaces("pledge.interfaces", &settings->pledge.interfaces, warnings);
+    check_interfaces("discovery.registrar_interfaces", &settings->discovery.registrar_interfaces, warnings);
+    check_ports(settings, warnings);
     return header_keys_check(settings->stateless.key_file, errors, warnings);
+}
+
+static void check_interfaces(const char *path, const struct settings_strings *interfaces,
+                             struct buffer *warnings)
+{
+    for (size_t i = 0; i < interfaces->count; i++)
+        if (if_nametoindex(interfaces->items[i]) == 0)
+            buffer_printf(warnings, "%s[%zu]: \"%s\" does not exist now; \"ip link\" shows those that do\n",
+                          path, i, interfaces->items[i]);
+}
+
+static void check_ports(const struct settings *settings, struct buffer *warnings)
+{
+    const size_t count = settings->registrars.count > 0 ? settings->registrars.count : 1;
+    if (!settings->pledge.transparent)
+        check_range("pledge.join_port", settings->pledge.join_port, count, warnings);
+    for (size_t i = 0; settings->pledge.transparent && i < count; i++)
+        check_port("pledge.transparent", &settings->registrars.items[i], UDP_TRANSPARENT, warnings);
+    if (settings_may_use(settings, MODE_STATELESS))
+        check_range("stateless.source_port", settings->stateless.source_port, count, warnings);
+    if (settings->discovery.answer && !settings->pledge.transparent)
+        check_range("discovery.port", settings->discovery.port, 1, warnings);
+}
+
+static void check_range(const char *path, uint32_t first, size_t count, struct buffer *warnings)
+{
+    struct endpoint any = {.len = sizeof any.address.v6};
+    for (size_t i = 0; first != 0 && i < count; i++) {
+        any.address.v6 =
+            (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)(first + i))};
+        check_port(path, &any, UDP_EXCLUSIVE, warnings);
+    }
+}
+
+/* The join proxy may be running, and whoever asks may have other permissions than it. */
+static void check_port(const char *path, const struct endpoint *local, enum udp_sharing sharing,
+                       struct buffer *warnings)
+{
+    int fd;
+    if (udp_socket_open(local, sharing, &fd) == STATUS_OK)
+        close(fd);
+    else if (errno == EADDRINUSE)
+        buffer_printf(
+            warnings,
+            "%s: port %u is taken now (\"ss -ulpn\" shows by whom); use another, unless it is by this "
+            "join proxy\n",
+            path, endpoint_port(local));
+    else if (errno == EPERM)
+        buffer_printf(warnings, "%s: needs CAP_NET_RAW, which this user does not have\n", path);
+    else
+        buffer_printf(warnings, "%s: port %u cannot be opened by this user now: %s\n", path,
+                      endpoint_port(local), strerror(errno));
 }
 
 static bool open_branch(struct join_proxy *proxy, const struct endpoint *transparent, struct buffer *errors)

@@ -10,8 +10,8 @@ struct join_proxy;
 struct join_proxy *join_proxy_create(const struct settings *settings, struct buffer *errors);
 void join_proxy_free(struct join_proxy *proxy);
 
-/* Looks at what the settings name, and opens nothing. warnings: interfaces that are not there.
- * STATUS_UNSUPPORTED: errors has a line for what is wrong. */
+/* Looks at what the settings name, and leaves nothing open. warnings: interfaces that are not there, ports
+ * that are taken or not ours to have. STATUS_UNSUPPORTED: errors has a line for what is wrong. */
 enum status join_proxy_check(const struct settings *settings, struct buffer *errors, struct buffer *warnings);
 
 /* Serves until SIGTERM or SIGINT. */

@@ -24,7 +24,7 @@ static const struct settings_field fields[] = {
     { BOOL(pledge.any_source), PRESET("false"), SOURCE("JP-9"),
       DOC("whether pledges may have addresses that are not link-local; for laboratories") },
     { BOOL(pledge.transparent), PRESET("false"), SOURCE("JP-3"),
-      DOC("whether pledges address the registrar itself and their packets are routed to this host; needs CAP_NET_ADMIN") },
+      DOC("whether pledges address the registrar itself and their packets are routed to this host; needs CAP_NET_RAW") },
 
     { U32(stateful.idle_s, 1, 86400), PRESET("30"), SOURCE("JP-6"),
       DOC("seconds after which a pledge without traffic is forgotten") },
@@ -84,9 +84,16 @@ static void (*const reviews[])(const struct settings_review *) = {
     review_registrars, review_search, review_ports, review_transparent, review_lab, review_keys,
 };
 
+struct port_range {
+    const char *path;
+    uint32_t first, count;
+};
+
 static bool is_group(const struct endpoint *endpoint);
-static bool is_unspecified(const struct endpoint *endpoint);
 static void require_room(const struct settings_review *review, const char *path, uint32_t first);
+
+static void require_apart(const struct settings_review *review, const struct port_range *range,
+                          const struct port_range *other);
 
 static const struct settings_file file = {
     .table = {fields, sizeof(fields) / sizeof(fields[0])},
@@ -115,6 +122,13 @@ void settings_reference(struct buffer *markdown)
     settings_table_reference(&file.table, markdown);
 }
 
+bool settings_may_use(const struct settings *settings, enum proxy_mode mode)
+{
+    if (settings->mode != MODE_AUTO)
+        return settings->mode == mode;
+    return mode == MODE_STATEFUL || settings->registrars.count == 0;
+}
+
 /* A datagram must have one place to go. */
 static void review_registrars(const struct settings_review *review)
 {
@@ -122,7 +136,7 @@ static void review_registrars(const struct settings_review *review)
     for (size_t i = 0; i < registrars->count; i++) {
         const struct endpoint *registrar = &registrars->items[i];
         char text[ENDPOINT_TEXT_MAX];
-        if (endpoint_port(registrar) == 0 || is_group(registrar) || is_unspecified(registrar))
+        if (endpoint_port(registrar) == 0 || is_group(registrar) || endpoint_is_wildcard(registrar))
             settings_reader_complain(review->reader, "registrars",
                                      "\"%s\" is not the address of one host and a port; use one such as "
                                      "\"[2001:db8::1]:5684\"",
@@ -161,15 +175,31 @@ static void review_search(const struct settings_review *review)
 static void review_ports(const struct settings_review *review)
 {
     const struct settings *settings = review->settings;
-    require_room(review, "pledge.join_port", settings->pledge.join_port);
-    require_room(review, "stateless.source_port", settings->stateless.source_port);
-    uint32_t count = settings->registrars.count > 0 ? (uint32_t)settings->registrars.count : 1;
-    uint32_t join = settings->pledge.join_port, source = settings->stateless.source_port;
-    if (settings->mode != MODE_STATEFUL && join != 0 && source != 0 && join < source + count &&
-        source < join + count)
-        settings_reader_complain(review->reader, "stateless.source_port",
-                                 "%u: overlaps with the %u ports from pledge.join_port on; use others",
-                                 source, count);
+    const struct discovery_settings *discovery = &settings->discovery;
+    const uint32_t count = settings->registrars.count > 0 ? (uint32_t)settings->registrars.count : 1;
+    const struct port_range join = {"pledge.join_port", settings->pledge.join_port, count},
+                            source = {"stateless.source_port", settings->stateless.source_port, count},
+                            queries = {"discovery.port", discovery->port, 1};
+    const bool seals = settings_may_use(settings, MODE_STATELESS);
+    require_room(review, join.path, join.first);
+    require_room(review, source.path, source.first);
+    if (seals)
+        require_apart(review, &source, &join);
+    if (discovery->answer && !settings->pledge.transparent)
+        require_apart(review, &join, &queries);
+    if (discovery->answer && seals)
+        require_apart(review, &source, &queries);
+}
+
+/* A port of 0 is chosen by the kernel, and free. */
+static void require_apart(const struct settings_review *review, const struct port_range *range,
+                          const struct port_range *other)
+{
+    if (range->first != 0 && other->first != 0 && range->first < other->first + other->count &&
+        other->first < range->first + range->count)
+        settings_reader_complain(review->reader, range->path,
+                                 "%u: overlaps with the %u port%s from %s on; use others", range->first,
+                                 other->count, other->count == 1 ? "" : "s", other->path);
 }
 
 static void review_transparent(const struct settings_review *review)
@@ -182,6 +212,12 @@ static void review_transparent(const struct settings_review *review)
             review->reader, "pledge.transparent",
             "true works in stateful mode, and with registrars that are given; use false, "
             "or mode \"stateful\" with registrars");
+    for (size_t i = 0; i < settings->registrars.count && !settings->pledge.any_source; i++)
+        if (settings->registrars.items[i].address.any.sa_family == AF_INET)
+            settings_reader_complain(review->reader, "pledge.transparent",
+                                     "true is for pledges with link-local addresses, which cannot address "
+                                     "registrars[%zu] by IPv4; use its IPv6 address, or false",
+                                     i);
 }
 
 static void review_lab(const struct settings_review *review)
@@ -196,6 +232,10 @@ static void review_lab(const struct settings_review *review)
 static void review_keys(const struct settings_review *review)
 {
     const struct settings *settings = review->settings;
+    if (!settings_reader_usable(review->reader, "stateless.key_file"))
+        return;
+    if (!settings_may_use(settings, MODE_STATELESS) && settings->stateless.key_file[0] != '\0')
+        settings_review_warn(review, "stateless.key_file", "is of no use: the mode is stateful");
     if (settings->mode == MODE_STATELESS && settings->stateless.key_file[0] == '\0')
         settings_review_warn(review, "stateless.key_file",
                              "is empty: a restart breaks the associations of all pledges");
@@ -214,13 +254,6 @@ static bool is_group(const struct endpoint *endpoint)
     if (endpoint->address.any.sa_family == AF_INET)
         return IN_MULTICAST(ntohl(endpoint->address.v4.sin_addr.s_addr));
     return IN6_IS_ADDR_MULTICAST(&endpoint->address.v6.sin6_addr);
-}
-
-static bool is_unspecified(const struct endpoint *endpoint)
-{
-    if (endpoint->address.any.sa_family == AF_INET)
-        return endpoint->address.v4.sin_addr.s_addr == INADDR_ANY;
-    return IN6_IS_ADDR_UNSPECIFIED(&endpoint->address.v6.sin6_addr);
 }
 
 static const char *complaint_about_key_file(const json_t *value)

@@ -64,6 +64,9 @@ void settings_free(struct settings *settings);
 /* Appends the settings as a file that reads the same. */
 void settings_print(const struct settings *settings, struct buffer *json);
 
+/* Whether this mode may be in use, stateful or stateless (JP-2). */
+bool settings_may_use(const struct settings *settings, enum proxy_mode mode);
+
 /* Appends the tables of docs/join-proxy.md (Markdown). */
 void settings_reference(struct buffer *markdown);
 

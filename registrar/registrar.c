@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -506,5 +507,12 @@ static bool check_what_stays(const struct settings *settings, struct buffer *err
 {
     const char *state = settings->state_directory;
     renewal_check(settings, warnings);
+    for (size_t i = 0; i < settings->listen.multicast_interfaces.count; i++)
+        if (if_nametoindex(settings->listen.multicast_interfaces.items[i]) == 0)
+            buffer_printf(
+                warnings,
+                "listen.multicast_interfaces[%zu]: \"%s\" does not exist now, and the registrar does "
+                "not start without it; \"ip link\" shows those that do\n",
+                i, settings->listen.multicast_interfaces.items[i]);
     return state[0] == '\0' || journal_file_check(state, errors) == STATUS_OK;
 }

@@ -329,6 +329,7 @@ static const struct preset { const char *path, *value, *why; } libest_presets[] 
 /* clang-format on */
 
 static void review_listeners(const struct settings_review *review);
+static void review_multicast(const struct settings_review *review);
 static void review_jpy(const struct settings_review *review);
 static void review_trust(const struct settings_review *review);
 static void review_limits(const struct settings_review *review);
@@ -344,11 +345,14 @@ static void review_libest(const struct settings_review *review);
 static void review_libest_labels(const struct settings_review *review);
 
 static void (*const reviews[])(const struct settings_review *) = {
-    review_listeners, review_jpy,      review_trust,  review_limits, review_delays,
-    review_labels,    review_upstream, review_proof,  review_keys,   review_credentials,
-    review_renewal,   review_access,   review_libest,
+    review_listeners,   review_multicast, review_jpy,      review_trust,  review_limits,
+    review_delays,      review_labels,    review_upstream, review_proof,  review_keys,
+    review_credentials, review_renewal,   review_access,   review_libest,
 };
 
+static void review_pair(const struct settings_review *review, const char *path, const struct endpoint *seen,
+                        const struct endpoint *endpoint);
+static bool is_same_port(const struct endpoint *coaps, const struct endpoint *jpy);
 static void preset(struct settings_reader *reader, struct settings *settings);
 static uint32_t usable_processors(void);
 static void require_less(const struct settings_review *review, const char *path, const char *bound,
@@ -430,23 +434,66 @@ static void review_listeners(const struct settings_review *review)
     for (size_t list = 0; list < 3; list++) {
         for (size_t i = 0; i < lists[list]->count; i++) {
             const struct endpoint *endpoint = &lists[list]->items[i];
-            char text[ENDPOINT_TEXT_MAX];
             for (size_t j = 0; j < count && endpoint_port(endpoint) != 0; j++)
-                if (endpoint_equal(seen[j], endpoint))
-                    settings_reader_complain(review->reader, paths[list],
-                                             "\"%s\" is in listen twice; remove one",
-                                             endpoint_format(endpoint, text));
+                review_pair(review, paths[list], seen[j], endpoint);
             seen[count++] = endpoint;
         }
     }
 }
 
+static void review_pair(const struct settings_review *review, const char *path, const struct endpoint *seen,
+                        const struct endpoint *endpoint)
+{
+    char text[ENDPOINT_TEXT_MAX], other[ENDPOINT_TEXT_MAX];
+    if (endpoint_equal(seen, endpoint))
+        settings_reader_complain(review->reader, path, "\"%s\" is in listen twice; remove one",
+                                 endpoint_format(endpoint, text));
+    else if (endpoint_overlaps(seen, endpoint))
+        settings_reader_complain(review->reader, path,
+                                 "\"%s\" is part of \"%s\", which is in listen too; use another port",
+                                 endpoint_format(endpoint_is_wildcard(endpoint) ? seen : endpoint, text),
+                                 endpoint_format(endpoint_is_wildcard(endpoint) ? endpoint : seen, other));
+}
+
+/* A group is heard by a socket with a wildcard address alone (DISC-5). */
+static void review_multicast(const struct settings_review *review)
+{
+    const struct listen_settings *listen = &review->settings->listen;
+    if (listen->multicast_interfaces.count == 0 ||
+        !settings_review_usable(review, "listen.discovery", "listen.multicast_interfaces"))
+        return;
+    for (size_t i = 0; i < listen->discovery.count; i++)
+        if (endpoint_is_wildcard(&listen->discovery.items[i]))
+            return;
+    settings_reader_complain(review->reader, "listen.multicast_interfaces",
+                             "\"%s\" needs a wildcard address to hear groups; add \"[::]:5683\" to "
+                             "listen.discovery",
+                             listen->multicast_interfaces.items[0]);
+}
+
 static void review_jpy(const struct settings_review *review)
 {
     const struct settings *settings = review->settings;
+    const struct settings_endpoints *coaps = &settings->listen.coaps, *jpy = &settings->listen.jpy;
     if (settings->jpy.seed_form)
         settings_review_warn(review, "jpy.seed_form",
                              "true: no published join proxy sends that form; use false outside laboratories");
+    if (jpy->count == 0 && settings->jpy.join_proxies.count > 0)
+        settings_review_warn(review, "jpy.join_proxies",
+                             "is of no use without listen.jpy: no join proxy is served; add \"[::]:5690\" to "
+                             "listen.jpy, or remove the list");
+    for (size_t i = 0; i < coaps->count * jpy->count; i++)
+        if (is_same_port(&coaps->items[i % coaps->count], &jpy->items[i / coaps->count]))
+            settings_review_warn(review, "listen.jpy",
+                                 "port %u is in listen.coaps as well, at another address: who takes the one "
+                                 "for the other is not answered; use another port",
+                                 endpoint_port(&jpy->items[i / coaps->count]));
+}
+
+static bool is_same_port(const struct endpoint *coaps, const struct endpoint *jpy)
+{
+    return endpoint_port(jpy) != 0 && endpoint_port(jpy) == endpoint_port(coaps) &&
+           !endpoint_overlaps(coaps, jpy);
 }
 
 static void review_trust(const struct settings_review *review)

@@ -139,13 +139,13 @@ def invent_pledges(net, port, count, payload, first=0, link="mesh0"):
 class JoinProxy:
     """est-join-proxy on the proxy's host, with what a test changes."""
 
-    def __init__(self, net, folder, changes=None, wait=True):
+    def __init__(self, net, folder, changes=None, wait=True, under=()):
         self.config = folder / "join-proxy.json"
         self.settings = programs.merge({
             "mode": "stateful", "registrars": [f"[{REGISTRAR}]:5684"], "pledge": {"interfaces": LINKS},
         }, changes or {})
         self.config.write_text(json.dumps(self.settings))
-        self.program = programs.Program(net.proxy.command(PROXY, "--config", self.config))
+        self.program = programs.Program(net.proxy.command(*under, PROXY, "--config", self.config))
         self.port = self.settings["pledge"].get("join_port", 5685)
         if wait:
             self.program.wait_for("ready:")

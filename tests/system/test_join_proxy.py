@@ -1,5 +1,6 @@
 """est-join-proxy in real topologies (rows JP-1, JP-3 to JP-11, JPR-8)."""
 
+import json
 import os
 import re
 import threading
@@ -250,10 +251,10 @@ def test_several_registrars(net, start_proxy, pledge, echo):
 
 
 def test_transparent(net, start_proxy, pledge, echo):
-    """JP-3: the pledge addresses the registrar itself, from its link-local address, and the registrar's address answers."""
+    """JP-3: the pledge addresses the registrar itself, from its link-local address, and the registrar's address answers. CAP_NET_RAW is enough."""
     server = echo()
     let_pledges_route(net)
-    start_proxy({"pledge": {"transparent": True}})
+    start_proxy({"pledge": {"transparent": True}}, under=("setpriv", "--bounding-set", "-all,+net_raw", "--inh-caps", "-all"))
     one = pledge(net.pledges[0], "mesh0", 5684, to=REGISTRAR)
     one.send(b"straight to you")
     payload, peer = one.receive()
@@ -349,6 +350,32 @@ def test_check_config(net, tmp_path):
     result = programs.run([PROXY, "--config", config, "--check-config"])
     assert result.stdout.decode() == f"{config} is good\n" and f'{config}: pledge.interfaces[0]: "nosuch0" does not exist' in result.stderr.decode()
     assert programs.run([PROXY, "--nosuch"], check=False).returncode == 2
+
+
+def test_check_config_looks_at_the_host(net, start_proxy, tmp_path):
+    """Interfaces that are not there, ports that others have, permissions: warnings, for the file may be right for another moment or user; nothing is
+    left open, and nothing is said where all is well."""
+    config = tmp_path / "c.json"
+
+    def check(settings, *under):
+        config.write_text(json.dumps({"registrars": [f"[{REGISTRAR}]:5684"], "pledge": {"interfaces": ["mesh0"]}, **settings}))
+        result = programs.run(net.proxy.command(*under, PROXY, "--config", config, "--check-config"))
+        assert result.stdout.decode() == f"{config} is good\n"
+        return result.stderr.decode().replace(f"warning: {config}: ", "")
+
+    assert check({}) == ""
+    searching = {"registrars": [], "discovery": {"registrar_interfaces": ["backbone", "nosuch0"]}}
+    assert check(searching) == 'discovery.registrar_interfaces[1]: "nosuch0" does not exist now; "ip link" shows those that do\n'
+    transparent = {"pledge": {"interfaces": ["mesh0"], "transparent": True}}
+    assert check(transparent) == ""
+    bare = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all")
+    assert check(transparent, *bare) == "pledge.transparent: needs CAP_NET_RAW, which this user does not have\n"
+    assert check(transparent, "setpriv", "--bounding-set", "-all,+net_raw", "--inh-caps", "-all") == ""
+    assert "port 5 cannot be opened by this user now: Permission denied" in check({"pledge": {"interfaces": ["mesh0"], "join_port": 5}}, *bare)
+    start_proxy({"mode": "stateless"})
+    said = check({"mode": "stateless"})
+    for path, port in (("pledge.join_port", 5685), ("stateless.source_port", 5695), ("discovery.port", 5683)):
+        assert f'{path}: port {port} is taken now ("ss -ulpn" shows by whom); use another, unless it is by this join proxy\n' in said
 
 
 def test_version_and_help():

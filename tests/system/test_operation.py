@@ -113,6 +113,16 @@ def test_folders_that_are_not_there(write_config):
     assert any(line.startswith(f"warning: {file}: upstream.learnt_trust: ") and "cannot be written to" in line for line in lines)
 
 
+def test_an_interface_that_is_not_there(write_config):
+    """DISC-5: --check-config tells of it beforehand; the start fails."""
+    file = write_config({"listen": {"coaps": ["127.0.0.1:0"], "discovery": ["[::]:0"], "multicast_interfaces": ["lo", "nosuch0"]}})
+    result = registrar("--config", file, "--check-config")
+    assert result.returncode == 0
+    assert f'{file}: listen.multicast_interfaces[1]: "nosuch0" does not exist now, and the registrar does not start without it' in result.stderr.decode()
+    result = registrar("--config", file)
+    assert result.returncode == 1 and b'listen.multicast_interfaces[1]: "nosuch0" cannot join' in result.stderr
+
+
 def test_a_damaged_journal(write_config, tmp_path):
     """Told by --check-config and by a start, which names the file."""
     (tmp_path / "pending.journal").write_bytes(100 * b"x")

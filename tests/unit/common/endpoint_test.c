@@ -169,6 +169,34 @@ static void no_endpoint_equals_only_no_endpoint(void **state)
     assert_false(endpoint_equal(&some, &none));
 }
 
+static void a_wildcard_overlaps_with_what_it_includes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        bool overlaps;
+    } pairs[] = {
+        {"[::]:1", "[2001:db8::1]:1", true},
+        {"[::]:1", "192.0.2.1:1", true},
+        {"[::]:1", "0.0.0.0:1", true},
+        {"0.0.0.0:1", "192.0.2.1:1", true},
+        {"0.0.0.0:1", "[::ffff:192.0.2.1]:1", true},
+        {"0.0.0.0:1", "[2001:db8::1]:1", false},
+        {"192.0.2.1:1", "192.0.2.1:1", true},
+        {"192.0.2.1:1", "192.0.2.2:1", false},
+        {"[::]:1", "[2001:db8::1]:2", false},
+        {"[::1]:1", "127.0.0.1:1", false},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        struct endpoint a, b;
+        assert_int_equal(endpoint_parse(pairs[i].a, &a), STATUS_OK);
+        assert_int_equal(endpoint_parse(pairs[i].b, &b), STATUS_OK);
+        assert_int_equal(endpoint_overlaps(&a, &b), pairs[i].overlaps);
+        assert_int_equal(endpoint_overlaps(&b, &a), pairs[i].overlaps);
+        assert_int_equal(endpoint_is_wildcard(&a), i < 6 || i == 8);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +209,7 @@ int main(void)
         cmocka_unit_test(family_address_port_and_scope_make_the_difference),
         cmocka_unit_test(padding_and_flow_label_make_no_difference),
         cmocka_unit_test(no_endpoint_equals_only_no_endpoint),
+        cmocka_unit_test(a_wildcard_overlaps_with_what_it_includes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

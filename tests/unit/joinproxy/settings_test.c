@@ -65,6 +65,30 @@ static void ports_must_have_room(void **state)
     assert_true(read_text(*state, text));
 }
 
+/* Each is bound at the same wildcard address. */
+static void ports_must_be_apart(void **state)
+{
+    REFUSED("{" REGISTRAR ",\"pledge\":{\"interfaces\":[\"a\"],\"join_port\":5683}}",
+            "pledge.join_port: 5683: overlaps with the 1 port from discovery.port on; use others");
+    REFUSED("{\"mode\":\"stateless\"," REGISTRAR "," LINK ",\"stateless\":{\"source_port\":5683}}",
+            "stateless.source_port: 5683: overlaps with the 1 port from discovery.port on");
+    REFUSED("{\"registrars\":[\"[2001:db8::1]:1\",\"[2001:db8::1]:2\"],\"pledge\":{\"interfaces\":[\"a\"],"
+            "\"join_port\":5682}}",
+            "pledge.join_port: 5682: overlaps");
+    assert_true(read_text(*state, "{" REGISTRAR ",\"pledge\":{\"interfaces\":[\"a\"],\"join_port\":5683},"
+                                  "\"discovery\":{\"answer\":false}}"));
+    assert_true(read_text(*state, "{" REGISTRAR "," LINK ",\"stateless\":{\"source_port\":5683}}"));
+    assert_true(read_text(*state, "{" REGISTRAR ",\"pledge\":{\"interfaces\":[\"a\"],\"join_port\":0}}"));
+}
+
+/* JP-3: a pledge has link-local addresses, and none of IPv4. */
+static void transparent_is_for_ipv6(void **state)
+{
+#define BY_IPV4 "{\"registrars\":[\"192.0.2.1:5684\"],\"pledge\":{\"interfaces\":[\"a\"],\"transparent\":true"
+    REFUSED(BY_IPV4 "}}", "which cannot address registrars[0] by IPv4");
+    assert_true(read_text(*state, BY_IPV4 ",\"any_source\":true}}"));
+}
+
 /* JP-3. */
 static void transparent_is_stateful(void **state)
 {
@@ -83,6 +107,8 @@ static void names_and_ranges(void **state)
     REFUSED("{" REGISTRAR ",\"pledge\":{\"interfaces\":[\"a/b\"]}}",
             "is not the name of a network interface");
     REFUSED("{" REGISTRAR "," LINK ",\"stateless\":{\"key_file\":\"keys\"}}", "is not an absolute name");
+    REFUSED("{\"mode\":\"stateless\"," REGISTRAR "," LINK ",\"stateless\":{\"key_file\":\"keys\"}}",
+            "is not an absolute name");
     REFUSED("{" REGISTRAR "," LINK ",\"stateless\":{\"mtu\":1501}}", "stateless.mtu");
     REFUSED("{" REGISTRAR "," LINK ",\"discovery\":{\"group\":\"2001:db8::1\"}}",
             "is not an IPv6 multicast address");
@@ -100,6 +126,8 @@ static void warns_of_what_will_hurt(void **state)
     assert_non_null(strstr(warnings, "pledge.any_source: true"));
     assert_non_null(strstr(warnings, "stateless.key_file: is empty"));
     assert_non_null(strstr(warnings, "nothing is looked for"));
+    assert_true(read_text(fixture, "{" REGISTRAR "," LINK ",\"stateless\":{\"key_file\":\"/keys\"}}"));
+    assert_non_null(strstr(buffer_string(&fixture->warnings), "stateless.key_file: is of no use"));
 }
 
 static void the_example_is_complete(void **state)
@@ -120,6 +148,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_a_registrar_it_does_not_operate, set_up, tear_down),
         cmocka_unit_test_setup_teardown(registrars_are_hosts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(ports_must_have_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ports_must_be_apart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(transparent_is_for_ipv6, set_up, tear_down),
         cmocka_unit_test_setup_teardown(transparent_is_stateful, set_up, tear_down),
         cmocka_unit_test_setup_teardown(names_and_ranges, set_up, tear_down),
         cmocka_unit_test_setup_teardown(warns_of_what_will_hurt, set_up, tear_down),

@@ -288,6 +288,14 @@ static const struct mistake {
     /* JPR-1: one socket cannot tell JPY messages from DTLS */
     {"", "", ",\"listen\":{\"coaps\":[\"[::1]:1\"],\"jpy\":[\"[::1]:1\"]}",
      "listen.jpy: \"[::1]:1\" is in listen twice; remove one"},
+    {"", "", ",\"listen\":{\"coaps\":[\"[::]:1\"],\"jpy\":[\"192.0.2.1:1\"]}",
+     "listen.jpy: \"192.0.2.1:1\" is part of \"[::]:1\", which is in listen too; use another port"},
+    {"", "", ",\"listen\":{\"coaps\":[\"[::1]:1\"],\"jpy\":[\"[::]:1\"]}",
+     "listen.jpy: \"[::1]:1\" is part of \"[::]:1\", which is in listen too; use another port"},
+    /* DISC-5 */
+    {"", "", ",\"listen\":{\"discovery\":[\"[::1]:1\"],\"multicast_interfaces\":[\"eth0\"]}",
+     "listen.multicast_interfaces: \"eth0\" needs a wildcard address to hear groups; add \"[::]:5683\" to "
+     "listen.discovery"},
     /* JPR-6 */
     {"", "", ",\"jpy\":{\"max_associations\":9,\"max_handshakes\":10}",
      "jpy.max_handshakes: 10 is not at most jpy.max_associations, which is 9; lower the one or raise the "
@@ -409,6 +417,17 @@ static void warns_of_what_is_allowed_but_harmful(void **state)
     assert_said(fixture, &fixture->warnings,
                 "jpy.seed_form: true: no published join proxy sends that form; use false outside "
                 "laboratories");
+    assert_read(fixture,
+                read_with(fixture, "", "", ",\"jpy\":{\"join_proxies\":[\"192.0.2.1\"]}")); /* JPR-7 */
+    assert_said(fixture, &fixture->warnings,
+                "jpy.join_proxies: is of no use without listen.jpy: no join proxy is served; add "
+                "\"[::]:5690\" to listen.jpy, or remove the list");
+    assert_read(fixture, read_with(fixture, "", "",
+                                   ",\"listen\":{\"coaps\":[\"[::1]:1\"],\"jpy\":[\"192.0.2.1:1\"]}"));
+    assert_said(
+        fixture, &fixture->warnings,
+        "listen.jpy: port 1 is in listen.coaps as well, at another address: who takes the one for the "
+        "other is not answered; use another port");
     assert_read(fixture, read_with(fixture, "", "", ",\"coap\":{\"answer_within_ms\":30000}")); /* JP-12 */
     assert_said(
         fixture, &fixture->warnings,
