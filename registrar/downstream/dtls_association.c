@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECORD_OCTETS_MAX 16384 /* RFC 6347 section 4.1 */
-#define READ_OCTETS_MAX   2048  /* of one datagram, and so of one record; what udp_socket hands out */
-#define RECORD_OVERHEAD   (DTLS_RECORD_HEADER + 16) /* octets; 16: CCM_8's explicit nonce and tag (RFC 6655) \
-                                                     */
-#define IP_UDP_OVERHEAD 28 /* octets; OpenSSL wants it to be less than its least MTU, and no more */
+#define RECORD_OCTETS_MAX 16384  /* RFC 6347 section 4.1 */
+#define READ_OCTETS_MAX   2048   /* of one datagram, and so of one record; what udp_socket hands out */
+#define CCM_8_CIPHER      0xc0ae /* TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8, RFC 7251 */
+#define RECORD_OVERHEAD                                                                                      \
+    (DTLS_RECORD_HEADER + 16) /* octets; 16: CCM_8's explicit nonce and tag (RFC 6655)                       \
+                               */
+#define IP_UDP_OVERHEAD 28    /* octets; OpenSSL wants it to be less than its least MTU, and no more */
 
 struct dtls_association {
     const struct dtls_association_context *context; /* borrowed */
@@ -55,6 +57,7 @@ static struct bytes take_datagram(const struct dtls_association *association, st
 static int bio_read(BIO *bio, char *data, int size);
 static bool is_repeating(const struct dtls_association *association);
 static bool admit(struct dtls_association *association, const struct dtls_record *record);
+static size_t least_encrypted(const SSL *ssl);
 static bool admit_messages(struct dtls_association *association, struct bytes fragment);
 
 BIO_METHOD *dtls_association_bio_method(void)
@@ -477,11 +480,13 @@ static int bio_read(BIO *bio, char *data, int size)
     return -1;
 }
 
-/* Before the handshake has finished, only what has a place in it: OpenSSL would end it for anything else,
- * which anybody may send. In TLS_ST_SR_CHANGE the ChangeCipherSpec has been read, and records of its epoch
- * are worked off at once. */
+/* Nothing for which OpenSSL would end the association although anybody may send it: records too short to be
+ * authentic (OpenSSL 3.2 and later), and before the handshake has finished, what has no place in it. In
+ * TLS_ST_SR_CHANGE the ChangeCipherSpec has been read, and records of its epoch are worked off at once. */
 static bool admit(struct dtls_association *association, const struct dtls_record *record)
 {
+    if (record->epoch > 0 && record->fragment.len < least_encrypted(association->ssl))
+        return false;
     if (association->state != DTLS_HANDSHAKING)
         return true;
     if (record->type < DTLS_CHANGE_CIPHER_SPEC || record->type > DTLS_HANDSHAKE)
@@ -491,6 +496,14 @@ static bool admit(struct dtls_association *association, const struct dtls_record
     if (SSL_get_state(association->ssl) == TLS_ST_SR_CHANGE)
         return true;
     return association->early_records++ < DTLS_EARLY_RECORDS_MAX;
+}
+
+/* Explicit nonce and tag of CCM_8 (RFC 6655), or of the other suites; the cipher is unknown before the
+ * ChangeCipherSpec, and all that may come earlier is a Finished. */
+static size_t least_encrypted(const SSL *ssl)
+{
+    const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+    return cipher != NULL && SSL_CIPHER_get_protocol_id(cipher) == CCM_8_CIPHER ? 8 + 8 : 8 + 16;
 }
 
 static bool admit_messages(struct dtls_association *association, struct bytes fragment)

@@ -772,6 +772,11 @@ static void early_junk_does_not_stop_the_handshake(void **state)
     uint8_t octets[26];
     for (unsigned i = 0; i < 200; i++)
         server_receive(&server, handshake_record(octets, 1, (uint8_t)i, 0, 1));
+    uint8_t as_long_as_a_finished[DTLS_RECORD_HEADER + 40] = {22, 0xfe, 0xfd, 0, 1, [12] = 40};
+    for (unsigned i = 0; i < 200; i++) {
+        as_long_as_a_finished[10] = (uint8_t)(1 + i);
+        server_receive(&server, (struct bytes){as_long_as_a_finished, sizeof as_long_as_a_finished});
+    }
     run(&client, &server, NULL);
     assert_established(&client, &server);
     assert_echoes(&client, &server, "hello");
@@ -780,7 +785,7 @@ static void early_junk_does_not_stop_the_handshake(void **state)
 
 /* 40 kB resident for an idle association with everything is the number to reach, and this is the lion's
  * share; of what is allocated here OpenSSL never touches 5 kB. It would be 80 kB with OpenSSL's buffers and
- * the client's chain. */
+ * the client's chain. OpenSSL 3.2 and later keep 52 kB more: buffers of epoch 0, and of the next one. */
 static void idle_association_is_small(void **state)
 {
     (void)state;
@@ -803,7 +808,7 @@ static void idle_association_is_small(void **state)
     }
     size_t each = (mallinfo2().uordblks - before) / COUNT;
     print_message("idle association: %zu octets\n", each);
-    assert_true(each < 42000);
+    assert_true(each < (OpenSSL_version_num() < 0x30200000UL ? 42000 : 96000));
     for (size_t i = 0; i < COUNT; i++)
         server_free(&servers[i]);
 }

@@ -17,12 +17,14 @@
 #include <unistd.h>
 
 static uint64_t clock_ms = 1000;
+static time_t set_forward_s; /* by which the time of day was set, and clock_ms was not */
 
-/* OpenSSL's client asks this one for its DTLS timer. */
+/* OpenSSL's client asks this one for its DTLS timer, and since 3.2 it dates sessions. */
 int gettimeofday(struct timeval *restrict now, void *restrict zone)
 {
     (void)zone;
-    *now = (struct timeval){1700000000 + (time_t)(clock_ms / 1000), (suseconds_t)(clock_ms % 1000 * 1000)};
+    *now = (struct timeval){1700000000 + set_forward_s + (time_t)(clock_ms / 1000),
+                            (suseconds_t)(clock_ms % 1000 * 1000)};
     return 0;
 }
 

@@ -191,6 +191,13 @@ static void pass(long seconds)
     clock_ms += (uint64_t)seconds * 1000;
 }
 
+/* The time of day alone. */
+static void set_clock(time_t to_s)
+{
+    set_forward_s += to_s - wall_clock_s;
+    wall_clock_s = to_s;
+}
+
 /* Two hours after its full handshake a session has ended, though its ticket's key is still known, and
  * however often it was resumed meanwhile. */
 static void a_session_ends_two_hours_after_its_full_handshake(void **state)
@@ -226,9 +233,9 @@ static void a_clock_that_is_set_opens_nothing(void **state)
     struct test_client_wish wish = a_device(NULL);
     SSL_SESSION *session = obtain(&wish, &secret, true);
     const time_t began_s = wall_clock_s;
-    wall_clock_s = began_s + 3 * SESSION_LIFETIME_S;
+    set_clock(began_s + 3 * SESSION_LIFETIME_S);
     assert_outcome(session, credentials[1], &secret, false);
-    wall_clock_s = began_s - SESSION_LIFETIME_S / 2;
+    set_clock(began_s - SESSION_LIFETIME_S / 2);
     assert_outcome(session, credentials[1], &secret, true);
     clock_ms += 2 * SESSION_TICKET_PERIOD_MS;
     assert_outcome(session, credentials[1], &secret, false);
@@ -318,11 +325,11 @@ static void a_ticket_does_not_outlive_its_certificate(void **state)
     wish.certificate = &brief;
     wish.session = obtain(&wish, &secret, true);
     struct pair pair;
-    wall_clock_s += 60;
+    set_clock(wall_clock_s + 60);
     connect_pair(&pair, &wish, credentials[0], &secret);
     assert_works(&pair, true);
     free_pair(&pair);
-    wall_clock_s++;
+    set_clock(wall_clock_s + 1);
     connect_pair(&pair, &wish, credentials[0], &secret);
     assert_true(pair.client.failed);
     assert_int_equal(client_alert(&pair.client), SSL_AD_CERTIFICATE_EXPIRED);
@@ -337,9 +344,9 @@ static void a_ticket_does_not_outlive_the_sessions_lifetime(void **state)
     (void)state;
     struct test_client_wish wish = a_device(NULL);
     wish.session = obtain(&wish, &secret, true);
-    wall_clock_s += SESSION_LIFETIME_S;
+    set_clock(wall_clock_s + SESSION_LIFETIME_S);
     assert_outcome(wish.session, credentials[1], &secret, true);
-    wall_clock_s++;
+    set_clock(wall_clock_s + 1);
     assert_outcome(wish.session, credentials[1], &secret, false);
     SSL_SESSION_free(wish.session);
 }
