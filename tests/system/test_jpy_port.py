@@ -1,7 +1,9 @@
 """The registrar's JPY port against join proxies made by hand (rows JPR-1 to JPR-9, JPD-3, JPD-5)."""
 
+import contextlib
 import os
 import socket
+from random import Random
 
 import cbor2
 import pytest
@@ -11,7 +13,7 @@ import programs
 from coap_peer import CoapPeer
 from dtls import DtlsClient, DtlsError
 from enrolment import POST_OPTIONS, certificates, enrol, get, is_for, make_csr, path
-from jpy_peer import JpySocket, flood, unwrap_five, wrap_five
+from jpy_peer import JpySocket, flood, unwrap_five, unwrap_pair, wrap_five, wrap_pair
 from test_discovery import plain  # noqa: F401  fixture
 
 JPY = {"listen": {"jpy": ["127.0.0.1:0"]}}
@@ -178,6 +180,59 @@ def test_two_workers(start_registrar, join, pki):
         first = join(registrar, b"one")
         for peer in (first, join(registrar, b"two", "sensor", first.jpy)):
             assert certificates(get(peer)[1])
+
+
+def test_no_amplification(start_registrar):
+    """JPR-4, RFC 6347 section 4.2.1: whose address is not proved gets no more than it sent, in one datagram at most, the smallest ClientHello and a
+    thousand broken ones among them; in the older form likewise."""
+    registrar = start_registrar(JPY)
+    random = bytes(range(32))
+    body = b"\xfe\xfd" + random + b"\0\0" + b"\x00\x02\xc0\xae" + b"\x01\x00"  # no session, no cookie, one cipher suite, no compression
+    smallest = b"\x16\xfe\xfd" + bytes(8) + (12 + len(body)).to_bytes(2, "big") + b"\x01" + len(body).to_bytes(3, "big") + bytes(5) + \
+        len(body).to_bytes(3, "big") + body
+    hello = (programs.ROOT / "tests" / "vectors" / "cjp20-appA-request.dtls-content.bin").read_bytes()
+    dice, asked, heard = Random(6), {}, {}
+    contents = [smallest, hello]
+    for _ in range(1000):
+        broken = bytearray(dice.choice([smallest, hello]))
+        for _ in range(dice.randint(0, 3)):
+            broken[dice.randrange(len(broken))] = dice.randrange(256)
+        contents.append(bytes(broken[:dice.choice([len(broken), dice.randrange(len(broken))])]))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.66", 0))
+        for number, content in enumerate(contents):
+            for wrap, header in ((wrap_pair, b"%04d" % number), (wrap_five, cbor2.dumps(b"%04d" % number) + b"\x01\x00\x00")):
+                asked[header] = wrap(header, content)
+                before = registrar.counters()["datagrams_received"] if number % 100 == 0 else None
+                udp.sendto(asked[header], ("127.0.0.1", registrar.jpy[0][1]))
+                if before is not None:
+                    programs.await_counters(registrar.program, lambda counters: counters["datagrams_received"] > before)
+        udp.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                answer = udp.recv(65535)
+                header = (unwrap_five if answer[0] == 0x85 else unwrap_pair)(answer)[0]
+                assert header not in heard
+                heard[header] = answer
+    assert b"0000" in heard and b"0001" in heard and 100 < len(heard) < len(asked)
+    assert all(len(answer) <= len(asked[header]) for header, answer in heard.items())
+    assert registrar.counters()["associations"] == 0
+
+
+def test_limits_are_of_each_worker(start_registrar, pki):
+    """JPR-6: docs/join-proxy.md: whoever uses many ports of one address has the limits of each of the workers, and no more."""
+    registrar = start_registrar({"workers": 2, **JPY, "jpy": {"max_handshakes": 2, "max_associations": 2}})
+    certificate, key = pki.device("rogue")
+    for number in range(24):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.bind(("127.0.0.66", 0))
+            udp.settimeout(5)
+            client = DtlsClient(("127.0.0.1", registrar.jpy[0][1]), certificate=certificate, key=key, trust=pki / "est-ca.pem",
+                                udp=JpySocket(udp, b"h%d" % number))
+            client.say_hello()
+            client.abandon()
+    counters = programs.await_counters(registrar.program, lambda counters: counters["jpy_limited"] + counters["handshakes"] == 24)
+    assert counters["handshakes"] == 4
 
 
 def test_discovery(start_registrar, plain):
