@@ -17,8 +17,10 @@
 #include "registrar/running_config.h"
 #include "registrar/snapshot.h"
 #include "registrar/upstream/permit_pool.h"
+#include "registrar/upstream/ra_credentials.h"
 #include "registrar/upstream/response_cache.h"
 #include "registrar/upstream/server_group.h"
+#include "registrar/upstream/server_trust.h"
 #include "registrar/worker.h"
 
 #include <errno.h>
@@ -52,7 +54,8 @@ struct registrar {
     struct reload *reload;
     struct running_config *running_config; /* NULL: no state_directory */
     size_t adopting;                       /* workers that do not use the last snapshot yet */
-    bool forgets; /* once they do: what was fetched before may be of another EST server */
+    bool expires, forgets; /* once they do: what was fetched before may have changed, or be of an EST server
+                              that is asked, or trusted, no more */
     struct discovery_port *discovery;
     struct event *signals[4];
 };
@@ -74,6 +77,7 @@ static void on_stop(int signal, short what, void *user);
 static void on_new_files(void *user);
 static void on_hangup(int signal, short what, void *user);
 static void on_offered(void *user, const struct snapshot *before, struct snapshot *snapshot);
+static bool still_counts(const struct snapshot *before, const struct snapshot *snapshot);
 static void use_snapshot(struct est_client *client, const struct snapshot *snapshot);
 static void on_adopted(void *user);
 static void write_running_config(const struct registrar *registrar);
@@ -412,9 +416,10 @@ static void on_offered(void *user, const struct snapshot *before, struct snapsho
 {
     struct registrar *registrar = user;
     tell_of_revocations(snapshot);
-    registrar->forgets =
+    registrar->expires =
         snapshot->servers != before->servers || snapshot->ra_credentials != before->ra_credentials;
-    if (registrar->forgets)
+    registrar->forgets = !still_counts(before, snapshot);
+    if (registrar->expires)
         server_group_probe_now(snapshot->servers);
     if (registrar->renewal != NULL) {
         use_snapshot(renewal_client(registrar->renewal), snapshot);
@@ -425,6 +430,14 @@ static void on_offered(void *user, const struct snapshot *before, struct snapsho
     registrar->adopting = registrar->worker_count;
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_offer(registrar->workers[i], snapshot);
+}
+
+/* What the EST servers of before have said. */
+static bool still_counts(const struct snapshot *before, const struct snapshot *snapshot)
+{
+    return server_group_covers(snapshot->servers, before->servers) &&
+           server_trust_covers(ra_credentials_trust(snapshot->ra_credentials),
+                               ra_credentials_trust(before->ra_credentials));
 }
 
 static void use_snapshot(struct est_client *client, const struct snapshot *snapshot)
@@ -440,6 +453,8 @@ static void on_adopted(void *user)
         return;
     if (registrar->forgets)
         response_cache_forget(registrar->cache);
+    else if (registrar->expires)
+        response_cache_expire(registrar->cache);
     write_running_config(registrar);
     reload_adopted(registrar->reload);
 }

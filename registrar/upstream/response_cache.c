@@ -210,6 +210,14 @@ void response_cache_forget(struct response_cache *cache)
     pthread_mutex_unlock(&cache->mutex);
 }
 
+void response_cache_expire(struct response_cache *cache)
+{
+    pthread_mutex_lock(&cache->mutex);
+    for (size_t i = 0; i < cache->count; i++)
+        cache->entries[i].fresh_until_ms = cache->entries[i].failing_until_ms = 0;
+    pthread_mutex_unlock(&cache->mutex);
+}
+
 bool response_cache_leave(struct response_cache *cache, struct cache_waiter *waiter)
 {
     bool found = false;

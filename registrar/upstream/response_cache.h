@@ -69,6 +69,9 @@ bool response_cache_stale(struct response_cache *cache, enum est_operation_id op
  * another one. */
 void response_cache_forget(struct response_cache *cache);
 
+/* What was fetched before is fresh no more, but may be served stale as ever: it may have changed. */
+void response_cache_expire(struct response_cache *cache);
+
 /* After CACHE_WAIT, the waiter loses interest. True: it is forgotten and may be freed. False: its letter is
  * in the mailbox, or was opened: the waiter must live until then (mailbox_free opens what is left). */
 bool response_cache_leave(struct response_cache *cache, struct cache_waiter *waiter);

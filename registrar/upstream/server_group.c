@@ -289,6 +289,15 @@ bool server_group_find(const struct server_group *group, uint64_t id, size_t *se
     return false;
 }
 
+bool server_group_covers(const struct server_group *group, const struct server_group *other)
+{
+    size_t server;
+    for (size_t i = 0; i < other->count; i++)
+        if (!server_group_find(group, other->servers[i].id, &server))
+            return false;
+    return true;
+}
+
 bool server_group_may_redirect_to(const struct server_group *group, const struct https_origin *origin)
 {
     for (size_t i = 0; i < group->count; i++)

@@ -29,6 +29,9 @@ const char *server_group_url(const struct server_group *group, size_t server);
 uint64_t server_group_id(const struct server_group *group, size_t server);
 bool server_group_find(const struct server_group *group, uint64_t id, size_t *server);
 
+/* Whether it has all servers of the other one. */
+bool server_group_covers(const struct server_group *group, const struct server_group *other);
+
 /* RA-9: whether a redirect may lead there from another origin: to a server, or to a redirect origin. */
 bool server_group_may_redirect_to(const struct server_group *group, const struct https_origin *origin);
 

@@ -13,7 +13,7 @@
 
 struct server_trust {
     X509_STORE *explicit_store, *implicit_store; /* NULL: there are no such anchors */
-    STACK_OF(X509) * anchors;                    /* the explicit ones */
+    STACK_OF(X509) * anchors, *implicit_anchors;
 };
 
 static bool load_explicit(struct server_trust *trust, const struct upstream_settings *settings,
@@ -29,6 +29,7 @@ static bool move_anchors(STACK_OF(X509) * from, STACK_OF(X509) * to);
 static X509_STORE *create_store(const STACK_OF(X509) * anchors);
 static int validate(X509_STORE *store, X509_STORE_CTX *presented);
 static bool is_named(X509 *certificate, const char *host);
+static bool has_all(const STACK_OF(X509) * anchors, const STACK_OF(X509) * wanted);
 
 struct server_trust *server_trust_load(const struct upstream_settings *settings, struct buffer *errors,
                                        struct buffer *warnings)
@@ -37,6 +38,7 @@ struct server_trust *server_trust_load(const struct upstream_settings *settings,
     if (trust == NULL)
         return NULL;
     trust->anchors = sk_X509_new_null();
+    trust->implicit_anchors = sk_X509_new_null();
     bool explicit_good = trust->anchors != NULL && load_explicit(trust, settings, errors, warnings);
     bool implicit_good = load_implicit(trust, settings, errors);
     if (explicit_good && implicit_good && trust->explicit_store == NULL && trust->implicit_store == NULL) {
@@ -106,7 +108,7 @@ static bool load_learnt(struct server_trust *trust, const char *file, struct buf
 static bool load_implicit(struct server_trust *trust, const struct upstream_settings *settings,
                           struct buffer *errors)
 {
-    STACK_OF(X509) *anchors = sk_X509_new_null();
+    STACK_OF(X509) *anchors = trust->implicit_anchors;
     bool good = anchors != NULL;
     for (size_t i = 0; i < settings->implicit_trust.count && anchors != NULL; i++) {
         char path[48];
@@ -116,7 +118,6 @@ static bool load_implicit(struct server_trust *trust, const struct upstream_sett
     }
     if (good && sk_X509_num(anchors) > 0)
         good = (trust->implicit_store = create_store(anchors)) != NULL;
-    sk_X509_pop_free(anchors, X509_free);
     return good;
 }
 
@@ -171,6 +172,7 @@ void server_trust_free(struct server_trust *trust)
     X509_STORE_free(trust->explicit_store);
     X509_STORE_free(trust->implicit_store);
     sk_X509_pop_free(trust->anchors, X509_free);
+    sk_X509_pop_free(trust->implicit_anchors, X509_free);
     free(trust);
 }
 
@@ -227,6 +229,25 @@ static bool is_named(X509 *certificate, const char *host)
                                NULL) == 1;
     ASN1_OCTET_STRING_free(address);
     return X509_check_ip_asc(certificate, host, 0) == 1;
+}
+
+bool server_trust_covers(const struct server_trust *trust, const struct server_trust *other)
+{
+    return has_all(trust->anchors, other->anchors) &&
+           has_all(trust->implicit_anchors, other->implicit_anchors);
+}
+
+static bool has_all(const STACK_OF(X509) * anchors, const STACK_OF(X509) * wanted)
+{
+    for (int i = 0; i < sk_X509_num(wanted); i++) {
+        int at = 0;
+        while (at < sk_X509_num(anchors) &&
+               X509_cmp(sk_X509_value(anchors, at), sk_X509_value(wanted, i)) != 0)
+            at++;
+        if (at == sk_X509_num(anchors))
+            return false;
+    }
+    return true;
 }
 
 const STACK_OF(X509) * server_trust_anchors(const struct server_trust *trust)

@@ -24,6 +24,9 @@ void server_trust_free(struct server_trust *trust);
 bool server_trust_judge(const struct server_trust *trust, X509_STORE_CTX *presented, const char *host,
                         const char **why);
 
+/* Whether it has all anchors, explicit and implicit, of the other one. */
+bool server_trust_covers(const struct server_trust *trust, const struct server_trust *other);
+
 /* The explicit anchors; borrows. */
 const STACK_OF(X509) * server_trust_anchors(const struct server_trust *trust);
 

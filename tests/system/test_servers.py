@@ -249,3 +249,16 @@ def test_a_reload_keeps_what_is_known(start_registrar, connect, est_server, fron
     registrar.program.wait_for(rf"EST server {front.url} is well again")
     assert enrolled(peer, pki)
     assert len(posts(est_server)) == 1
+
+
+def test_a_reload_while_the_server_is_down(start_registrar, connect, front, pki):
+    """What it said of its CA is still served (RSP-4), unless it is trusted no more."""
+    registrar = start_registrar({"upstream": {**upstream(front), "max_failures": 1000}})
+    peer = connect(registrar)
+    assert get(peer, "crts")[0].status == "2.05"
+    front.set("refuse")
+    registrar.reload()
+    answer, _ = get(peer, "crts")
+    assert answer.status == "2.05" and answer.number(coap.MAX_AGE) == 0  # looked for, and not to be had fresh
+    registrar.reload({"upstream": {"trust": [str(pki / "other-ca.pem")]}})
+    assert get(peer, "crts")[0].status == "5.04"

@@ -308,6 +308,33 @@ static void learnt_trust_is_not_passed_over(void **state)
     assert_one_error(fixture, "upstream.learnt_trust: ", file, "Not a directory");
 }
 
+static bool covers(const struct upstream_settings *settings, const struct upstream_settings *other)
+{
+    struct ra_credentials *one = upstream_fixture_credentials(settings),
+                          *two = upstream_fixture_credentials(other);
+    bool covered = server_trust_covers(ra_credentials_trust(one), ra_credentials_trust(two));
+    ra_credentials_release(one);
+    ra_credentials_release(two);
+    return covered;
+}
+
+/* What was said under the one trust counts under the other. */
+static void trust_is_compared_by_its_anchors(void **state)
+{
+    const struct upstream_fixture *fixture = *state;
+    char other_ca[128];
+    struct upstream_settings less = fixture->settings, more = fixture->settings, web = fixture->settings;
+    snprintf(other_ca, sizeof other_ca, "%s/other-ca.pem", fixture->dir);
+    more.trust.items[more.trust.count++] = other_ca;
+    web.implicit_trust = (struct settings_strings){.items = {other_ca}, .count = 1};
+    assert_true(covers(&less, &less));
+    assert_true(covers(&more, &less));
+    assert_false(covers(&less, &more));
+    assert_true(covers(&web, &less));
+    assert_false(covers(&web, &more));
+    assert_false(covers(&more, &web));
+}
+
 /* RA-2: who takes a CA out of upstream.trust hears that what it vouched for is still in use. */
 static void learnt_trust_without_its_voucher_is_told_of(void **state)
 {
@@ -411,6 +438,7 @@ int main(void)
         TEST(pkcs12_will_do),
         TEST(password_comes_from_a_file),
         TEST(learnt_trust_is_not_passed_over),
+        TEST(trust_is_compared_by_its_anchors),
         TEST(learnt_trust_without_its_voucher_is_told_of),
         TEST(readable_key_is_told_of),
         TEST(ciphers_are_looked_at),

@@ -294,6 +294,23 @@ static void what_is_forgotten_is_fetched_again(void **state)
     assert_content(one, "new");
 }
 
+/* The same EST servers as before: asked again, and while they are down that is served as ever. */
+static void what_expires_is_fetched_again_and_served_stale(void **state)
+{
+    struct fixture *f = *state;
+    struct cached_response response;
+    response_cache_ask(f->cache, EST_CRTS, NONE, 0, &f->waiters[0]);
+    fetched(f, NONE, 0, 0, "certificates");
+    response_cache_expire(f->cache);
+    assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, 1, &f->waiters[0]), CACHE_FETCH);
+    assert_true(failed(f, 1, CM_GATEWAY_TIMEOUT, &response));
+    assert_stale(&response);
+    cached_response_free(&response);
+    assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, 2, &f->waiters[0]), CACHE_HIT);
+    response_cache_expire(f->cache); /* what failed may be mended */
+    assert_int_equal(response_cache_ask(f->cache, EST_CRTS, NONE, 3, &f->waiters[0]), CACHE_FETCH);
+}
+
 static void a_waiter_may_leave(void **state)
 {
     struct fixture *f = *state;
@@ -336,6 +353,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_fetch_serves_all_who_wait, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failures_are_shared_and_not_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_forgotten_is_fetched_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_expires_is_fetched_again_and_served_stale, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_waiter_may_leave, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_large_is_no_success, set_up, tear_down),
     };

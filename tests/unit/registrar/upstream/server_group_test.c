@@ -453,6 +453,8 @@ static void a_reload_forgets_nothing(void **state)
     assert_true(server_group_is_well(after, 1, PROFILE));
     fixture->settings.servers.count = 17;
     assert_null(server_group_load(&fixture->settings, before, &errors)); /* one that is refused harms none */
+    assert_true(server_group_covers(before, after));
+    assert_false(server_group_covers(after, before)); /* which has three */
     server_group_release(before);
     fixture->group = after;
     server_group_view(after, 1, &view);
