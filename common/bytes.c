@@ -42,6 +42,17 @@ struct bytes bytes_slice(struct bytes whole, size_t offset, size_t len)
     return (struct bytes){whole.at + offset, len < rest ? len : rest};
 }
 
+bool bytes_take_line(struct bytes *text, struct bytes *line)
+{
+    if (text->len == 0)
+        return false;
+    const uint8_t *end = memchr(text->at, '\n', text->len);
+    size_t len = end != NULL ? (size_t)(end - text->at) : text->len;
+    *line = bytes_slice(*text, 0, len);
+    *text = bytes_slice(*text, len + 1, text->len);
+    return true;
+}
+
 void buffer_init(struct buffer *buffer, size_t limit)
 {
     *buffer = (struct buffer){.limit = limit};
@@ -93,12 +104,10 @@ void buffer_append_string(struct buffer *buffer, const char *text)
 
 void buffer_append_lines(struct buffer *buffer, const char *name, const char *lines)
 {
-    for (const char *line = lines; *line != '\0';) {
-        size_t len = strcspn(line, "\n");
-        if (len > 0)
-            buffer_printf(buffer, "%s: %.*s\n", name, (int)len, line);
-        line += line[len] == '\n' ? len + 1 : len;
-    }
+    struct bytes rest = bytes_from_string(lines), line;
+    while (bytes_take_line(&rest, &line))
+        if (line.len > 0)
+            buffer_printf(buffer, "%s: %.*s\n", name, (int)line.len, (const char *)line.at);
 }
 
 void buffer_printf(struct buffer *buffer, const char *format, ...)

@@ -33,6 +33,9 @@ bool bytes_equal_ignoring_case(struct bytes a, struct bytes b); /* ASCII */
 /* The part from offset on, at most len octets long; never reaches past the end. */
 struct bytes bytes_slice(struct bytes whole, size_t offset, size_t len);
 
+/* Cuts the next line off text, without its "\n"; false: text is empty. */
+bool bytes_take_line(struct bytes *text, struct bytes *line);
+
 /* Nothing is allocated before the first write. */
 void buffer_init(struct buffer *buffer, size_t limit);
 void buffer_free(struct buffer *buffer);

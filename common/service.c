@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 
 #define EXIT_USAGE          2
@@ -183,18 +182,18 @@ static enum status print_help(struct service_call *call)
 
 static void write_lines(const char *prefix, struct buffer *lines)
 {
-    char *rest = NULL, *text = strdup(buffer_string(lines));
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-        fprintf(stderr, "%s%s\n", prefix, line);
-    free(text);
+    struct bytes rest = buffer_view(lines), line;
+    while (bytes_take_line(&rest, &line))
+        if (line.len > 0)
+            fprintf(stderr, "%s%.*s\n", prefix, (int)line.len, (const char *)line.at);
     buffer_reset(lines);
 }
 
 void service_log_lines(enum log_level level, const char *module, struct buffer *lines)
 {
-    char *rest = NULL, *text = strdup(buffer_string(lines));
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-        log_write(level, module, "%s", line);
-    free(text);
+    struct bytes rest = buffer_view(lines), line;
+    while (bytes_take_line(&rest, &line))
+        if (line.len > 0)
+            log_write(level, module, "%.*s", (int)line.len, (const char *)line.at);
     buffer_reset(lines);
 }

@@ -59,7 +59,7 @@ static void load(const struct reload *reload, struct job *job);
 static bool read_configuration(const struct reload *reload, struct job *job);
 static void on_loaded(struct letter *letter);
 static void use(struct reload *reload, struct job *job);
-static void tell_of_fixed(const struct reload *reload, struct buffer *paths);
+static void tell_of_fixed(const struct reload *reload, const struct buffer *paths);
 static void refuse(struct reload *reload);
 static void join(struct reload *reload);
 
@@ -246,13 +246,12 @@ static void use(struct reload *reload, struct job *job)
     reload->context.offer(reload->context.user, before, reload->snapshot);
 }
 
-static void tell_of_fixed(const struct reload *reload, struct buffer *paths)
+static void tell_of_fixed(const struct reload *reload, const struct buffer *paths)
 {
-    char *rest = NULL, *text = strdup(buffer_string(paths));
-    for (char *path = strtok_r(text, "\n", &rest); path != NULL; path = strtok_r(NULL, "\n", &rest))
-        log_warning("reload", "%s: %s has changed, which needs a restart; its old value stays in use",
-                    reload->context.file, path);
-    free(text);
+    struct bytes rest = buffer_view(paths), path;
+    while (bytes_take_line(&rest, &path))
+        log_warning("reload", "%s: %.*s has changed, which needs a restart; its old value stays in use",
+                    reload->context.file, (int)path.len, (const char *)path.at);
 }
 
 /* What was watched and could not be loaded is tried again when it changes again. */

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -21,7 +20,8 @@ static bool write_all(int fd, struct bytes bytes);
 static bool is_in_use(const char *name);
 static void tell_changes(const char *file, const struct settings *running, const struct settings *wanted,
                          struct buffer *text);
-static size_t append_lines(const char *file, struct buffer *paths, const char *what, struct buffer *text);
+static size_t append_lines(const char *file, const struct buffer *paths, const char *what,
+                           struct buffer *text);
 
 struct running_config *running_config_create(const char *folder)
 {
@@ -161,12 +161,12 @@ static void tell_changes(const char *file, const struct settings *running, const
         buffer_printf(text, "%s: is what runs; a reload (SIGHUP) reads the files that it names anew\n", file);
 }
 
-static size_t append_lines(const char *file, struct buffer *paths, const char *what, struct buffer *text)
+static size_t append_lines(const char *file, const struct buffer *paths, const char *what,
+                           struct buffer *text)
 {
     size_t count = 0;
-    char *rest = NULL, *lines = strdup(buffer_string(paths));
-    for (char *path = strtok_r(lines, "\n", &rest); path != NULL; path = strtok_r(NULL, "\n", &rest), count++)
-        buffer_printf(text, "%s: %s: %s\n", file, path, what);
-    free(lines);
+    struct bytes rest = buffer_view(paths), path;
+    for (; bytes_take_line(&rest, &path); count++)
+        buffer_printf(text, "%s: %.*s: %s\n", file, (int)path.len, (const char *)path.at, what);
     return count;
 }

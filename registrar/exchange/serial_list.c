@@ -35,7 +35,6 @@ static const struct siphash_key hash_key = {{0}};
 static bool make_room(struct serial_list *list, struct bytes text);
 static size_t read_lines(struct serial_list *list, struct bytes text, const char *file,
                          struct buffer *errors);
-static struct bytes cut_line(struct bytes *rest);
 static const char *read_line(struct serial_list *list, struct bytes line);
 static bool read_action(struct bytes word, enum access_action *action);
 static struct bytes trim(struct bytes text);
@@ -175,7 +174,8 @@ static size_t read_lines(struct serial_list *list, struct bytes text, const char
     size_t number = 1, mistakes = 0;
     for (; text.len > 0; number++) {
         bool ended = memchr(text.at, '\n', text.len) != NULL;
-        struct bytes line = cut_line(&text);
+        struct bytes line;
+        (void)bytes_take_line(&text, &line);
         const char *wrong = ended ? read_line(list, line)
                                   : "has no line end: the file was cut off, or lacks it; write it anew";
         if (wrong != NULL && ++mistakes <= MISTAKES_MAX)
@@ -185,15 +185,6 @@ static size_t read_lines(struct serial_list *list, struct bytes text, const char
         buffer_printf(errors, SETTING ": \"%s\": %zu more lines are wrong; mend those above first\n", file,
                       mistakes - MISTAKES_MAX);
     return mistakes;
-}
-
-static struct bytes cut_line(struct bytes *rest)
-{
-    const uint8_t *end = memchr(rest->at, '\n', rest->len);
-    size_t len = end != NULL ? (size_t)(end - rest->at) : rest->len;
-    struct bytes line = bytes_slice(*rest, 0, len);
-    *rest = bytes_slice(*rest, len + 1, rest->len);
-    return line;
 }
 
 /* Gives what is wrong, or NULL. */

@@ -107,6 +107,22 @@ static void lines_are_headed_by_a_name(void **state)
     buffer_free(&buffer);
 }
 
+static void lines_are_taken_off_a_text(void **state)
+{
+    (void)state;
+    const struct bytes expected[] = {BYTES_LITERAL("one"), BYTES_LITERAL(""), BYTES_LITERAL("two\r"),
+                                     BYTES_LITERAL("three")};
+    struct bytes text = BYTES_LITERAL("one\n\ntwo\r\nthree"), line;
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(bytes_take_line(&text, &line));
+        assert_true(bytes_equal(line, expected[i]));
+    }
+    assert_false(bytes_take_line(&text, &line));
+    text = BYTES_LITERAL("last\n");
+    assert_true(bytes_take_line(&text, &line));
+    assert_false(bytes_take_line(&text, &line));
+}
+
 static void content_survives_growing(void **state)
 {
     (void)state;
@@ -271,6 +287,7 @@ int main(void)
         cmocka_unit_test(slices_stay_within),
         cmocka_unit_test(a_buffer_holds_what_was_appended),
         cmocka_unit_test(lines_are_headed_by_a_name),
+        cmocka_unit_test(lines_are_taken_off_a_text),
         cmocka_unit_test(content_survives_growing),
         cmocka_unit_test(the_limit_is_exact_for_every_way_of_writing),
         cmocka_unit_test(the_first_failure_sticks),
