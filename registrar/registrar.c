@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #define MESSAGES_OCTETS_MAX ((size_t)64 * 1024)
+#define RELOAD_RETRY_MS     600000
 
 struct registrar {
     const char *file; /* of the configuration */
@@ -158,6 +159,7 @@ static bool build_reload(struct registrar *registrar, struct snapshot *snapshot)
         .snapshot = snapshot,
         .base = registrar->base,
         .mailbox = registrar->mailbox,
+        .retry_ms = RELOAD_RETRY_MS,
         .offer = on_offered,
         .user = registrar,
     };

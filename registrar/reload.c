@@ -17,8 +17,8 @@
 
 /* What is asked for. */
 struct order {
-    bool configuration; /* to be read anew; parts are then SNAPSHOT_ALL */
-    unsigned parts;     /* 0: nothing is asked for */
+    bool configuration; /* to be read anew, and all parts with it */
+    unsigned parts;     /* these */
 };
 
 /* What the thread works with; the main thread leaves it alone meanwhile. */
@@ -38,7 +38,8 @@ struct reload {
     struct settings *wanted; /* what the file said last; NULL: at the start */
     struct settings merged;  /* what is in use: the reloadable keys of wanted, and others of the start */
     struct file_marks loaded, found; /* of the watched files: when they were last loaded, or looked at */
-    struct event *watch;
+    struct event *watch, *retry;
+    unsigned missed; /* parts that were asked for, and could not be loaded yet */
 
     struct order next;
     bool busy; /* until it is adopted */
@@ -50,6 +51,7 @@ struct reload {
 };
 
 static bool build_watch(struct reload *reload);
+static void on_retry(evutil_socket_t fd, short what, void *user);
 static void on_watch(evutil_socket_t fd, short what, void *user);
 static void ask(struct reload *reload, struct order order);
 static void start(struct reload *reload);
@@ -61,6 +63,7 @@ static void on_loaded(struct letter *letter);
 static void use(struct reload *reload, struct job *job);
 static void tell_of_fixed(const struct reload *reload, const struct buffer *paths);
 static void refuse(struct reload *reload);
+static void miss(struct reload *reload);
 static void join(struct reload *reload);
 
 struct reload *reload_create(const struct reload_context *context)
@@ -85,7 +88,9 @@ static bool build_watch(struct reload *reload)
     const struct timeval interval = {interval_ms / 1000, interval_ms % 1000 * 1000};
     reload->found = reload->loaded = reload->snapshot->marks;
     reload->watch = event_new(reload->context.base, -1, EV_PERSIST, on_watch, reload);
-    return reload->watch != NULL && (interval_ms == 0 || event_add(reload->watch, &interval) == 0);
+    reload->retry = evtimer_new(reload->context.base, on_retry, reload);
+    return reload->watch != NULL && reload->retry != NULL &&
+           (interval_ms == 0 || event_add(reload->watch, &interval) == 0);
 }
 
 void reload_stop(struct reload *reload)
@@ -102,6 +107,8 @@ void reload_free(struct reload *reload)
         return;
     if (reload->watch != NULL)
         event_free(reload->watch);
+    if (reload->retry != NULL)
+        event_free(reload->retry);
     snapshot_release(reload->snapshot);
     settings_free(reload->wanted);
     free(reload);
@@ -119,12 +126,19 @@ const struct snapshot *reload_snapshot(const struct reload *reload)
 
 void reload_begin(struct reload *reload)
 {
-    ask(reload, (struct order){.configuration = true, .parts = SNAPSHOT_ALL});
+    ask(reload, (struct order){.configuration = true});
 }
 
 void reload_begin_parts(struct reload *reload, unsigned parts)
 {
     ask(reload, (struct order){.parts = parts});
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *user)
+{
+    struct reload *reload = user;
+    (void)fd, (void)what;
+    ask(reload, (struct order){.parts = reload->missed});
 }
 
 /* A file that looks the same twice in a row is taken for written. */
@@ -155,16 +169,18 @@ static void ask(struct reload *reload, struct order order)
 static void start(struct reload *reload)
 {
     struct job *job = &reload->job;
-    if (reload->stopped || reload->next.parts == 0)
+    if (reload->stopped || !(reload->next.configuration || reload->next.parts != 0))
         return;
     *job = (struct job){.order = reload->next};
     reload->next = (struct order){false, 0};
     buffer_init(&job->errors, MESSAGES_OCTETS_MAX);
     buffer_init(&job->warnings, MESSAGES_OCTETS_MAX);
     buffer_init(&job->fixed, MESSAGES_OCTETS_MAX);
-    if (!start_thread(reload))
-        log_error("reload", "reload failed: no thread could be started: %s; nothing has changed",
-                  strerror(errno));
+    if (start_thread(reload))
+        return;
+    log_error("reload", "reload failed: no thread could be started: %s; nothing has changed",
+              strerror(errno));
+    miss(reload);
 }
 
 static bool start_thread(struct reload *reload)
@@ -193,7 +209,8 @@ static void load(const struct reload *reload, struct job *job)
     if (job->order.configuration && !read_configuration(reload, job))
         return;
     file_marks_take(&job->merged, &job->marks);
-    job->snapshot = snapshot_load(&source, job->order.parts, reload->snapshot);
+    job->snapshot =
+        snapshot_load(&source, job->order.configuration ? SNAPSHOT_ALL : job->order.parts, reload->snapshot);
 }
 
 static bool read_configuration(const struct reload *reload, struct job *job)
@@ -237,6 +254,7 @@ static void use(struct reload *reload, struct job *job)
     job->snapshot = before;
     reload->merged = job->merged;
     reload->loaded = reload->snapshot->marks;
+    reload->missed = job->order.configuration ? 0 : reload->missed & ~job->order.parts;
     if (job->order.configuration) {
         struct settings *old = reload->wanted;
         reload->wanted = job->wanted;
@@ -257,12 +275,24 @@ static void tell_of_fixed(const struct reload *reload, const struct buffer *path
 /* What was watched and could not be loaded is tried again when it changes again. */
 static void refuse(struct reload *reload)
 {
-    if (reload->job.order.parts == SNAPSHOT_WATCHED)
+    const struct order *order = &reload->job.order;
+    if (!order->configuration && order->parts == SNAPSHOT_WATCHED)
         reload->loaded = reload->job.marks;
+    miss(reload);
     if (!reload->stopped)
         log_error("reload", "reload refused: nothing has changed; mend what is named above");
     reload->busy = false;
     start(reload);
+}
+
+/* Nobody is there to ask again for what the registrar has renewed or learnt by itself. */
+static void miss(struct reload *reload)
+{
+    const uint32_t retry_ms = reload->context.retry_ms;
+    const struct timeval again = {retry_ms / 1000, retry_ms % 1000 * 1000};
+    reload->missed |= reload->job.order.parts & ~(unsigned)SNAPSHOT_WATCHED;
+    if (reload->missed != 0 && !reload->stopped)
+        evtimer_add(reload->retry, &again);
 }
 
 void reload_adopted(struct reload *reload)

@@ -19,6 +19,7 @@ struct reload_context {
     struct snapshot *snapshot;       /* of these; a reference of its own is taken */
     struct event_base *base;         /* of the main thread, where all functions are called */
     struct mailbox *mailbox;         /* likewise */
+    uint32_t retry_ms;               /* after parts could not be loaded */
     /* What begins from now on shall use the snapshot instead of the one before; once it does, reload_adopted
      * is to be called. Never called before it was. */
     void (*offer)(void *user, const struct snapshot *before, struct snapshot *snapshot);
@@ -38,7 +39,8 @@ void reload_free(struct reload *reload);
  * more will follow, however often it is asked for. The log tells how it went. */
 void reload_begin(struct reload *reload);
 
-/* So are the files of these parts (enum snapshot_part), with the configuration as it is. */
+/* So are the files of these parts (enum snapshot_part), with the configuration as it is. If they are refused,
+ * that is tried again later, but for those that are watched, until they were loaded. */
 void reload_begin_parts(struct reload *reload, unsigned parts);
 
 void reload_adopted(struct reload *reload);

@@ -111,6 +111,7 @@ static int set_up(void **state)
                                            .snapshot = fixture->first,
                                            .base = fixture->base,
                                            .mailbox = fixture->mailbox,
+                                           .retry_ms = 1,
                                            .offer = on_offer,
                                            .user = fixture};
     fixture->reload = reload_create(&context);
@@ -220,6 +221,39 @@ static void parts_are_loaded_alone(void **state)
     assert_int_equal(lines_with(fixture, "reloaded: what has changed is in use"), 1);
 }
 
+/* A renewed certificate comes into use when the mistake beside it is mended, without a word of anybody's;
+ * also where a SIGHUP came in between and was refused. */
+static void what_was_renewed_is_not_forgotten(void **state)
+{
+    struct fixture *fixture = *state;
+    write_text(fixture->both, "somebody writes here");
+    reload_begin(fixture->reload);
+    reload_begin_parts(fixture->reload, SNAPSHOT_RA_CREDENTIALS);
+    reload_begin(fixture->reload);
+    while (lines_with(fixture, "reload refused: nothing has changed") < 4)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    write_both(fixture);
+    await_offers(fixture, 1);
+    reload_adopted(fixture->reload);
+    const struct timeval while_ms = {0, 20000}; /* twenty times as long as a retry takes to come */
+    event_base_loopexit(fixture->base, &while_ms);
+    event_base_dispatch(fixture->base);
+    assert_int_equal(fixture->offers, 1);
+}
+
+/* Nobody else's wish is repeated: an operator sees that it was refused. */
+static void what_was_refused_is_not_tried_again(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct timeval while_ms = {0, 20000};
+    write_text(fixture->config, "{");
+    reload_begin(fixture->reload);
+    await_line(fixture, "reload refused");
+    event_base_loopexit(fixture->base, &while_ms);
+    event_base_dispatch(fixture->base);
+    assert_int_equal(lines_with(fixture, "reload refused"), 1);
+}
+
 static void without_a_thread_nothing_changes(void **state)
 {
     struct fixture *fixture = *state;
@@ -251,8 +285,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-        TEST(a_hundred_wishes_are_two_reloads), TEST(a_mistake_changes_nothing), TEST(parts_are_loaded_alone),
-        TEST(without_a_thread_nothing_changes), TEST(it_may_end_in_the_middle),
+        TEST(a_hundred_wishes_are_two_reloads),
+        TEST(a_mistake_changes_nothing),
+        TEST(parts_are_loaded_alone),
+        TEST(without_a_thread_nothing_changes),
+        TEST(it_may_end_in_the_middle),
+        TEST(what_was_renewed_is_not_forgotten),
+        TEST(what_was_refused_is_not_tried_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
