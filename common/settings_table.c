@@ -244,10 +244,14 @@ static json_t *bool_to_json(const struct settings_field *field, const void *memb
     return json_boolean(*(const bool *)member);
 }
 
+/* A number that has a name is written by it: it may be out of the range of numbers. */
 static json_t *u32_to_json(const struct settings_field *field, const void *member)
 {
-    (void)field;
-    return json_integer(*(const uint32_t *)member);
+    uint32_t value = *(const uint32_t *)member;
+    const struct settings_name *name = field->names;
+    while (name != NULL && name->name != NULL && name->value != value)
+        name++;
+    return name != NULL && name->name != NULL ? json_string(name->name) : json_integer(value);
 }
 
 static json_t *double_to_json(const struct settings_field *field, const void *member)

@@ -54,6 +54,16 @@ bool registrar_socket_has_address(int fd)
     return true;
 }
 
+size_t registrar_socket_mtu(int fd)
+{
+    int mtu = 0;
+    socklen_t len = sizeof mtu;
+    if (getsockopt(fd, IPPROTO_IPV6, IPV6_MTU, &mtu, &len) != 0 &&
+        getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &len) != 0)
+        mtu = 0;
+    return mtu > 0 && mtu < UINT16_MAX ? (size_t)mtu : UINT16_MAX;
+}
+
 void registrar_socket_send(int fd, struct bytes payload)
 {
     while (send(fd, payload.at, payload.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EINTR)

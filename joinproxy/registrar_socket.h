@@ -11,6 +11,10 @@ enum status registrar_socket_open(const struct endpoint *registrar, uint16_t por
 /* Whether the address that it sends from is still one of ours. If not, no answer comes any more. */
 bool registrar_socket_has_address(int fd);
 
+/* Octets of the largest IP packet that reaches the registrar whole, as far as the kernel knows; UINT16_MAX if
+ * it does not. */
+size_t registrar_socket_mtu(int fd);
+
 void registrar_socket_send(int fd, struct bytes payload);
 
 /* Reads one report of an error about what was sent, and the payload that met it, into room. False: there is

@@ -10,6 +10,7 @@ static const char *complaint_about_group(const json_t *value);
 
 static const struct settings_name mode_names[] = {
     {"auto", MODE_AUTO}, {"stateful", MODE_STATEFUL}, {"stateless", MODE_STATELESS}, {NULL, 0}};
+static const struct settings_name mtu_names[] = {{"auto", 0}, {NULL, 0}};
 /* clang-format off */
 static const struct settings_field fields[] = {
     { ENUM(mode, enum proxy_mode, mode_names), PRESET("\"auto\""), SOURCE("JP-2"),
@@ -35,8 +36,8 @@ static const struct settings_field fields[] = {
 
     { U32(stateless.source_port, 0, 65535), PRESET("5695"), SOURCE("JPY-1"),
       DOC("UDP port towards the first registrar; the next one has the next port; 0: the kernel chooses, and a restart breaks associations") },
-    { U32(stateless.mtu, 576, 1500), PRESET("1280"), SOURCE("JPY-5"),
-      DOC("octets of the largest IP packet towards the registrar; what does not fit is dropped") },
+    { U32(stateless.mtu, 576, 1500), .names = mtu_names, PRESET("\"auto\""), SOURCE("JPY-5"),
+      DOC("octets of the largest IP packet towards the registrar; what does not fit is dropped; `auto` is what the kernel knows of the path") },
     { STRING(stateless.key_file, complaint_about_key_file), PRESET("\"\""), SOURCE("JPY-2, JPY-4"),
       DOC("absolute name of a file that we keep the header keys in, so that a restart breaks no association; `\"\"` for none") },
     { U32(stateless.key_lifetime_s, 1, 31536000), PRESET("86400"), SOURCE("JPY-2"),

@@ -27,7 +27,7 @@ struct stateful_settings {
 
 struct stateless_settings {
     uint32_t source_port; /* towards the first registrar; 0: the kernel chooses */
-    uint32_t mtu;         /* octets of an IP packet towards the registrar */
+    uint32_t mtu;         /* octets of an IP packet towards the registrar; 0: that of the path */
     char *key_file;       /* absolute; "": keys end with the process */
     uint32_t key_lifetime_s;
 };

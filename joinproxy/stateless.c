@@ -168,12 +168,14 @@ static void close_socket(struct stateless *stateless)
     stateless->fd = -1;
 }
 
-/* JPY-5: what the link's MTU leaves. */
+/* JPY-5: what the MTU leaves, and what is taken from a socket. */
 static size_t room_for_message(const struct stateless *stateless)
 {
     bool is_v4 = stateless->plan.registrar.address.any.sa_family == AF_INET;
-    return stateless->plan.services->settings->stateless.mtu -
-           (is_v4 ? IPV4_AND_UDP_OCTETS : IPV6_AND_UDP_OCTETS);
+    uint32_t wanted = stateless->plan.services->settings->stateless.mtu;
+    size_t mtu = wanted != 0 ? wanted : registrar_socket_mtu(stateless->fd);
+    size_t room = mtu - (is_v4 ? IPV4_AND_UDP_OCTETS : IPV6_AND_UDP_OCTETS);
+    return room < UDP_DATAGRAM_MAX ? room : UDP_DATAGRAM_MAX;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *user)

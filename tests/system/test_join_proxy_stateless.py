@@ -75,7 +75,7 @@ def test_answers_come_from_the_address_that_was_asked(net, start_stateless, pled
 
 def test_size(net, start_stateless, pledge, echo):
     """JPY-5: the largest content that fits the MTU passes octet by octet, the empty one too; one more octet is dropped and counted."""
-    server, proxy = echo(), start_stateless()
+    server, proxy = echo(), start_stateless({"stateless": {"mtu": 1280}})
     one = pledge(net.pledges[0], "mesh0", proxy.port)
     one.exchange(b"x")
     overhead = 1 + 2 + len(server.seen[0][0]) + 3
@@ -89,6 +89,24 @@ def test_size(net, start_stateless, pledge, echo):
     assert proxy.counters()["jpy_too_large"] == 2 and len(server.raw[-1]) == 1280 - 48
 
 
+def test_size_by_the_path(net, start_stateless, pledge, echo):
+    """JPY-5: what fits is by the path: a full packet of a link with 1280 octets passes over Ethernet, and no more than that over another such link;
+    nothing is cut into IP fragments on the way up."""
+    server, proxy = echo(), start_stateless()
+    one = pledge(net.pledges[0], "mesh0", proxy.port)
+    net.registrar.run("nft", "add table ip6 cut; add chain ip6 cut in { type filter hook prerouting priority -450; };"
+                      "add rule ip6 cut in exthdr frag exists counter")
+    for size in (1232, 1416):
+        assert one.exchange(bytes(size)) == bytes(size)
+    assert one.exchange(bytes(1417), 0.3) is None
+    net.proxy.run("ip", "link", "set", "mtu", "1280", "dev", "backbone")
+    for size in (1196, 1197):
+        one.send(bytes(size))
+    assert len(one.receive()[0]) == 1196 and one.receive(0.3) is None
+    assert proxy.counters()["jpy_too_large"] == 2
+    assert "packets 0 " in net.registrar.run("nft", "list", "table", "ip6", "cut").stdout.decode()
+
+
 def test_overhead_is_as_documented(net, start_stateless, pledge, echo):
     """JPY-5: what docs/join-proxy.md says that a JPY message costs."""
     server, proxy = echo(), start_stateless()
@@ -99,7 +117,7 @@ def test_overhead_is_as_documented(net, start_stateless, pledge, echo):
         added[size] = len(server.raw[-1]) - size
     assert added == {0: 34, 23: 34, 24: 35, 255: 35, 256: 36, 1196: 36}
     page = (programs.ROOT / "docs" / "join-proxy.md").read_text()
-    for line in ("| up to 23 octets | 34 octets |", "| 24 to 255 octets | 35 octets |", "| 256 octets and more | 36 octets |", "1196 octets of content"):
+    for line in ("| up to 23 octets | 34 octets |", "| 24 to 255 octets | 35 octets |", "| 256 octets and more | 36 octets |", "1416 octets fit", "1196 do"):
         assert line in page
 
 

@@ -146,6 +146,19 @@ static void jpy_5_what_does_not_fit_is_dropped_and_counted(void **state)
     assert_int_equal(count_of(relaying, COUNTER_JPY_TOO_LARGE), 1);
 }
 
+/* JPY-5: by itself it knows what fits: on the loopback interface all that a socket takes. */
+static void jpy_5_the_path_says_what_fits(void **state)
+{
+    struct relaying *relaying = *state;
+    static uint8_t payload[UDP_DATAGRAM_MAX];
+    struct endpoint from;
+    relaying->settings.stateless.mtu = 0;
+    forwarded(relaying, payload, UDP_DATAGRAM_MAX - 36, &from);
+    send_to(relaying->pledge_fd, &relaying->join_address, payload, UDP_DATAGRAM_MAX - 35);
+    assert_int_equal(receive(relaying, relaying->registrar_fd, octets, &from, SILENCE_MS), -1);
+    assert_int_equal(count_of(relaying, COUNTER_JPY_TOO_LARGE), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +167,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(keys_change, set_up, tear_down),
         cmocka_unit_test_setup_teardown(jpy_4_what_is_not_ours_is_dropped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(jpy_5_what_does_not_fit_is_dropped_and_counted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(jpy_5_the_path_says_what_fits, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
