@@ -167,8 +167,7 @@ static bool load_file(struct access_rules *rules, const char *file, struct buffe
     return true;
 }
 
-/* A reload does not bring a webhook about: what asks it is then refused like everything else that is wrong.
- */
+/* A question to nobody would refuse every device for ever. */
 static bool asks_somebody(const struct access_rules *rules, const char *url, struct buffer *errors)
 {
     const char *who = rules->preset == ACCESS_ASK ? "access.default" : NULL;
@@ -179,7 +178,7 @@ static bool asks_somebody(const struct access_rules *rules, const char *url, str
         who = "access.file";
     if (who == NULL || url[0] != '\0')
         return true;
-    buffer_printf(errors, "%s: \"ask\" asks nobody; give access.webhook.url, and restart\n", who);
+    buffer_printf(errors, "%s: \"ask\" asks nobody; give access.webhook.url\n", who);
     return false;
 }
 

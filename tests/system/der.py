@@ -42,12 +42,13 @@ def attribute(name, value):
     return tlv(0x30, oid(name), tlv(0x31, value))
 
 
-def change_csr(csr, attributes=(), key_info=None):
-    """The CSR with more attributes or another subjectPKInfo. Its signature is then wrong."""
+def change_csr(csr, attributes=(), key_info=None, sign=None):
+    """The CSR with more attributes or another subjectPKInfo. Its signature is then wrong, unless sign(octets) gives another one."""
     info, algorithm, signature = elements(read(csr)[1])
     version, subject, old_key_info, old_attributes = elements(read(info)[1])
     new = tlv(0xa0, read(old_attributes)[1], *attributes)
-    return tlv(0x30, tlv(0x30, version, subject, key_info or old_key_info, new), algorithm, signature)
+    changed = tlv(0x30, version, subject, key_info or old_key_info, new)
+    return tlv(0x30, changed, algorithm, tlv(0x03, b"\0", sign(changed)) if sign else signature)
 
 
 # RFC 7030 section 4.4.1

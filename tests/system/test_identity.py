@@ -3,8 +3,11 @@
 import base64
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+import der
 import revocation
 from dtls import Closed, DtlsError
 from enrolment import certificates, enrol, get, is_for, join_domain, make_csr, subject
@@ -62,6 +65,19 @@ def test_trust_that_is_withdrawn(start_registrar, connect, est_server, pki):
     assert enrol(peers["meter"], make_csr(pki, "meter"))[0].status == "2.04"
 
 
+def test_change_subject_name(start_registrar, connect, est_server, pki):
+    """RE-2: a CSR that keeps the device's name may still ask for another one by attribute (RFC 6402 section 2.8): by policy only."""
+    registrar = start_registrar()
+    peer = connect(registrar)
+    key = serialization.load_pem_private_key(pki.device("meter")[1].read_bytes(), None)
+    wish = der.attribute("1.3.6.1.5.5.7.7.36", der.tlv(0x30, der.tlv(0x30, der.tlv(0x31, der.tlv(0x30, der.oid("2.5.4.3"), der.tlv(0x0c, b"valve"))))))
+    csr = der.change_csr(make_csr(pki, new_key=False), [wish], sign=lambda octets: key.sign(octets, ec.ECDSA(hashes.SHA256())))
+    response = enrol(peer, csr)[0]
+    assert response.status == "4.03" and b"ChangeSubjectName" in response.payload and reached(est_server) == 0
+    registrar.reload({"access": {"csr_identity": "any"}})
+    assert enrol(peer, csr)[0].status == "2.04" and reached(est_server) == 1
+
+
 @pytest.mark.parametrize("on", [False, True])
 def test_client_cert_header(start_registrar, connect, est_server, pki, on):
     """RFC 9440: the EST server hears for whom the RA speaks, if the operator wants it, and with POSTs only."""
@@ -76,5 +92,5 @@ def test_client_cert_header(start_registrar, connect, est_server, pki, on):
         assert sent["POST"] is None
         return
     assert sent["POST"][0] == sent["POST"][-1] == ":"
-    der = revocation.load(pki / "meter.crt").public_bytes(Encoding.DER)
-    assert base64.b64decode(sent["POST"][1:-1], validate=True) == der
+    certificate = revocation.load(pki / "meter.crt").public_bytes(Encoding.DER)
+    assert base64.b64decode(sent["POST"][1:-1], validate=True) == certificate
