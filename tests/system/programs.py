@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -159,6 +160,21 @@ def await_file(file, program):
     while not (file.exists() and file.read_text().strip()):
         assert program.process.poll() is None and time.monotonic() < deadline, program.text()
         time.sleep(0.01)
+
+
+class WallClock:
+    """The time of day of programs that are started with its environment (wall_clock.c)."""
+
+    def __init__(self, folder):
+        self.file = pathlib.Path(folder) / "wall-clock"
+        self.advance(0)
+        self.environment = {"LD_PRELOAD": str(BUILD / "tests" / "system" / "libwall_clock.so"), "ESTUARY_WALL_CLOCK": str(self.file),
+                            "ASAN_OPTIONS": "verify_asan_link_order=0"}
+
+    def advance(self, seconds):
+        """That far ahead of the real one."""
+        with open(self.file, "r+b" if self.file.exists() else "wb", 0) as file:
+            file.write(seconds.to_bytes(8, sys.byteorder))
 
 
 class EstServer:

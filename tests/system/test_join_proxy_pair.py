@@ -179,8 +179,7 @@ def test_a_wait_of_the_est_server_stateful(start_pair, associate, pki):
     peer, csr = associate(proxy), make_csr(pki, "behind")
     response, _ = enrol(peer, csr, label_name=UNAVAILABLE)
     assert response.status == "5.03" and response.number(coap.MAX_AGE) == 2
-    time.sleep(2.2)
-    assert proxy.counters()["mappings"] == 0
+    programs.await_counters(proxy.program, lambda counters: counters["mappings"] == 0)
     assert enrol(peer, csr, label_name=UNAVAILABLE, timeout=1)[0] is None
     peer.dtls.abandon()
     again = associate(proxy, peer.dtls.udp)
@@ -227,7 +226,7 @@ def test_a_pledge_that_is_not_link_local(net, start_pair, pledge, pki):
     net.add(net.proxy, "2001:db8:1::1/64", "mesh0")
     hello = (programs.ROOT / "tests" / "vectors" / "cjp20-appA-request.dtls-content.bin").read_bytes()
     routable = pledge(net.pledges[0], "mesh0", proxy.port, "2001:db8:1::2", to="2001:db8:1::1")
-    assert routable.exchange(hello, 0.3) is None
+    routable.send(hello)
     assert pledge(net.pledges[0], "mesh0", proxy.port).exchange(hello)[13] == 3  # HelloVerifyRequest
     programs.await_counters(proxy.program, lambda counters: counters["strangers"] == 1)
     assert programs.counters(registrar)["cookies_sent"] == 1
@@ -244,7 +243,7 @@ def test_the_proxy_finds_the_jpy_port(net, start_proxy, pki, tmp_path, start_pai
     for message, address in answers[:4]:
         assert message.payload.decode() == f"<jpy://[{address}]:{JPY_PORT}>;rt=brski.rjp"
     assert answers[4][0].payload == b"<>;brski-jp=5684" and answers[4][1].startswith("fe80::")
-    proxy.program.wait_for(r"stateless, to \[[0-9a-f:]+(%\w+)?\]:5690", timeout=30)
+    proxy.program.wait_for(r"stateless, to \[[0-9a-f:]+(%\w+)?\]:5690", timeout=40)
     assert ask(net.pledges[0], "mesh0", ["brski-jp=*"])[0].payload == b"<>;brski-jp=5685"
     assert_done(run_device(net, pki, proxy, "crts", "sen"))
     assert programs.counters(registrar)["handshakes_completed"] == 1

@@ -14,6 +14,7 @@ import der
 import programs
 from dtls import DtlsError
 from enrolment import certificates, enrol, get, is_for, label, make_csr, path, POST_OPTIONS
+from revocation import put
 from webhook import DENY, Webhook
 
 
@@ -61,12 +62,12 @@ def test_certificate_and_key(start_registrar, connect, pki, second, workers):
     assert enrol(before, make_csr(pki))[0].status == "2.04"
 
 
-def test_nothing_under_way_is_lost(start_registrar, connect, pki, second, tmp_path):
+def test_nothing_under_way_is_lost(start_registrar, connect, est_server, pki, second, tmp_path):
     """A Block1 transfer half done, and an enrolment that waits for the EST server, end as they would have, whatever is reloaded."""
-    one = start_registrar({"est": {"labels": ["delay-1500"]}, "coap": {"separate_after_ms": 100}})
+    one = start_registrar({"est": {"labels": ["hold"]}, "coap": {"separate_after_ms": 100}})
     waiting, halfway = connect(one), connect(one, device="valve")
     waiting_csr, halfway_csr = make_csr(pki), make_csr(pki, "valve")
-    request = waiting.send(waiting.message(coap.POST, path("sen", "delay-1500"), waiting_csr, options=POST_OPTIONS))
+    request = waiting.send(waiting.message(coap.POST, path("sen", "hold"), waiting_csr, options=POST_OPTIONS))
     assert waiting.receive().code == coap.EMPTY
 
     def send_block(number, more):
@@ -95,9 +96,10 @@ def test_nothing_under_way_is_lost(start_registrar, connect, pki, second, tmp_pa
         answer = send_block(number, number < count - 1)
     body = halfway.fetch_rest(coap.POST, path("sen"), answer, options=POST_OPTIONS)
     assert answer.status == "2.04" and is_for(certificates(body)[0], halfway_csr)
+    est_server.ask("/release", "POST")
     answer = waiting.answer_to(request)
     assert answer.status == "2.04"
-    body = waiting.fetch_rest(coap.POST, path("sen", "delay-1500"), answer, options=POST_OPTIONS)
+    body = waiting.fetch_rest(coap.POST, path("sen", "hold"), answer, options=POST_OPTIONS)
     assert is_for(certificates(body)[0], waiting_csr)
 
 
@@ -343,13 +345,14 @@ def test_revocation_lists_and_access_file(start_registrar, connect, pki, tmp_pat
     assert enrol(meter, make_csr(pki))[0] is None or enrol(meter, make_csr(pki))[0].status != "2.04"
     with pytest.raises(DtlsError):
         connect(one)
-    after(lambda: serials.write_text("allow SN-meter\n"))
+    after(lambda: put(serials, b"allow SN-meter\n"))
     assert enrol(valve, make_csr(pki, "valve"))[0].status == "4.03"
 
     since = len(one.program.lines)
     listed.file.write_text("nothing")
     one.program.wait_for("reload refused", since=since)
-    after(lambda: serials.write_text("allow SN-meter\nallow SN-valve\n") and listed.revoke())
+    after(listed.revoke)
+    after(lambda: put(serials, b"allow SN-meter\nallow SN-valve\n"))
     assert sum(str(listed.file) in line and " error " in line for line in one.program.lines if line) == 1
     assert enrol(valve, make_csr(pki, "valve"))[0].status == "2.04"
     assert enrol(connect(one), make_csr(pki))[0].status == "2.04"
