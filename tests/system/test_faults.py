@@ -4,6 +4,7 @@
 |---|---|---|---|---|
 | DNS has no such name | 5.04 | no | handshakes, discovery | test_names |
 | DNS is a black hole | 5.04 | no | handshakes, discovery | test_names, test_the_resolver_blocks_nobody |
+| DNS answers late, with many addresses | 2.04 | no | handshakes, discovery | test_a_late_name_with_many_addresses |
 | the first address is a black hole, the next one is not | 2.04 | no | | test_a_black_hole_among_addresses |
 | connection refused | 5.04 | no | handshakes, refused by us, /crts from memory | test_before_a_request_can_leave |
 | black hole: SYNs are dropped | 5.04 | no | the same, and enrolments by the next server | test_before_…, test_a_black_hole_delays_nobody, test_a_black_hole_and_another_server |
@@ -232,7 +233,7 @@ def test_a_slow_server_delays_nobody(start_registrar, connect, est_server, pki):
 
 
 class NameServer:
-    """DNS of the test's own: silent, until it is told to say that there is no such name."""
+    """DNS of the test's own: silent, until it is told to say that there is no such name, or where it is."""
 
     def __init__(self):
         for last in range(1, 255):
@@ -245,6 +246,7 @@ class NameServer:
                 self.socket.close()
         self.socket.settimeout(0.1)
         self.silent, self.ended, self.asked = True, False, threading.Event()
+        self.addresses = []  # of every name
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -258,7 +260,15 @@ class NameServer:
                 pass
             while unanswered and not self.silent:
                 query, client = unanswered.pop()
-                self.socket.sendto(query[:2] + b"\x81\x83" + query[4:6] + b"\0" * 6 + query[12:], client)
+                self.socket.sendto(self._answer(query), client)
+
+    def _answer(self, query):
+        """RFC 1035 section 4.1: the question again, and its addresses if it asks for IPv4's."""
+        end = query.index(b"\0", 12) + 5
+        found = self.addresses if query[end - 4:end] == b"\0\1\0\1" else []
+        flags = b"\x81\x80" if self.addresses else b"\x81\x83"
+        records = b"".join(b"\xc0\x0c\0\1\0\1" + bytes(4) + b"\0\4" + socket.inet_aton(address) for address in found)
+        return query[:2] + flags + b"\0\1" + len(found).to_bytes(2, "big") + bytes(4) + query[12:end] + records
 
     def stop(self):
         self.silent = False
@@ -302,6 +312,24 @@ def test_names(start_registrar, connect, name_server, under, pki, silent):
     during(lambda: assert_fault(peer, pki, "5.04", 500), others)
     assert name_server.asked.is_set()
     assert registrar.counters()["in_doubt"] == 0
+
+
+def test_a_late_name_with_many_addresses(start_registrar, connect, name_server, under, pki, tmp_path):
+    """The name server thinks for as long as this test likes, and then names thirty addresses, of which only the last one listens."""
+    certificate, key = pki.device("named-server", None, "--ca", "est-ca", "--san", "dns:est.example")
+    server = programs.EstServer(pki, tmp_path, "--certificate", certificate, "--key", key)
+    try:
+        registrar = start_registrar({"upstream": PATIENT}, upstream_url=f"https://est.example:{server.port}", under=under)
+        peer = connect(registrar)
+        request = peer.send(peer.message(coap.POST, path("sen"), make_csr(pki), options=POST_OPTIONS))
+        assert name_server.asked.wait(PATIENCE_S)
+        assert connect(registrar, device="other0").get((".well-known", "core")).status == "2.05"
+        name_server.addresses = [f"127.77.0.{last}" for last in range(1, 30)] + ["127.0.0.1"]
+        name_server.silent = False
+        assert peer.answer_to(request, timeout=PATIENCE_S).status == "2.04"
+        assert [r["method"] for r in server.stats()["log"]] == ["POST"]
+    finally:
+        server.program.stop()
 
 
 def test_a_black_hole_among_addresses(start_registrar, connect, pki, tmp_path):
