@@ -38,10 +38,13 @@ struct dtls_client {
 /* The client whose SSL is about to be created. libcoap starts the handshake inside the call that creates it.
  */
 static _Thread_local struct dtls_client *adopting;
+static _Thread_local SSL_CTX *libcoap_context; /* the first one since there is a client: that of DTLS */
 static int client_index = -1;
 static CRYPTO_ONCE index_once = CRYPTO_ONCE_STATIC_INIT;
 
 static void create_index(void);
+static void on_new_context(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long argument,
+                           void *other);
 static void on_new_ssl(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long argument,
                        void *other);
 static void on_info(const SSL *ssl, int where, int value);
@@ -64,6 +67,7 @@ struct dtls_client *dtls_client_create(const struct dtls_offer *offer)
 {
     if (CRYPTO_THREAD_run_once(&index_once, create_index) != 1 || client_index < 0)
         return NULL;
+    libcoap_context = NULL;
     struct dtls_client *client = calloc(1, sizeof(*client));
     if (client != NULL)
         client->offer = *offer;
@@ -73,6 +77,7 @@ struct dtls_client *dtls_client_create(const struct dtls_offer *offer)
 static void create_index(void)
 {
     client_index = SSL_get_ex_new_index(0, NULL, on_new_ssl, NULL, NULL);
+    (void)SSL_CTX_get_ex_new_index(0, NULL, on_new_context, NULL, NULL);
 }
 
 void dtls_client_free(struct dtls_client *client)
@@ -95,19 +100,27 @@ void dtls_client_adopt_none(void)
     adopting = NULL;
 }
 
-/* OpenSSL calls this for every new SSL. It may be half built, but its SSL_CTX is there: the information
- * callback set on that is called at the start of the handshake, when the SSL is whole and its ClientHello not
- * yet made. */
+/* OpenSSL calls this for every new SSL_CTX; libcoap makes one for each session of ours. */
+/* NOLINTNEXTLINE(readability-function-size): OpenSSL's signature */
+static void on_new_context(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long argument,
+                           void *other)
+{
+    (void)pointer, (void)data, (void)index, (void)argument, (void)other;
+    if (libcoap_context == NULL)
+        libcoap_context = parent;
+}
+
+/* OpenSSL calls this for every new SSL, which is half built: since 3.2 it does not even know its SSL_CTX. The
+ * information callback set on that is called at the start of the handshake, when the SSL is whole and its
+ * ClientHello not yet made. */
 /* NOLINTNEXTLINE(readability-function-size): OpenSSL's signature */
 static void on_new_ssl(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long argument,
                        void *other)
 {
-    (void)pointer;
-    (void)argument;
-    (void)other;
+    (void)parent, (void)pointer, (void)argument, (void)other;
     if (adopting == NULL)
         return;
-    SSL_CTX *context = SSL_get_SSL_CTX(parent);
+    SSL_CTX *context = libcoap_context;
     info_callback *present = SSL_CTX_get_info_callback(context);
     if (present != on_info)
         adopting->libcoap_info = present;

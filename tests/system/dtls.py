@@ -18,7 +18,7 @@ for library, name, result, arguments in [
     (ssl, "SSL_CTX_load_verify_locations", I, [P, S, S]), (ssl, "SSL_CTX_set_verify", None, [P, I, P]),
     (ssl, "SSL_CTX_set_cipher_list", I, [P, S]), (ssl, "SSL_CTX_ctrl", L, [P, I, L, P]),
     (ssl, "SSL_CTX_set_psk_client_callback", None, [P, PSK_CALLBACK]),
-    (ssl, "SSL_CTX_set_options", ctypes.c_uint64, [P, ctypes.c_uint64]),
+    (ssl, "SSL_CTX_set_security_level", None, [P, I]), (ssl, "SSL_CTX_set_options", ctypes.c_uint64, [P, ctypes.c_uint64]),
     (ssl, "SSL_new", P, [P]), (ssl, "SSL_free", None, [P]), (ssl, "SSL_set_bio", None, [P, P, P]),
     (ssl, "SSL_ctrl", L, [P, I, L, P]), (ssl, "DTLS_set_timer_cb", None, [P, TIMER_CALLBACK]), (ssl, "SSL_set_connect_state", None, [P]),
     (ssl, "SSL_set_tlsext_max_fragment_length", I, [P, ctypes.c_uint8]),
@@ -127,7 +127,8 @@ class DtlsClient:
         ssl.SSL_CTX_set_options(ctx, options)
         ssl.SSL_CTX_ctrl(ctx, SET_MIN_VERSION, version, None)
         ssl.SSL_CTX_ctrl(ctx, SET_MAX_VERSION, version, None)
-        # First: a security level in the list decides which certificates may be loaded.
+        # First: the security level decides which certificates may be loaded. OpenSSL 3.2 and later want 0 for CCM_8.
+        ssl.SSL_CTX_set_security_level(ctx, 0)
         assert ssl.SSL_CTX_set_cipher_list(ctx, ciphers.encode()) == 1, ciphers
         if certificate:
             assert ssl.SSL_CTX_use_certificate_chain_file(ctx, str(certificate).encode()) == 1, certificate
