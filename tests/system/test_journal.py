@@ -233,6 +233,7 @@ def test_stopping_is_recorded(start, restart, connect, est_server, pki, state, t
             assert peer.receive().code == coap.EMPTY
             peers[device] = peer
         service.wait_for_questions(1)
+        first.await_counter("upstream_requests", 1)
         first.stop()
         for device, peer in peers.items():
             answer = peer.receive()

@@ -98,3 +98,13 @@ def test_associations_of_one_device(start_registrar, connect):
         first.receive()
     counters = registrar.counters()
     assert counters["associations"] == 3 and counters["associations_evicted"] == 1
+
+
+def test_associations_of_one_device_with_two_workers(start_registrar, connect):
+    """docs/security.md: the limit holds for each worker by itself, so that the device has between once and twice as many."""
+    registrar = start_registrar({"workers": 2, "limits": {"device_associations": 2}})
+    peers = [connect(registrar) for _ in range(12)]
+    assert get(peers[-1], "crts")[0].status == "2.05"  # the last one is there, and so are those before it
+    counters = registrar.counters()
+    assert 2 <= counters["associations"] <= 4
+    assert counters["associations"] + counters["associations_evicted"] == 12
