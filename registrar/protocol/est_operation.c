@@ -9,8 +9,8 @@ static const struct est_operation operations[EST_OPERATION_COUNT] = {
                   "cacerts",
                   CM_GET,
                   "ace.est.crts",
-                  {CONTENT_FORMAT_CERTS_ONLY, CONTENT_FORMAT_ONE_CERT},
-                  2},
+                  {CONTENT_FORMAT_CERTS_ONLY, CONTENT_FORMAT_ONE_CERT, CONTENT_FORMAT_MULTIPART_CORE},
+                  3}, /* the last one is CF-7 */
     [EST_SEN] = {EST_SEN,
                  "sen",
                  "simpleenroll",

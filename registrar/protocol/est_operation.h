@@ -9,7 +9,7 @@
 
 enum est_operation_id { EST_CRTS, EST_SEN, EST_SREN, EST_ATT, EST_SKG, EST_SKC, EST_OPERATION_COUNT };
 
-#define EST_FORMATS_MAX      2
+#define EST_FORMATS_MAX      3
 #define EST_LABEL_OCTETS_MAX 128 /* libest takes no longer one */
 
 struct est_operation {

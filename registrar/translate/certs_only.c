@@ -8,9 +8,6 @@
 
 #include <stdlib.h>
 
-/* Above this no issuing CA is looked for: it takes a signature check for every pair. */
-#define CHOICE_MAX 16
-
 struct certs_only {
     PKCS7 *message;
     STACK_OF(X509) * certificates; /* borrowed from message */
@@ -23,7 +20,9 @@ static bool has_key_of(X509 *candidate, const struct certificate_request *csr);
 typedef bool is_of_kind(const struct certs_only *certs, X509 *candidate);
 
 static int count(const struct certs_only *certs, is_of_kind *kind, X509 **last);
-static is_of_kind is_ca, is_issuing_ca, is_root, is_device;
+static is_of_kind is_ca, is_issuing_ca, is_subordinate, is_root, is_device;
+static X509 *ca_above(const struct certs_only *certs, X509 *ca);
+static bool is_among(X509 *certificate, X509 *const *list, size_t count);
 static bool has_issued(X509 *issuer, X509 *subject);
 
 /* The octets go on to the device as they are (CF-4), so BER, which real EST servers send, is none of our
@@ -149,7 +148,7 @@ void certs_only_append_serial(const X509 *certificate, struct buffer *serial)
 enum status certs_only_choose_ca(const struct certs_only *certs, enum est_crts_287 policy, X509 **certificate)
 {
     X509 *chosen = sk_X509_value(certs->certificates, 0);
-    if (sk_X509_num(certs->certificates) > CHOICE_MAX)
+    if (sk_X509_num(certs->certificates) > CERTS_ONLY_CAS_MAX)
         return STATUS_UNSUPPORTED;
     bool is_clear = sk_X509_num(certs->certificates) == 1 || count(certs, is_ca, &chosen) == 1;
     if (!is_clear && policy == CRTS_287_ISSUING_CA)
@@ -161,6 +160,45 @@ enum status certs_only_choose_ca(const struct certs_only *certs, enum est_crts_2
         return STATUS_UNSUPPORTED;
     *certificate = chosen;
     return STATUS_OK;
+}
+
+enum status certs_only_order_cas(const struct certs_only *certs, X509 *ordered[static CERTS_ONLY_CAS_MAX],
+                                 size_t *count_of)
+{
+    size_t given = 0;
+    X509 *next;
+    if (certs_only_choose_ca(certs, CRTS_287_ISSUING_CA, &next) != STATUS_OK &&
+        (sk_X509_num(certs->certificates) > CERTS_ONLY_CAS_MAX || count(certs, is_subordinate, &next) != 1))
+        return STATUS_UNSUPPORTED;
+    for (; next != NULL && !is_among(next, ordered, given); next = ca_above(certs, next))
+        ordered[given++] = next;
+    for (int i = 0; i < sk_X509_num(certs->certificates); i++) {
+        X509 *other = sk_X509_value(certs->certificates, i);
+        if (is_ca(certs, other) && !is_among(other, ordered, given))
+            ordered[given++] = other;
+    }
+    ERR_clear_error();
+    *count_of = given;
+    return STATUS_OK;
+}
+
+static bool is_among(X509 *certificate, X509 *const *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (X509_cmp(certificate, list[i]) == 0)
+            return true;
+    return false;
+}
+
+/* NULL: none of the set. */
+static X509 *ca_above(const struct certs_only *certs, X509 *ca)
+{
+    for (int i = 0; i < sk_X509_num(certs->certificates); i++) {
+        X509 *other = sk_X509_value(certs->certificates, i);
+        if (is_ca(certs, other) && X509_cmp(ca, other) != 0 && has_issued(other, ca))
+            return other;
+    }
+    return NULL;
 }
 
 /* How many certificates of the set are of a kind; hands out the last of them. */
@@ -200,6 +238,12 @@ static bool is_issuing_ca(const struct certs_only *certs, X509 *candidate)
             return false;
     }
     return true;
+}
+
+/* An issuing CA beside roots of others, which have nobody below them either. */
+static bool is_subordinate(const struct certs_only *certs, X509 *candidate)
+{
+    return is_issuing_ca(certs, candidate) && ca_above(certs, candidate) != NULL;
 }
 
 static bool has_issued(X509 *issuer, X509 *subject)

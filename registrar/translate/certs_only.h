@@ -37,6 +37,15 @@ enum status certs_only_choose_device(const struct certs_only *certs, X509 **cert
 /* Appends a certificate's serial number in hexadecimal (SEC-2). */
 void certs_only_append_serial(const X509 *certificate, struct buffer *serial);
 
+#define CERTS_ONLY_CAS_MAX 16 /* that are put in order: it takes a signature check for every pair */
+
+/* The CA certificates in the order of their hierarchy (CF-7): the CA that issues client certificates, the one
+ * above it, and so on, then those that are not above it, as they come. A single certificate is taken for a
+ * CA's. Gives their number; borrows. STATUS_UNSUPPORTED: which one issues cannot be told, or there are more
+ * than CERTS_ONLY_CAS_MAX certificates. */
+enum status certs_only_order_cas(const struct certs_only *certs, X509 *ordered[static CERTS_ONLY_CAS_MAX],
+                                 size_t *count);
+
 /* The one certificate that stands for all of /crts as 287 (CF-6): the only one; or by policy the CA that
  * issues client certificates or the root where that is unambiguous; else STATUS_UNSUPPORTED. Borrows. */
 enum status certs_only_choose_ca(const struct certs_only *certs, enum est_crts_287 policy,

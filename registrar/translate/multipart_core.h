@@ -4,7 +4,7 @@
 
 #include "common/bytes.h"
 
-#define MULTIPART_CORE_PARTS_MAX 8
+#define MULTIPART_CORE_PARTS_MAX 16
 
 struct multipart_core_part {
     uint16_t content_format; /* any number, not only those that we know */

@@ -6,6 +6,7 @@
 #include "registrar/translate/certs_only.h"
 #include "registrar/translate/csr_attributes.h"
 #include "registrar/translate/key_answer.h"
+#include "registrar/translate/multipart_core.h"
 
 static struct bytes strip_counted_nul(struct bytes body);
 static enum status check_csrattrs(struct bytes der);
@@ -16,6 +17,8 @@ static enum status parse_certs_only(struct bytes der, const struct certificate_r
 static enum status choose_certificate(const struct response_context *context, const struct certs_only *certs,
                                       X509 **certificate);
 static enum status append_certificate(X509 *certificate, struct buffer *representation);
+static enum status append_hierarchy(struct bytes der, struct buffer *representation);
+static enum status add_certificate(X509 *certificate, struct multipart_core *message);
 
 enum status response_body_decode(const struct response_context *context, struct bytes content_type,
                                  struct bytes body, struct buffer *der, struct buffer *serial)
@@ -83,6 +86,8 @@ enum status response_body_present(const struct response_context *context, enum c
         buffer_append(representation, der); /* CF-4 */
         return representation->status;
     }
+    if (format == CONTENT_FORMAT_MULTIPART_CORE)
+        return append_hierarchy(der, representation);
     if (format != CONTENT_FORMAT_ONE_CERT)
         return STATUS_UNSUPPORTED;
     struct certs_only *certs = NULL;
@@ -94,6 +99,37 @@ enum status response_body_present(const struct response_context *context, enum c
         status = append_certificate(certificate, representation);
     certs_only_free(certs);
     return status;
+}
+
+/* CF-7: [287, issuing CA, 287, the one above it, …] */
+static enum status append_hierarchy(struct bytes der, struct buffer *representation)
+{
+    struct certs_only *certs = NULL;
+    X509 *ordered[CERTS_ONLY_CAS_MAX];
+    struct multipart_core message = {.count = 0};
+    size_t count = 0;
+    enum status status = certs_only_parse(der, &certs);
+    if (status == STATUS_OK)
+        status = certs_only_order_cas(certs, ordered, &count);
+    for (size_t i = 0; status == STATUS_OK && i < count; i++)
+        status = add_certificate(ordered[i], &message);
+    if (status == STATUS_OK)
+        status = multipart_core_write(&message, representation);
+    for (size_t i = 0; i < message.count; i++)
+        OPENSSL_free((void *)(uintptr_t)message.parts[i].content.at);
+    certs_only_free(certs);
+    return status;
+}
+
+static enum status add_certificate(X509 *certificate, struct multipart_core *message)
+{
+    uint8_t *der = NULL;
+    int len = i2d_X509(certificate, &der);
+    if (len <= 0)
+        return STATUS_CRYPTO;
+    message->parts[message->count++] =
+        (struct multipart_core_part){CONTENT_FORMAT_ONE_CERT, false, {der, (size_t)len}};
+    return STATUS_OK;
 }
 
 /* CF-5 for enrolments, CF-6 for /crts. */

@@ -25,8 +25,8 @@ enum status response_body_decode(const struct response_context *context, struct 
                                  struct bytes body, struct buffer *der, struct buffer *serial);
 
 /* Appends der, a result of response_body_decode, in the format asked for: as it is (281, 285), CSR attributes
- * with challengePassword among them where PoP is required (POP-8), or its one certificate (287; CF-5, CF-6).
- * STATUS_UNSUPPORTED: 4.06. */
+ * with challengePassword among them where PoP is required (POP-8), its one certificate (287; CF-5, CF-6), or
+ * all CA certificates in the order of their hierarchy (62; CF-7). STATUS_UNSUPPORTED: 4.06. */
 enum status response_body_present(const struct response_context *context, enum content_format format,
                                   struct bytes der, struct buffer *representation);
 

@@ -7,11 +7,14 @@
 #include <openssl/pkcs7.h>
 
 #include "coap_names.h"
+#include "multipart_core.h"
 
 enum { WORDS_LIMIT = 4096 };
 
 static STACK_OF(X509) * read_certs_only(struct view payload, struct explanation *why);
 static bool is_certs_only(const PKCS7 *message, struct explanation *why);
+static STACK_OF(X509) * read_multipart(struct view payload, struct explanation *why);
+static bool add_part(int content_format, struct view content, STACK_OF(X509) * bag, struct explanation *why);
 static STACK_OF(X509) * read_one(struct view payload, struct explanation *why);
 static bool name_attribute(const ASN1_TYPE *element, struct octets *words, struct explanation *why);
 
@@ -22,7 +25,9 @@ STACK_OF(X509) * certificates_read(int content_format, struct view payload, stru
         return read_certs_only(payload, why);
     if (content_format == CONTENT_FORMAT_PKIX_CERT)
         return read_one(payload, why);
-    explain(why, "the answer's Content-Format is %d (%s), not 281 or 287", content_format,
+    if (content_format == CONTENT_FORMAT_MULTIPART_CORE)
+        return read_multipart(payload, why);
+    explain(why, "the answer's Content-Format is %d (%s), not 281, 287 or 62", content_format,
             content_format_name(content_format));
     return NULL;
 }
@@ -54,6 +59,34 @@ static bool is_certs_only(const PKCS7 *message, struct explanation *why)
     if (signed_data->contents == NULL || signed_data->contents->d.ptr != NULL)
         return explain(why, "the PKCS#7 message has content: it is not certs-only");
     return true;
+}
+
+/* draft-ietf-anima-constrained-voucher: certificates (287) one after the other, and nothing else. */
+static STACK_OF(X509) * read_multipart(struct view payload, struct explanation *why)
+{
+    struct multipart_core read;
+    STACK_OF(X509) *bag = sk_X509_new_null();
+    bool good = bag != NULL && multipart_core_read(payload, &read, why) &&
+                (read.count > 0 || explain(why, "the array is empty"));
+    for (size_t i = 0; good && i < read.count; i++)
+        good = add_part(read.parts[i].content_format, read.parts[i].content, bag, why);
+    if (good)
+        return bag;
+    sk_X509_pop_free(bag, X509_free);
+    return NULL;
+}
+
+static bool add_part(int content_format, struct view content, STACK_OF(X509) * bag, struct explanation *why)
+{
+    if (content_format != CONTENT_FORMAT_PKIX_CERT)
+        return explain(why, "a part is of Content-Format %d (%s), not 287", content_format,
+                       content_format_name(content_format));
+    STACK_OF(X509) *one = read_one(content, why);
+    bool added = one != NULL && sk_X509_push(bag, sk_X509_value(one, 0)) > 0;
+    if (added)
+        X509_up_ref(sk_X509_value(one, 0));
+    sk_X509_pop_free(one, X509_free);
+    return added;
 }
 
 static STACK_OF(X509) * read_one(struct view payload, struct explanation *why)

@@ -49,6 +49,30 @@ static void test_what_is_not_the_answer(void **state)
     assert_int_equal(count_in("rfc9148-A2-sen-request.csr.der", 281), 0);
 }
 
+/* CF-7 */
+static void test_multipart(void **state)
+{
+    (void)state;
+    struct explanation why;
+    struct octets certificate = vector("rfc9148-A1-crts-response.ee.cert.der"), payload = {0};
+    const uint8_t head[] = {0x59, (uint8_t)(certificate.len >> 8), (uint8_t)certificate.len};
+    static const uint8_t array[] = {0x84}, format[] = {0x19, 0x01, 0x1f};
+    assert_true(octets_append(&payload, (struct view){array, 1}, 65536));
+    for (int i = 0; i < 2; i++) {
+        assert_true(octets_append(&payload, (struct view){format, 3}, 65536));
+        assert_true(octets_append(&payload, (struct view){head, 3}, 65536));
+        assert_true(octets_append(&payload, octets_view(&certificate), 65536));
+    }
+    STACK_OF(X509) *bag = certificates_read(62, octets_view(&payload), &why);
+    assert_int_equal(sk_X509_num(bag), 2);
+    sk_X509_pop_free(bag, X509_free);
+    payload.at[3] = 0x1d; /* 285 */
+    assert_null(certificates_read(62, octets_view(&payload), &why));
+    assert_null(certificates_read(62, (struct view){(const uint8_t *)"\x80", 1}, &why));
+    octets_clear(&certificate);
+    octets_clear(&payload);
+}
+
 static void test_cut_and_extended(void **state)
 {
     static const uint8_t zero = 0;
@@ -117,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_published_answers), cmocka_unit_test(test_what_is_not_the_answer),
+        cmocka_unit_test(test_multipart),         cmocka_unit_test(test_key_match),
         cmocka_unit_test(test_cut_and_extended),  cmocka_unit_test(test_key_match),
         cmocka_unit_test(test_attributes),
     };

@@ -51,6 +51,7 @@ static bool prepare_enrolment(struct device *device);
 static const struct identity *present_identity(const struct device *device);
 static bool open_session(struct device *device);
 static bool on_connected(struct device *device);
+static int accept_of(const struct device *device);
 static bool start_exchange(struct device *device);
 static struct view channel_binding(const struct device *device);
 static bool on_silence(struct device *device);
@@ -275,6 +276,13 @@ static bool on_connected(struct device *device)
     return fail_operation(device, "the server made a full handshake instead of resuming the session");
 }
 
+/* What is asked for only to verify with comes as it was always asked for. */
+static int accept_of(const struct device *device)
+{
+    int accept = operation_accept(device->result.operation, device->settings->accept);
+    return device->result.implicit && accept == CONTENT_FORMAT_MULTIPART_CORE ? CONTENT_FORMAT_NONE : accept;
+}
+
 static bool start_exchange(struct device *device)
 {
     const struct device_settings *settings = device->settings;
@@ -282,7 +290,7 @@ static bool start_exchange(struct device *device)
     struct exchange_request request = {
         .block_size = settings->block_size,
         .confirmable = settings->confirmable,
-        .accept = operation_accept(result->operation, settings->accept),
+        .accept = accept_of(device),
         .ask_size = settings->ask_size,
         .etag = operation_may_be_valid(result->operation) ? settings->etag : (struct view){0},
         .query = result->operation == OPERATION_DISCOVER ? settings->query : NULL,
@@ -401,7 +409,7 @@ static bool judge_answer(struct device *device)
     const struct dtls_client *dtls = session_dtls(device->session);
     struct operation_result *result = &device->result;
     struct operation_check check = {
-        .accept = operation_accept(result->operation, settings->accept),
+        .accept = accept_of(device),
         .trust = device->server_is_under_it ? device->explicit_ta : settings->trust,
         .expects = settings->plan.ready_made.len > 0 ? KEY_FORM_ANY : settings->wish.expects,
         .decryption = &settings->decryption,

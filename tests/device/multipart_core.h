@@ -5,7 +5,7 @@
 #include "explanation.h"
 #include "octets.h"
 
-enum { MULTIPART_CORE_PARTS = 8 };
+enum { MULTIPART_CORE_PARTS = 16 };
 
 struct multipart_core {
     struct {

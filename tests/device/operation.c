@@ -84,9 +84,10 @@ bool operation_generates_key(enum operation operation)
 
 int operation_accept(enum operation operation, int accept)
 {
-    bool generates = operation_generates_key(operation);
+    bool is_multipart = accept == CONTENT_FORMAT_MULTIPART_CORE;
     if (operation == OPERATION_DISCOVER || operation == OPERATION_ATT ||
-        generates != (accept == CONTENT_FORMAT_MULTIPART_CORE))
+        (operation_generates_key(operation) && !is_multipart) ||
+        (operation_enrols(operation) && !operation_generates_key(operation) && is_multipart))
         return CONTENT_FORMAT_NONE;
     return accept;
 }

@@ -149,7 +149,7 @@ def test_blocks(device, size, accept):
     ("other-key", "0 of the 1 certificates in the answer are for our key"),
     ("other-ca", "the certificate does not chain to the CA certificates"),
     ("trailing", "1 octets follow the PKCS#7 message"),
-    ("nothing", "not 281 or 287"),
+    ("nothing", "not 281, 287 or 62"),
     ("created", "2.01 Created, where RFC 9148 section 4.5 has 2.04"),
     ("forbidden", '4.03 Forbidden: "this device is not on the list"'),
     ("nowhere", "4.04 Not Found"),

@@ -1,10 +1,17 @@
-"""Accept, Content-Format and what bodies may be (rows CF-1 to CF-6, PAY-1, PAY-3 to PAY-10, RE-7, RE-8)."""
+"""Accept, Content-Format and what bodies may be (rows CF-1 to CF-7, PAY-1, PAY-3 to PAY-10, RE-7, RE-8)."""
 
+import cbor2
 import coap
+import programs
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from enrolment import (CERTS_ONLY, ONE_CERT, PKCS10, POST_OPTIONS, certificates, enrol, get, is_for, join_domain, label, make_csr, path,
                        subject)
+
+
+MULTIPART = 62
 
 
 def accept(number):
@@ -46,7 +53,6 @@ def test_one_ca_certificate(start_registrar, connect):
     bag = certificates(get(peer, "crts")[1])
     response, body = get(peer, "crts", accept=ONE_CERT)
     assert len(bag) == 1 and response.number(coap.CONTENT_FORMAT) == ONE_CERT
-    from cryptography.hazmat.primitives.serialization import Encoding
     assert body == bag[0].public_bytes(Encoding.DER)
 
 
@@ -56,6 +62,48 @@ def test_several_ca_certificates(start_registrar, connect):
     assert len(certificates(get(peer, "crts", "multi-ca")[1])) > 1
     response, _ = get(peer, "crts", "multi-ca", accept=ONE_CERT)
     assert (response.status, response.payload) == ("4.06", b"")
+
+
+@pytest.fixture
+def hierarchy(pki, tmp_path):
+    """An EST server whose cacerts are of a hierarchy and of a root beside it, all out of order; and their order."""
+    cas = {name: (pki / f"{name}.pem").read_bytes() for name in ("manufacturer-ca", "est-ca", "manufacturer-sub")}
+    (tmp_path / "cacerts.pem").write_bytes(b"".join(cas.values()))
+    server = programs.EstServer(pki, tmp_path, "--cacerts", tmp_path / "cacerts.pem")
+    yield server, [x509.load_pem_x509_certificate(cas[name]) for name in ("manufacturer-sub", "manufacturer-ca", "est-ca")]
+    server.program.stop()
+
+
+@pytest.mark.parametrize("szx", [2, 6])
+def test_ca_certificates_in_order(start_registrar, connect, hierarchy, szx):
+    """CF-7: [287, issuing CA, 287, next CA, 287, what is not above it], read by another CBOR reader; 281 is as it was, an ETag tells them apart."""
+    server, cas = hierarchy
+    peer = connect(start_registrar(upstream_url=server.url))
+    options = [accept(MULTIPART), (coap.BLOCK2, coap.block(0, False, szx))]
+    first = peer.get(path("crts"), options=options)
+    body = peer.fetch_rest(coap.GET, path("crts"), first, options=[accept(MULTIPART)])
+    assert first.status == "2.05" and first.number(coap.CONTENT_FORMAT) == MULTIPART
+    assert cbor2.loads(body) == [item for ca in cas for item in (ONE_CERT, ca.public_bytes(Encoding.DER))]
+    assert cbor2.dumps(cbor2.loads(body)) == body
+    other, bag = get(peer, "crts")
+    assert set(certificates(bag)) == set(cas) and other.get(coap.ETAG) != first.get(coap.ETAG)
+    assert peer.get(path("crts"), options=[*options, (coap.ETAG, first.get(coap.ETAG))]).status == "2.03"
+
+
+def test_ca_certificates_without_an_order(start_registrar, connect):
+    """CF-7: two roots: whose issues cannot be told; nor are certificates of enrolments given as 62 (CF-1, test_unservable_accept_on_post)."""
+    peer = connect(start_registrar({"est": {"labels": ["multi-ca"]}}))
+    response, _ = get(peer, "crts", "multi-ca", accept=MULTIPART)
+    assert (response.status, response.payload) == ("4.06", b"")
+
+
+def test_ca_certificates_in_order_for_a_device(start_registrar, hierarchy, pki):
+    """CF-7 with est-device."""
+    server, cas = hierarchy
+    host, port = start_registrar(upstream_url=server.url).address
+    certificate, key = pki.device("meter")
+    records, _ = programs.est_device("--server", f"{host}:{port}", "--certificate", certificate, "--key", key, "--accept", "62", "crts")
+    assert records[0]["content_format"] == MULTIPART and len(records[0]["certificates"]) == len(cas)
 
 
 @pytest.mark.parametrize("words", ["base64-76crlf", "base64-oneline", "base64-tabs", "cte-nonsense", "cte-none"])

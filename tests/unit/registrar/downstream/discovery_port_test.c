@@ -168,7 +168,7 @@ static struct coap_message answer_to(int client, struct bytes datagram,
 static void assert_first_link(const struct coap_message *answer, const char *authority)
 {
     char link[200];
-    int len = snprintf(link, sizeof link, "<coaps://%s:%d/est/crts>;rt=\"ace.est.crts\";ct=\"281 287\",",
+    int len = snprintf(link, sizeof link, "<coaps://%s:%d/est/crts>;rt=\"ace.est.crts\";ct=\"281 287 62\",",
                        authority, COAPS_PORT);
     assert_int_equal(answer->code, CM_CONTENT);
     assert_in_range(answer->payload.len, len, 512);

@@ -15,7 +15,7 @@
 
 #define AUTHORITY "[2001:db8:3::123]:61617"
 #define ALL_LINKS                                                                                            \
-    "<coaps://" AUTHORITY "/est/crts>;rt=\"ace.est.crts\";ct=\"281 287\","                                   \
+    "<coaps://" AUTHORITY "/est/crts>;rt=\"ace.est.crts\";ct=\"281 287 62\","                                \
     "<coaps://" AUTHORITY "/est/sen>;rt=\"ace.est.sen\";ct=\"281 287\","                                     \
     "<coaps://" AUTHORITY "/est/sren>;rt=\"ace.est.sren\";ct=\"281 287\","                                   \
     "<coaps://" AUTHORITY "/est/att>;rt=\"ace.est.att\";ct=285"

@@ -12,7 +12,7 @@
 
 static char root[] = "/est";
 
-#define CRTS "</est/crts>;rt=\"ace.est.crts\";ct=\"281 287\""
+#define CRTS "</est/crts>;rt=\"ace.est.crts\";ct=\"281 287 62\""
 #define SEN  "</est/sen>;rt=\"ace.est.sen\";ct=\"281 287\""
 #define SREN "</est/sren>;rt=\"ace.est.sren\";ct=\"281 287\""
 #define ATT  "</est/att>;rt=\"ace.est.att\";ct=285"
@@ -93,7 +93,7 @@ static void the_short_root_is_the_configured_one(void **state)
     (void)state;
     char other[] = "/a/b";
     struct est_settings settings = {.root = other};
-    assert_links(&settings, "rt=ace.est.crts", "", "</a/b/crts>;rt=\"ace.est.crts\";ct=\"281 287\"");
+    assert_links(&settings, "rt=ace.est.crts", "", "</a/b/crts>;rt=\"ace.est.crts\";ct=\"281 287 62\"");
 }
 
 /* The longest root that settings accept, and the longest authority. */

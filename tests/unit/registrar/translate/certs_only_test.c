@@ -241,6 +241,61 @@ static void huge_sets_are_refused(void **state)
     assert_chosen(many, 17, CRTS_287_ISSUING_CA, NULL);
 }
 
+static void assert_ordered(X509 *const *certificates, size_t count, X509 *const *expected,
+                           size_t expected_count)
+{
+    struct buffer der = make_certs_only(certificates, count);
+    struct certs_only *certs = parse(buffer_view(&der));
+    X509 *ordered[CERTS_ONLY_CAS_MAX];
+    size_t given = 0;
+    enum status status = certs_only_order_cas(certs, ordered, &given);
+    assert_int_equal(status, expected_count > 0 ? STATUS_OK : STATUS_UNSUPPORTED);
+    assert_int_equal(given, expected_count);
+    for (size_t i = 0; i < given; i++)
+        assert_int_equal(X509_cmp(ordered[i], expected[i]), 0);
+    certs_only_free(certs);
+    buffer_free(&der);
+}
+
+/* CF-7: from the issuing CA upwards, however they come; what does not belong to it comes last, devices not at
+ * all. */
+static void cas_are_put_in_order(void **state)
+{
+    struct ca_set *set = *state;
+    X509 *const hierarchy[] = {set->issuing, set->policy, set->root, set->other_root};
+    X509 *const without_policy[] = {set->issuing, set->root};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t j = 0; j < 3; j++) {
+            X509 *const mixed[] = {hierarchy[i], hierarchy[j], hierarchy[3 - i - j]};
+            if (i != j)
+                assert_ordered(mixed, 3, hierarchy, 3);
+        }
+    assert_ordered((X509 *[]){set->other_root, set->root, set->device, set->policy, set->issuing}, 5,
+                   hierarchy, 4);
+    assert_ordered((X509 *[]){set->root}, 1, &hierarchy[2], 1);
+    assert_ordered((X509 *[]){set->device}, 1, &set->device, 1);
+    assert_ordered((X509 *[]){set->root, set->issuing}, 2, without_policy,
+                   0); /* the link between is missing */
+}
+
+static void cas_without_an_order_are_refused(void **state)
+{
+    struct ca_set *set = *state;
+    X509 *many[CERTS_ONLY_CAS_MAX + 1];
+    for (size_t i = 0; i <= CERTS_ONLY_CAS_MAX; i++)
+        many[i] = i == 0 ? set->root : set->device;
+    assert_ordered(many, CERTS_ONLY_CAS_MAX, &set->root, 1);
+    assert_ordered(many, CERTS_ONLY_CAS_MAX + 1, NULL, 0);
+    assert_ordered((X509 *[]){set->root, set->other_root}, 2, NULL, 0);
+    struct buffer der = read_vector("rfc7030-A1-cacerts.p7.der"); /* a key rollover */
+    struct certs_only *certs = parse(buffer_view(&der));
+    X509 *ordered[CERTS_ONLY_CAS_MAX];
+    size_t count;
+    assert_int_equal(certs_only_order_cas(certs, ordered, &count), STATUS_UNSUPPORTED);
+    certs_only_free(certs);
+    buffer_free(&der);
+}
+
 static X509 *make_ca(EVP_PKEY *key, const char *subject, EVP_PKEY *issuer_key, const char *issuer)
 {
     return make_certificate(
@@ -295,6 +350,8 @@ int main(void)
         cmocka_unit_test(a_chain_has_both_ends),
         cmocka_unit_test(ambiguous_sets_are_refused),
         cmocka_unit_test(huge_sets_are_refused),
+        cmocka_unit_test(cas_are_put_in_order),
+        cmocka_unit_test(cas_without_an_order_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -90,6 +90,8 @@ static void bad_vectors(void **state)
     buffer_free(&good);
 }
 
+#define EIGHT_PARTS "\0\x40\0\x40\0\x40\0\x40\0\x40\0\x40\0\x40\0\x40"
+
 /* MP-2: heads that are longer than need be and arrays without a length are CBOR too (RFC 8949 section 3). */
 static void forms(void **state)
 {
@@ -123,7 +125,8 @@ static void forms(void **state)
         {"\x1c", 1, STATUS_MALFORMED, 0},
         {"\xd8\x18\x80", 3, STATUS_MALFORMED, 0}, /* a tag before it */
         {"\x90\0\x40\0\x40\0\x40\0\x40\0\x40\0\x40\0\x40\0\x40", 17, STATUS_OK, 8},
-        {"\x92\0\x40\0\x40\0\x40\0\x40\0\x40\0\x40\0\x40\0\x40\0\x40", 19, STATUS_TOO_LARGE, 0},
+        {"\x98\x22" EIGHT_PARTS EIGHT_PARTS "\0\x40", 36, STATUS_TOO_LARGE, 0},
+        {"\x98\x20" EIGHT_PARTS EIGHT_PARTS, 34, STATUS_OK, 16},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct multipart_core message;

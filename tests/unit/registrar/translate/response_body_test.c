@@ -262,6 +262,31 @@ static void crts_as_one_certificate(void **state)
     buffer_free(&certificate);
 }
 
+/* CF-7, MP-1: an array of two items, 287 and the certificate; the bag of RFC 7030 A.1 has no order. */
+static void crts_as_multipart(void **state)
+{
+    (void)state;
+    const struct response_context crts = context_of(EST_CRTS, &policies[CRTS_287_REFUSE]);
+    struct buffer der = read_vector("rfc9148-A1-crts-response.p7.der"), representation;
+    struct buffer certificate = read_vector("rfc9148-A1-crts-response.ee.cert.der");
+    const uint8_t heads[] = {
+        0x82, 0x19, 0x01, 0x1f, 0x59, (uint8_t)(certificate.len >> 8), (uint8_t)certificate.len};
+    assert_int_equal(present(&crts, CONTENT_FORMAT_MULTIPART_CORE, buffer_view(&der), &representation),
+                     STATUS_OK);
+    assert_int_equal(representation.len, sizeof(heads) + certificate.len);
+    assert_memory_equal(representation.at, heads, sizeof(heads));
+    assert_memory_equal(representation.at + sizeof(heads), certificate.at, certificate.len);
+    buffer_free(&representation);
+    buffer_free(&der);
+    der = read_vector("rfc7030-A1-cacerts.p7.der");
+    assert_int_equal(present(&crts, CONTENT_FORMAT_MULTIPART_CORE, buffer_view(&der), &representation),
+                     STATUS_UNSUPPORTED);
+    assert_int_equal(representation.len, 0);
+    buffer_free(&representation);
+    buffer_free(&der);
+    buffer_free(&certificate);
+}
+
 /* Q6 */
 static void nothing_is_presented_by_policy(void **state)
 {
@@ -326,6 +351,7 @@ int main(void)
         cmocka_unit_test(the_limit_holds),
         cmocka_unit_test(enrolments_are_presented_in_either_format),
         cmocka_unit_test(crts_as_one_certificate),
+        cmocka_unit_test(crts_as_multipart),
         cmocka_unit_test(nothing_is_presented_by_policy),
         cmocka_unit_test(the_serial_of_what_was_issued_is_told),
     };
