@@ -149,9 +149,18 @@ def await_counters(program, are_right):
     return found
 
 
-def resident_kib(program):
+def resident_kib(program, kind="VmRSS"):
     text = pathlib.Path(f"/proc/{program.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
+    return int(re.search(rf"{kind}:\s+(\d+)", text)[1])
+
+
+def libraries(program):
+    """Names of those that are loaded, without version and .so."""
+    return set(re.findall(r"/(lib[^/ ]+?)[-.0-9]*\.so", pathlib.Path(f"/proc/{program.process.pid}/maps").read_text()))
+
+
+def is_sanitized(program):
+    return "libasan" in libraries(program)
 
 
 def await_file(file, program):
