@@ -72,6 +72,7 @@ static const struct word words[] = {
     { "empty",            FLAG(empty), .says = "a body of no octets" },
     { "oversize-",        COUNT(oversize, 1, 100000000), .says = "a right body followed by line feeds up to N octets" },
     { "wrong-key",        FLAG(wrong_key), .says = "the certificate is for another key" },
+    { "other-subject",    FLAG(other_subject), .says = "the certificate's subject has an organizational unit more" },
     { "no-certificate",   FLAG(no_certificate), .says = "a certs-only PKCS#7 with no certificate in it" },
     { "with-ca",          FLAG(with_ca), .says = "the CA certificate after the new one" },
     { "ca-first",         FLAG(ca_first), .says = "the CA certificate before the new one" },

@@ -46,7 +46,7 @@ struct behaviour {
 
     /* its body */
     unsigned base64, damage, trailing, garbage, empty, oversize;
-    unsigned wrong_key, no_certificate, with_ca, ca_first, multi_ca;
+    unsigned wrong_key, other_subject, no_certificate, with_ca, ca_first, multi_ca;
     unsigned csrattrs_none;
     unsigned csrattrs_set;
     uint8_t csrattrs[WORD_HEX_LIMIT];

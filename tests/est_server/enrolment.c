@@ -141,14 +141,18 @@ int enrolment_issue(struct transaction *transaction)
 {
     EVP_PKEY *other = transaction->behaviour.wrong_key ? EVP_EC_gen("P-256") : NULL;
     EVP_PKEY *key = other != NULL ? other : transaction->generated;
-    X509_REQ *request = transaction->csr.request;
+    X509_REQ *request = X509_REQ_dup(transaction->csr.request);
     X509_PUBKEY *encoded = NULL;
+    if (transaction->behaviour.other_subject)
+        X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(request), "OU", MBSTRING_ASC,
+                                   (const unsigned char *)"Elsewhere", -1, -1, 0);
     if (key != NULL)
         X509_PUBKEY_set(&encoded, key);
     transaction->issued =
         certificate_authority_issue(transaction->service->authority, request,
                                     encoded != NULL ? encoded : X509_REQ_get_X509_PUBKEY(request));
     X509_PUBKEY_free(encoded);
+    X509_REQ_free(request);
     EVP_PKEY_free(other);
     if (transaction->issued == NULL)
         return transaction_refuse(transaction, 500, "the certificate could not be made");

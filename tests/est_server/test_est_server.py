@@ -492,6 +492,7 @@ def test_wrong_certificates(server, pki, csr, text):
                 for one in certificates(enrol(server, text, label).body)]
 
     assert keys("wrong-key") == ["other"]
+    assert certificates(enrol(server, text, "other-subject").body)[0].subject.rfc4514_string().startswith("OU=Elsewhere,")
     assert keys("with-ca") == ["csr", "ca"]
     assert keys("ca-first") == ["ca", "csr"]
     none = base64.b64decode(enrol(server, text, "no-certificate").body)

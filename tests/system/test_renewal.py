@@ -99,6 +99,15 @@ def test_failure_is_told_and_tried_again(start_registrar, est_server, old_ra):
     assert one.counters()["renewals_failed"] == 1
 
 
+def test_another_subject_is_refused(start_registrar, est_server, old_ra):
+    """RA-7, RFC 7030 section 4.2.2: who would be somebody else afterwards stays who it is."""
+    content = old_ra.read_bytes()
+    one = start_registrar(renewing(old_ra, default_label="other-subject"))
+    one.program.wait_for(r"warning.*could not be renewed: the new certificate has another subject than the present one; it ends in 1\d\d hours")
+    assert old_ra.read_bytes() == content and not old_ra.with_name("ra.pem.old").exists()
+    assert one.counters()["renewals"] == 0
+
+
 def test_near_the_end_it_is_an_error(start_registrar, pki, tmp_path):
     """RA-7: louder near expiry."""
     ending = made.write_both(tmp_path / "ra.pem", *made.issue(pki, "ending RA", purposes=RA_PURPOSES, days=(-50, 1)))
