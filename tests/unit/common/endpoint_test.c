@@ -160,6 +160,33 @@ static void padding_and_flow_label_make_no_difference(void **state)
     buffer_free(&form);
 }
 
+/* SEC-3: what limits of an address go by. Those of one /64 are not taken together: a mesh shares it
+ * (docs/security.md). */
+static void an_address_is_all_of_it_but_its_port(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        bool same;
+    } pairs[] = {
+        {"[2001:db8::1]:1000", "[2001:db8::1]:1001", true},  {"192.0.2.1:1000", "192.0.2.1:1001", true},
+        {"[2001:db8::1]:1000", "[2001:db8::2]:1000", false}, {"192.0.2.1:1000", "192.0.2.2:1000", false},
+        {"[fe80::1%1]:1000", "[fe80::1%2]:1000", false},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        struct endpoint a = parsed(pairs[i].a), b = parsed(pairs[i].b);
+        struct buffer forms[2];
+        buffer_init(&forms[0], 26);
+        buffer_init(&forms[1], 26);
+        endpoint_serialise_address(&a, &forms[0]);
+        endpoint_serialise_address(&b, &forms[1]);
+        assert_int_equal(forms[0].status, STATUS_OK);
+        assert_int_equal(bytes_equal(buffer_view(&forms[0]), buffer_view(&forms[1])), pairs[i].same);
+        buffer_free(&forms[0]);
+        buffer_free(&forms[1]);
+    }
+}
+
 static void no_endpoint_equals_only_no_endpoint(void **state)
 {
     (void)state;
@@ -208,6 +235,7 @@ int main(void)
         cmocka_unit_test(longest_text_fits),
         cmocka_unit_test(family_address_port_and_scope_make_the_difference),
         cmocka_unit_test(padding_and_flow_label_make_no_difference),
+        cmocka_unit_test(an_address_is_all_of_it_but_its_port),
         cmocka_unit_test(no_endpoint_equals_only_no_endpoint),
         cmocka_unit_test(a_wildcard_overlaps_with_what_it_includes),
     };
