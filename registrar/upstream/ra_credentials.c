@@ -27,7 +27,7 @@ static bool load(struct ra_credentials *credentials, const struct upstream_setti
                  struct buffer *errors, struct buffer *warnings);
 static bool load_password(struct ra_credentials *credentials, const struct upstream_settings *settings,
                           struct buffer *errors, struct buffer *warnings);
-static bool try_context(const struct ra_credentials *credentials, struct buffer *errors);
+static bool try_context(const struct ra_credentials *credentials, bool loaded, struct buffer *errors);
 static const char *find_wrong_suites(const struct ra_credentials *credentials, SSL_CTX *context);
 static const char *or_empty(const char *text);
 static void warn_of_purposes(const struct pem_file *file, X509 *certificate, struct buffer *warnings);
@@ -39,7 +39,8 @@ struct ra_credentials *ra_credentials_load(const struct upstream_settings *setti
     if (credentials == NULL)
         return NULL;
     atomic_init(&credentials->references, 1);
-    if (load(credentials, settings, errors, warnings) && try_context(credentials, errors)) {
+    bool loaded = load(credentials, settings, errors, warnings);
+    if (try_context(credentials, loaded, errors) && loaded) {
         ERR_clear_error();
         return credentials;
     }
@@ -91,27 +92,32 @@ static bool load_password(struct ra_credentials *credentials, const struct upstr
     return credentials->username != NULL && credentials->password.status == STATUS_OK;
 }
 
-/* Better found out now than with the first connection, and under the key of what is wrong. */
-static bool try_context(const struct ra_credentials *credentials, struct buffer *errors)
+/* Better found out now than with the first connection, and under the key of what is wrong; also beside what
+ * else is wrong. */
+static bool try_context(const struct ra_credentials *credentials, bool loaded, struct buffer *errors)
 {
+    ERR_clear_error();
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
-    const char *wrong = context != NULL ? find_wrong_suites(credentials, context) : "upstream.certificate";
-    bool suites = wrong == NULL;
-    bool good = suites && ra_credentials_use(credentials, context);
-    if (!good) {
+    const char *wrong = context != NULL ? find_wrong_suites(credentials, context) : NULL;
+    const char *cure = "name cipher suites that \"openssl ciphers\" lists, or none";
+    if (wrong == NULL && loaded && (context == NULL || !ra_credentials_use(credentials, context))) {
+        wrong = "upstream.certificate";
+        cure = "its key must have 112 bits of security at least (RSA 2048, P-256)";
+    }
+    if (wrong != NULL) {
         const char *reason = ERR_reason_error_string(ERR_peek_error());
-        buffer_printf(errors, "%s: cannot be used: %s; %s\n", suites ? "upstream.certificate" : wrong,
-                      reason != NULL ? reason : "no reason given",
-                      suites ? "its key must have 112 bits of security at least (RSA 2048, P-256)"
-                             : "name cipher suites that \"openssl ciphers\" lists, or none");
+        buffer_printf(errors, "%s: cannot be used: %s; %s\n", wrong,
+                      reason != NULL ? reason : "no reason given", cure);
     }
     SSL_CTX_free(context);
-    return good;
+    return wrong == NULL;
 }
 
 /* NULL: those of both versions can be used. */
 static const char *find_wrong_suites(const struct ra_credentials *credentials, SSL_CTX *context)
 {
+    if (credentials->ciphers == NULL || credentials->ciphersuites == NULL)
+        return NULL; /* no memory, which load has seen */
     if (credentials->ciphers[0] != '\0' && SSL_CTX_set_cipher_list(context, credentials->ciphers) != 1)
         return "upstream.tls_ciphers";
     if (credentials->ciphersuites[0] != '\0' &&

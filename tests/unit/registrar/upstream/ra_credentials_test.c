@@ -359,12 +359,21 @@ static void ciphers_are_looked_at(void **state)
     struct upstream_fixture *fixture = *state;
     static char none[] = "NO-SUCH-CIPHER", one[] = "ECDHE-ECDSA-AES128-GCM-SHA256",
                 suite[] = "TLS_AES_128_GCM_SHA256";
+    struct verdict verdict;
     fixture->settings.tls_ciphers = none;
     assert_one_error(fixture, "upstream.tls_ciphers: ", "no cipher match", "openssl ciphers");
     fixture->settings.tls_ciphers = one;
     fixture->settings.tls_ciphersuites = none;
     assert_one_error(fixture, "upstream.tls_ciphersuites: ", "cannot be used", "openssl ciphers");
     fixture->settings.tls_ciphersuites = suite;
+    fixture->settings.tls_ciphers = none;
+    fixture->settings.certificate = none; /* both are told */
+    check(fixture, &verdict);
+    assert_int_equal(count_lines(&verdict.errors), 2);
+    assert_non_null(strstr(buffer_string(&verdict.errors), "upstream.tls_ciphers: cannot be used"));
+    verdict_free(&verdict);
+    fixture->settings.certificate = fixture->certificate;
+    fixture->settings.tls_ciphers = one;
     good_credentials_pass(state);
 }
 
