@@ -12,6 +12,7 @@
 | reset in the TLS handshake | 5.02 | no | handshakes, refused by us, /crts from memory | test_before_… |
 | no TLS at all | 5.02 | no | the same | test_before_… |
 | certificate expired, of another CA, for another name | 5.02 | no | the same | test_an_expired_certificate (wrong CA and name: system/upstream) |
+| the RA's own certificate expired, of another CA | 5.02 (5.04 where a reset overtakes the alert) | no (where it does, perhaps) | handshakes, discovery | test_an_expired_certificate_of_ours |
 | reset, closed, cut off after the request | 5.02 | yes | enrolments at the same server | test_after_the_request_has_left |
 | no answer, or one that drips | 5.04 | yes | enrolments | test_after_…, test_a_slow_server_delays_nobody |
 | oversize body, endless header, no HTTP, garbage, wrong type | 5.02 | yes | enrolments | test_after_… |
@@ -30,6 +31,7 @@ import coap
 import pytest
 
 import programs
+import short_lived as made
 from enrolment import POST_OPTIONS, certificates, enrol, get, is_for, make_csr, path
 from front import Front
 
@@ -125,6 +127,25 @@ def test_an_expired_certificate(start_registrar, connect, pki, tmp_path):
         assert registrar.counters()["in_doubt"] == registrar.counters()["upstream_requests"] == 0
     finally:
         server.program.stop()
+
+
+def test_an_expired_certificate_of_ours(start_registrar, connect, est_server, pki, tmp_path):
+    """With TLS 1.3 the EST server says so when the request is under way; it has read none of it. (Without doubt, unless its reset overtakes its
+    alert: unit/registrar/upstream/https_connection_test.c.)"""
+    expired = str(made.write_both(tmp_path / "ra.pem", *made.issue(pki, "expired RA", purposes=[made.CLIENT, made.CMC_RA], days=(-20, -1))))
+    registrar = start_registrar({"upstream": {"certificate": expired, "private_key": expired}})
+    registrar.program.wait_for(rf"warning registrar: .*{expired}\" expired on ")
+    peer = connect(registrar)
+
+    def fault():
+        assert enrol(peer, make_csr(pki))[0].status in ("5.02", "5.04")
+
+    def others():
+        for number in range(OTHERS):
+            assert connect(registrar, device=f"other{number}").get((".well-known", "core")).status == "2.05"
+
+    during(fault, others)
+    assert not est_server.stats()["issued"]
 
 
 BAD = {label: "5.02" for label in ("reset", "close", "close-after-post", "cut-off", "oversize-100000", "long-head-40000", "not-http", "garbage",
