@@ -219,6 +219,40 @@ def test_forged_messages_on_a_pledges_flow(net, start_pair, associate):
     assert programs.counters(registrar)["jpy_malformed"] >= 3 and proxy.counters()["jpy_malformed"] == 0
 
 
+@pytest.mark.parametrize("mode", ["stateful", "stateless"])
+def test_a_chain_of_certificates_on_a_link_of_1280(net, start_pair, pki, tmp_path, mode):
+    """JPY-5, JPR-5: a device whose flight fills packets of 1280 octets gets through, over Ethernet behind the proxy, and no IP fragment is on the way in
+    either direction; the registrar's own flight is larger than a packet as well."""
+    registrar, proxy = start_pair(mode)
+    for host in (net.pledges[0], net.proxy):
+        host.run("ip", "link", "set", "mtu", "1280", "dev", "mesh0")
+    net.proxy.run("nft", "add table ip6 cut; add chain ip6 cut in { type filter hook prerouting priority -450; };"
+                  "add chain ip6 cut out { type filter hook postrouting priority 500; };"
+                  "add rule ip6 cut in exthdr frag exists counter; add rule ip6 cut out exthdr frag exists counter")
+    certificate, key = pki.device("behind")
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(b"".join((pki / name).read_bytes() for name in (certificate, "manufacturer-ca.pem", "est-ca.pem", "other-ca.pem")))
+    client = programs.run(net.pledges[0].command("openssl", "s_client", "-dtls1_2", "-connect", f"[{PROXY_LOCAL}%mesh0]:{proxy.port}", "-brief",
+                                                 "-cert", certificate, "-key", key, "-cert_chain", chain, "-CAfile", pki / "est-ca.pem"), input=b"Q\n")
+    assert b"CONNECTION ESTABLISHED" in client.stderr and b"Verification: OK" in client.stderr
+    counters = proxy.counters()
+    assert counters["pledge_octets"] > 2500 and counters["jpy_too_large"] == 0, counters
+    assert programs.counters(registrar)["handshakes_completed"] == 1
+    assert net.proxy.run("nft", "list", "table", "ip6", "cut").stdout.count(b"packets 0 ") == 2
+
+
+def test_a_pledge_that_uses_its_port_again(net, start_pair, associate):
+    """JPR-2, RFC 6347 section 4.2.8: a device that restarts is the same flow, and begins anew on it; one association is left."""
+    registrar, proxy = start_pair("stateless")
+    one = udp(net.pledges[0])
+    for _ in range(2):
+        peer = associate(proxy, one)
+        assert certificates(get(peer)[1])
+        peer.dtls.abandon()
+    counters = programs.counters(registrar)
+    assert counters["handshakes_completed"] == 2 and counters["associations"] == 1
+
+
 def test_a_pledge_that_is_not_link_local(net, start_pair, pledge, pki):
     """JP-9: its datagrams never reach the registrar."""
     registrar, proxy = start_pair("stateless")
