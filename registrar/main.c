@@ -76,7 +76,7 @@ static enum status start_libraries(struct service_call *call)
     signal(SIGHUP, SIG_IGN); /* until it can be handled: the configuration is being read already */
     if (!est->skg && !est->skc && call->settings->upstream.password_file[0] == '\0')
         return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? STATUS_OK : STATUS_NO_MEMORY;
-    enum status status = secret_memory_start();
+    enum status status = secret_memory_start(&call->warnings);
     if (status != STATUS_OK)
         buffer_printf(&call->errors, "no safe memory for private keys and passwords: %s\n",
                       status_text(status));

@@ -6,6 +6,7 @@
 #include "common/service.h"
 #include "common/thread.h"
 #include "registrar/file_marks.h"
+#include "registrar/secret_memory.h"
 
 #include <event2/event.h>
 
@@ -62,6 +63,7 @@ static bool read_configuration(const struct reload *reload, struct job *job);
 static void on_loaded(struct letter *letter);
 static void use(struct reload *reload, struct job *job);
 static void tell_of_fixed(const struct reload *reload, const struct buffer *paths);
+static void tell_of_unwiped(const struct reload *reload, const struct job *job);
 static void refuse(struct reload *reload);
 static void miss(struct reload *reload);
 static void join(struct reload *reload);
@@ -250,6 +252,7 @@ static void use(struct reload *reload, struct job *job)
 {
     struct snapshot *before = reload->snapshot;
     tell_of_fixed(reload, &job->fixed);
+    tell_of_unwiped(reload, job);
     reload->snapshot = job->snapshot;
     job->snapshot = before;
     reload->merged = job->merged;
@@ -262,6 +265,17 @@ static void use(struct reload *reload, struct job *job)
         log_configure(reload->merged.log.level, reload->merged.log.format, stderr);
     }
     reload->context.offer(reload->context.user, before, reload->snapshot);
+}
+
+/* Whether libraries wipe what they free is settled at the start, for it costs. */
+static void tell_of_unwiped(const struct reload *reload, const struct job *job)
+{
+    if (job->merged.upstream.password_file[0] != '\0' && !secret_memory_is_started())
+        log_warning(
+            "reload",
+            "%s: upstream.password_file was not there at the start: libraries do not wipe their copies "
+            "of the password until a restart",
+            reload->context.file);
 }
 
 static void tell_of_fixed(const struct reload *reload, const struct buffer *paths)

@@ -40,6 +40,32 @@ def test_a_key_that_nobody_fetches(start_registrar, connect, est_server, pki):
     assert len(serverkeygens(est_server)) == 2
 
 
+@pytest.mark.parametrize("octets, est, warns", [(65536, BOTH, True), (1 << 20, BOTH, True), (8 << 20, BOTH, False), (65536, {}, False)])
+def test_memory_that_cannot_be_locked(start_registrar, connect, pki, octets, est, warns):
+    """SKG-9: with what a container may get, 64 KiB, or just enough for OpenSSL's keys, the operator is warned, and devices are served; what systemd
+    gives will do. Without keys of devices nothing is locked."""
+    most = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    if most != resource.RLIM_INFINITY and octets > most:
+        pytest.skip("this machine allows less")
+    without_rights = ("setpriv", "--bounding-set", "-ipc_lock", "prlimit", f"--memlock={octets}:{octets}")
+    registrar = start_registrar({"est": {**est, "server_keygen": "local"}}, under=without_rights)
+    assert (f"memory cannot be locked (RLIMIT_MEMLOCK: {octets} octets)" in registrar.program.text()) == warns
+    if est:
+        assert_pair(enrol(connect(registrar), make_csr(pki), "skg")[1], "skg")
+
+
+@pytest.mark.parametrize("at_start", [False, True])
+def test_a_password_that_comes_by_reload(start_registrar, tmp_path, at_start):
+    """RA-8: whether freed memory is wiped is settled at the start; the operator is told where that matters."""
+    secret = tmp_path / "password"
+    secret.write_text("correct horse")
+    secret.chmod(0o600)
+    credentials = {"upstream": {"username": "registrar", "password_file": str(secret)}}
+    registrar = start_registrar(credentials if at_start else {})
+    told = registrar.reload(credentials)
+    assert any("do not wipe their copies of the password until a restart" in line for line in told) != at_start
+
+
 ORDINARY_BUILD = pytest.mark.skipif(not key_traces.are_findable(programs.REGISTRAR), reason="AddressSanitizer has its own ideas of memory")
 
 
