@@ -583,8 +583,8 @@ static void review_credentials(const struct settings_review *review)
 {
     const struct upstream_settings *upstream = &review->settings->upstream;
     if (settings_review_usable(review, "upstream.trust", "upstream.implicit_trust") &&
-        upstream->trust.count == 0 && upstream->implicit_trust.count == 0 &&
-        upstream->learnt_trust[0] == '\0')
+        settings_reader_usable(review->reader, "upstream.learnt_trust") && upstream->trust.count == 0 &&
+        upstream->implicit_trust.count == 0 && upstream->learnt_trust[0] == '\0')
         settings_reader_complain(
             review->reader, "upstream.trust",
             "is empty as is upstream.implicit_trust: no EST server could be trusted; name "

@@ -114,4 +114,54 @@ static inline void assert_complete(struct fixture *fixture, const char *folder_n
     buffer_free(&printed);
 }
 
+/* Each key of object in turn, and of the objects in it, is of no kind that it could be: that is refused,
+ * whatever else the file, of which root is the whole, says. */
+static inline void assert_no_kind_fits(struct fixture *fixture, json_t *root, json_t *object)
+{
+    const char *key;
+    json_t *value;
+    void *next;
+    json_object_foreach_safe(object, next, key, value)
+    {
+        if (json_is_object(value)) {
+            assert_no_kind_fits(fixture, root, value);
+            continue;
+        }
+        json_incref(value);
+        json_object_set_new(object, key, json_null());
+        char *text = json_dumps(root, 0);
+        if (read_text(fixture, text) || strstr(buffer_string(&fixture->errors), key) == NULL)
+            fail_msg("%s may be null", key);
+        free(text);
+        json_object_set_new(object, key, value);
+    }
+}
+
+/* Lists and strings of object, and of the objects in it, become empty. */
+static inline void make_empty(json_t *object)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        if (json_is_object(value))
+            make_empty(value);
+        if (json_is_array(value))
+            json_array_clear(value);
+        if (json_is_string(value))
+            json_string_set(value, "");
+    }
+}
+
+/* As it is, and with all that can be empty: no review of several keys looks at one that was refused. */
+static inline void assert_wrong_kinds_are_refused(struct fixture *fixture, const char *file)
+{
+    json_t *root = json_load_file(file, 0, NULL);
+    assert_non_null(root);
+    assert_no_kind_fits(fixture, root, root);
+    make_empty(root);
+    assert_no_kind_fits(fixture, root, root);
+    json_decref(root);
+}
+
 #endif

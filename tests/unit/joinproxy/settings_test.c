@@ -135,6 +135,11 @@ static void the_example_is_complete(void **state)
     assert_complete(*state, SOURCE_FOLDER "/config", "join-proxy.json");
 }
 
+static void survives_a_wrong_kind_of_any_key(void **state)
+{
+    assert_wrong_kinds_are_refused(*state, SOURCE_FOLDER "/config/join-proxy.json");
+}
+
 static void is_described_as_it_is(void **state)
 {
     (void)state;
@@ -154,6 +159,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_and_ranges, set_up, tear_down),
         cmocka_unit_test_setup_teardown(warns_of_what_will_hurt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_example_is_complete, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(survives_a_wrong_kind_of_any_key, set_up, tear_down),
         cmocka_unit_test(is_described_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

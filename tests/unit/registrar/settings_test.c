@@ -689,6 +689,11 @@ static void has_a_complete_example(void **state)
     assert_complete(*state, SOURCE_FOLDER "/config", "registrar.json");
 }
 
+static void survives_a_wrong_kind_of_any_key(void **state)
+{
+    assert_wrong_kinds_are_refused(*state, SOURCE_FOLDER "/config/registrar.json");
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -717,6 +722,7 @@ int main(void)
         TEST(is_described_as_it_is),
         TEST(is_refused_as_described),
         TEST(has_a_complete_example),
+        TEST(survives_a_wrong_kind_of_any_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
