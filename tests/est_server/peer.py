@@ -14,7 +14,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PKI = HERE.parent / "pki"
 BUILD = pathlib.Path(os.environ.get("ESTUARY_BUILD", HERE.parents[1] / "build"))
 EST_SERVER = BUILD / "tests" / "est_server" / "est-server"
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 
 
 def run(*command, check=True, **more):
