@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WAIT_MS    5000
+#define WAIT_MS    20000
 #define SILENCE_MS 50
 #define LEISURE_MS 500
 #define QUERY                                                                                                \

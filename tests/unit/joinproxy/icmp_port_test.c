@@ -19,7 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define WAIT_MS  5000
+#define WAIT_MS  20000
 #define START_MS 100000
 
 struct fixture {

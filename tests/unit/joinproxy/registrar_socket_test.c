@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WAIT_MS    5000
+#define WAIT_MS    20000
 #define SILENCE_MS 50
 
 static int open_at(const char *text, struct endpoint *local)

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WAIT_MS    5000
+#define WAIT_MS    20000
 #define SILENCE_MS 100
 
 static uint64_t clock_ms = 100000;
