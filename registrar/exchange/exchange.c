@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 #include "common/monotonic.h"
+#include "common/quiet.h"
 #include "common/rate_table.h"
 #include "registrar/counters.h"
 #include "registrar/exchange/access_policy.h"
@@ -68,6 +69,7 @@ struct exchanges {
     struct exchange_services services;
     struct exchange *first;
     size_t count;
+    struct quiet undecided; /* about the webhook */
 };
 
 static enum verdict authenticate(struct exchange *exchange);
@@ -335,10 +337,17 @@ static enum verdict do_without(struct exchange *exchange, const char *why)
 
 static enum verdict refuse_undecided(struct exchange *exchange, const char *why)
 {
+    unsigned unsaid;
+    char more[64] = "";
     metrics_add(exchange->owner->services.metrics, COUNTER_WEBHOOK_FAILED, 1);
-    log_warning("exchange",
-                "the webhook did not decide about client=\"%s\" operation=%s, which is told to come back: %s",
-                client_identity_name(exchange->client), exchange->operation->name, why);
+    if (!quiet_may_speak(&exchange->owner->undecided, monotonic_ms(), &unsaid))
+        return refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
+    if (unsaid > 0)
+        snprintf(more, sizeof more, " (and %u requests more since this was said last)", unsaid);
+    log_warning(
+        "exchange",
+        "the webhook did not decide about client=\"%s\" operation=%s, which is told to come back: %s%s",
+        client_identity_name(exchange->client), exchange->operation->name, why, more);
     return refuse(exchange, CM_SERVICE_UNAVAILABLE, "");
 }
 

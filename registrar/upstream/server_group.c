@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 #include "common/monotonic.h"
+#include "common/quiet.h"
 #include "registrar/upstream/server_health.h"
 
 #include <openssl/rand.h>
@@ -11,15 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WARNING_EVERY_MS 10000
-#define NEWS_OCTETS_MAX  2000
-
-/* Failures are many where one is enough to know. */
-struct quiet {
-    bool spoken;
-    uint64_t spoken_ms;
-    unsigned unsaid; /* since then */
-};
+#define NEWS_OCTETS_MAX 2000
 
 /* What is learnt of a server, by all groups that name it: a reload forgets nothing. */
 struct known_server {
@@ -100,7 +93,6 @@ static void tell_that_it_fails(const struct server_group *group, const struct se
 static void tell_that_it_is_well(const struct server_group *group, const struct server_part *well,
                                  uint64_t now_ms, struct news *news);
 static void tell_who_serves(const struct server_group *group, const char *profile, struct news *news);
-static bool may_speak(struct quiet *quiet, uint64_t now_ms);
 static void describe(const struct server_report *report, struct buffer *text);
 static uint64_t probe_due_ms(const struct server_group *group, size_t server, const struct health_part *part);
 static bool find_probe(const struct server_group *group, uint64_t until_ms, struct server_probe *probe,
@@ -457,25 +449,13 @@ static void tell_who_serves(const struct server_group *group, const char *profil
 static void tell_of_failure(const struct server_group *group, size_t server,
                             const struct server_report *report, uint64_t now_ms, struct news *news)
 {
-    struct quiet *quiet = &group->servers[server].known->quiet;
-    if (!may_speak(quiet, now_ms))
+    unsigned unsaid;
+    if (!quiet_may_speak(&group->servers[server].known->quiet, now_ms, &unsaid))
         return;
     buffer_printf(&news->text, "EST server %s: ", group->servers[server].url);
     describe(report, &news->text);
-    if (quiet->unsaid > 0)
-        buffer_printf(&news->text, " (and %u failures more since this was said last)", quiet->unsaid);
-    quiet->unsaid = 0;
-}
-
-static bool may_speak(struct quiet *quiet, uint64_t now_ms)
-{
-    if (quiet->spoken && now_ms < quiet->spoken_ms + WARNING_EVERY_MS) {
-        quiet->unsaid++;
-        return false;
-    }
-    quiet->spoken = true;
-    quiet->spoken_ms = now_ms;
-    return true;
+    if (unsaid > 0)
+        buffer_printf(&news->text, " (and %u failures more since this was said last)", unsaid);
 }
 
 static void describe(const struct server_report *report, struct buffer *text)
@@ -493,12 +473,11 @@ void server_group_report_refusal(struct server_group *group, const struct server
     struct news news;
     begin_news(&news);
     pthread_mutex_lock(&group->memory->mutex);
-    struct quiet *quiet = &group->memory->quiet;
-    if (may_speak(quiet, now_ms)) {
+    unsigned unsaid;
+    if (quiet_may_speak(&group->memory->quiet, now_ms, &unsaid)) {
         describe(report, &news.text);
-        if (quiet->unsaid > 0)
-            buffer_printf(&news.text, " (and %u requests more since this was said last)", quiet->unsaid);
-        quiet->unsaid = 0;
+        if (unsaid > 0)
+            buffer_printf(&news.text, " (and %u requests more since this was said last)", unsaid);
     }
     pthread_mutex_unlock(&group->memory->mutex);
     tell(&news);
