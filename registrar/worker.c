@@ -191,8 +191,8 @@ void worker_free(struct worker *worker)
     exchanges_free(worker->exchanges);
     webhook_free(worker->webhook);
     key_workshop_free(worker->workshop);
-    keyless_library_free(worker->library);
     mailbox_free(worker->mailbox);
+    keyless_library_free(worker->library);
     if (worker->drain != NULL)
         event_free(worker->drain);
     if (worker->base != NULL)
