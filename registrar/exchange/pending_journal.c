@@ -149,9 +149,9 @@ bool pending_journal_put(struct pending_journal *journal, const struct pending_r
     journal->queue.status = STATUS_OK; /* without memory nothing was added */
     if (queued)
         metrics_add(journal->metrics, COUNTER_JOURNAL_QUEUED, octets.len + sizeof(uint32_t));
-    if (queued && was_empty && !atomic_load(&journal->fails))
-        pthread_cond_signal(&journal->news);
     pthread_mutex_unlock(&journal->mutex);
+    if (queued && was_empty && !atomic_load(&journal->fails))
+        pthread_cond_signal(&journal->news); /* not before: the thread would wake to wait for the mutex */
     buffer_free(&octets);
     metrics_add(journal->metrics, queued ? COUNTER_JOURNAL_RECORDS : COUNTER_JOURNAL_LOST, 1);
     return queued;
@@ -168,8 +168,8 @@ void pending_journal_wait(struct pending_journal *journal, struct journal_waiter
     pthread_mutex_lock(&journal->mutex);
     *journal->end = waiter;
     journal->end = &waiter->next;
-    pthread_cond_signal(&journal->news);
     pthread_mutex_unlock(&journal->mutex);
+    pthread_cond_signal(&journal->news);
 }
 
 bool pending_journal_leave(struct pending_journal *journal, struct journal_waiter *waiter)
