@@ -13,6 +13,7 @@ from enrolment import certificates, enrol, enrol_at_once, get, is_for, join_doma
 
 USER, PASSWORD = "estuser", "estpwd"
 DEVICES = 200
+PATIENCE_MS = 200000  # of devices and registrar: all are served in the end, however slow the machine is
 PKCS8, CERTS_ONLY = 284, 281
 
 
@@ -121,9 +122,9 @@ def test_two_hundred_devices_at_once(start_registrar, connect, start_libest, pki
     """With two workers, probes of a second libest all the while, and the RA's own renewal: four connections in all, and neither is ever wedged."""
     servers = [start_libest(), start_libest()]
     due = str(short_lived.write_both(tmp_path / "ra.pem", *short_lived.issue(pki, "old RA", purposes=[short_lived.CLIENT, short_lived.CMC_RA])))
-    settings = upstream(*servers, selection="round-robin", probe_interval_ms=1, certificate=due, private_key=due, renew=True)
-    registrar = start_registrar({"workers": 2, "upstream": settings})
-    assert not enrol_at_once(registrar, pki, many_devices(pki, tmp_path, DEVICES))
+    settings = upstream(*servers, selection="round-robin", probe_interval_ms=1, certificate=due, private_key=due, renew=True, timeout_ms=PATIENCE_MS)
+    registrar = start_registrar({"workers": 2, "coap": {"answer_within_ms": PATIENCE_MS}, "upstream": settings})
+    assert not enrol_at_once(registrar, pki, many_devices(pki, tmp_path, DEVICES), PATIENCE_MS / 1000)
     registrar.program.wait_for(r"upstream\.certificate: .* is renewed")
     assert get(connect(registrar), "crts")[0].status == "2.05"
     counters = registrar.counters()
