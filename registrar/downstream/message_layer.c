@@ -610,9 +610,13 @@ static uint64_t longest_span_ms(const struct coap_settings *settings)
     return configured > standard ? configured : standard;
 }
 
+/* A smaller factor than the standard's would leave a timer that is late no room for the last retransmission.
+ */
 static uint64_t configured_span_ms(const struct coap_settings *settings)
 {
-    return span_ms(settings->ack_timeout_ms, settings->ack_random_factor, settings->max_retransmit);
+    double factor = settings->ack_random_factor > DEFAULT_ACK_RANDOM_FACTOR ? settings->ack_random_factor
+                                                                            : DEFAULT_ACK_RANDOM_FACTOR;
+    return span_ms(settings->ack_timeout_ms, factor, settings->max_retransmit);
 }
 
 /* MAX_TRANSMIT_SPAN (RFC 7252 section 4.8.2). */

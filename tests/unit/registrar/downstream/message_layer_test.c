@@ -324,6 +324,23 @@ static void late_ticks_keep_the_spacing_and_the_span(void **state)
     assert_false(message_layer_busy(fixture->layer));
 }
 
+/* Without a random factor the last transmission is due when the span by that factor ends; a timer is never
+ * early. */
+static void a_late_tick_costs_no_retransmission(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.ack_random_factor = 1;
+    receive(fixture, CM_CON, CM_POST, 7);
+    wait_ms(fixture, 1000);
+    respond(fixture, fixture->request, true);
+    outbox_clear(&fixture->out);
+    for (size_t i = 1; i <= 4; i++) {
+        fixture->now_ms = message_layer_deadline(fixture->layer) + 10;
+        tick(fixture);
+        assert_int_equal(fixture->out.count, i);
+    }
+}
+
 /* Gives the message id of an outstanding separate response to request 7. */
 static uint16_t outstanding(struct fixture *fixture)
 {
@@ -664,6 +681,7 @@ int main(void)
         TEST(only_the_last_response_octets_are_kept),
         TEST(separate_response_is_retransmitted),
         TEST(late_ticks_keep_the_spacing_and_the_span),
+        TEST(a_late_tick_costs_no_retransmission),
         TEST(rst_ends_retransmission),
         TEST(ack_with_a_response_ends_retransmission),
         TEST(strange_acknowledgements_are_ignored),
