@@ -617,6 +617,10 @@ static void review_access(const struct settings_review *review)
     if (review->settings->access.csr_identity == CSR_IDENTITY_ANY)
         settings_review_warn(review, "access.csr_identity",
                              "\"any\" lets every device enrol in the name of any other; use \"same-serial\"");
+    if (review->settings->log.level < LOG_LEVEL_INFO)
+        settings_review_warn(review, "log.level",
+                             "leaves out the records of requests, by which certificates can be traced; use "
+                             "\"info\"");
     access_settings_review(review);
 }
 

@@ -515,6 +515,24 @@ static void wants_a_webhook_that_can_be_asked(void **state)
                 "access.webhook.url: is never asked: no rule has the action \"ask\", nor has access.default");
 }
 
+/* SEC-2 */
+static void warns_of_a_log_without_records(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const levels[] = {"error", "warning", "info", "debug"};
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        char section[64];
+        snprintf(section, sizeof(section), ",\"log\":{\"level\":\"%s\"}", levels[i]);
+        assert_read(fixture, read_with(fixture, "", "", section));
+        if (i < 2)
+            assert_said(fixture, &fixture->warnings,
+                        "log.level: leaves out the records of requests, by which certificates can be traced; "
+                        "use \"info\"");
+        else
+            assert_string_equal(buffer_string(&fixture->warnings), "");
+    }
+}
+
 /* DTLS-10: the first rule that fits decides, so that one which fits everybody hides what stands below. */
 static void warns_of_rules_that_never_decide(void **state)
 {
@@ -714,6 +732,7 @@ int main(void)
         TEST(names_the_place_of_a_mistake_in_a_rule),
         TEST(wants_a_webhook_that_can_be_asked),
         TEST(warns_of_rules_that_never_decide),
+        TEST(warns_of_a_log_without_records),
         TEST(warns_of_labels_that_no_rule_names),
         TEST(suits_libest_by_its_profile),
         TEST(lets_explicit_keys_win_over_the_profile_with_a_warning),
