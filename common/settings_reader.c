@@ -127,10 +127,12 @@ void settings_reader_preset(struct settings_reader *reader, const char *path, co
                             void *settings)
 {
     const struct settings_field *field = settings_table_find(reader->table, path);
-    if (field == NULL || reader->origins[field - reader->table->fields] != NOT_GIVEN)
+    enum origin *origin = field == NULL ? NULL : &reader->origins[field - reader->table->fields];
+    if (origin == NULL || *origin != NOT_GIVEN)
         return;
     settings_field_release(field, settings);
-    read_preset(&(struct place){reader, field, path, (char *)settings + field->offset}, value);
+    if (!read_preset(&(struct place){reader, field, path, (char *)settings + field->offset}, value))
+        *origin = WRONG;
 }
 
 bool settings_reader_usable(const struct settings_reader *reader, const char *path)
@@ -304,7 +306,8 @@ static void fill_in(const struct scope *scope, const struct settings_field *fiel
     struct place place = {scope->reader, field, path_in(scope, field->path, path),
                           (char *)scope->settings + field->offset};
     if (field->preset != NULL) {
-        read_preset(&place, field->preset);
+        if (!read_preset(&place, field->preset)) /* out of memory */
+            scope->origins[field - scope->table->fields] = WRONG;
         return;
     }
     if (field->optional)

@@ -520,6 +520,8 @@ static void knows_which_keys_are_usable(void **state)
     assert_true(settings_reader_usable(reader, "limits.colour"));
     assert_false(settings_reader_usable(reader, "main.key_file"));
     assert_false(settings_reader_usable(reader, "no.such"));
+    settings_reader_preset(reader, "limits.colour", "\"mauve\"", &fixture->sample); /* as without memory */
+    assert_false(settings_reader_usable(reader, "limits.colour"));
     settings_reader_free(reader);
 }
 
