@@ -1123,6 +1123,24 @@ static void one_address_cannot_have_all_handshakes(void **state)
     device_free(&slow);
 }
 
+/* ... but not where it would then have as many as the other has now: nobody is thrown out in turns. */
+static void a_fair_share_of_handshakes_is_kept(void **state)
+{
+    struct fixture *fixture = *state;
+    struct device devices[4];
+    fixture->settings.dtls.max_handshakes = 3;
+    create_table(fixture);
+    for (uint16_t i = 0; i < 2; i++)
+        half_open(fixture, &devices[i], (uint16_t)(1000 + i));
+    for (uint16_t i = 0; i < 2; i++)
+        half_open(fixture, &devices[2 + i], (uint16_t)(OTHER_ADDRESS + i));
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES), 3);
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES_REFUSED), 1);
+    assert_int_equal(count(fixture, COUNTER_HANDSHAKES_FAILED), 0);
+    for (size_t i = 0; i < 4; i++)
+        device_free(&devices[i]);
+}
+
 /* The limits are the process's: workers hold them together. */
 static void limits_are_shared_by_workers(void **state)
 {
@@ -1245,6 +1263,7 @@ int main(void)
         TEST(eviction_looks_at_a_few),
         TEST(half_open_handshakes_are_bounded),
         TEST(one_address_cannot_have_all_handshakes),
+        TEST(a_fair_share_of_handshakes_is_kept),
         TEST(limits_are_shared_by_workers),
         TEST(draining_lets_nobody_new_in),
         TEST(failed_handshakes_are_logged_sparingly),

@@ -1691,6 +1691,10 @@ static void a_request_leaves_once_it_is_recorded(void **state)
     assert_enrolled(fixture, last(fixture, 1));
     enrol(fixture); /* from the table */
     assert_enrolled(fixture, last(fixture, 2));
+    uint64_t records = metrics_get(fixture->metrics, COUNTER_JOURNAL_RECORDS);
+    enrol(fixture); /* recorded is that it was fetched once more, and nothing else */
+    assert_enrolled(fixture, last(fixture, 3));
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_JOURNAL_RECORDS), records + 1);
     start(fixture, &(struct ask){.id = EST_CRTS}); /* GETs need no record */
     assert_calls(fixture, 2);
     assert_null(fixture->est_client.calls[1].settings.turn);

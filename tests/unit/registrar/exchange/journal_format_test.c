@@ -162,6 +162,26 @@ static void frames_of_another_file_do_not_count(void **state)
     buffer_free(&other);
 }
 
+/* Nobody writes one that is longer, whatever its checksum says. */
+static void records_are_bounded(void **state)
+{
+    struct fixture *fixture = *state;
+    static uint8_t octets[JOURNAL_RECORD_MAX + 1];
+    for (size_t more = 0; more < 2; more++) {
+        struct buffer file;
+        struct journal_reader reader;
+        struct bytes record;
+        buffer_init(&file, sizeof octets + 1000);
+        journal_format_begin(&fixture->key, &file);
+        const struct journal_place place = {file.len, file.len};
+        journal_format_frame(&fixture->key, &place, (struct bytes){octets, JOURNAL_RECORD_MAX + more}, &file);
+        assert_int_equal(file.status, STATUS_OK);
+        assert_int_equal(journal_reader_begin(&reader, buffer_view(&file)), STATUS_OK);
+        assert_int_equal(journal_reader_next(&reader, &record), more == 0 ? JOURNAL_RECORD : JOURNAL_TORN);
+        buffer_free(&file);
+    }
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -174,6 +194,7 @@ int main(void)
         TEST(damage_is_found),
         TEST(a_header_must_be_whole),
         TEST(frames_of_another_file_do_not_count),
+        TEST(records_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
