@@ -10,6 +10,7 @@
 #include <openssl/err.h>
 
 #define LIMIT        65536
+#define SCALAR_AT    36 /* in PKCS#8 of a key on P-256 */
 #define A4_TYPE      "multipart/mixed ; boundary=estServerExampleBoundary"
 #define MIXED        "multipart/mixed; boundary=b"
 #define KEY_TYPE     "application/pkcs8"
@@ -176,9 +177,13 @@ static void the_vectors_of_the_drafts(void **state)
 static void what_does_not_fit(void **state)
 {
     struct fixture *fixture = *state;
-    struct buffer nonsense;
+    struct buffer nonsense, forged;
     buffer_init(&nonsense, 64);
     buffer_append_string(&nonsense, "nonsense");
+    buffer_init(&forged, LIMIT);
+    buffer_append(&forged, buffer_view(&fixture->key));
+    assert_memory_equal(forged.at + SCALAR_AT - 2, "\x04\x20", 2);
+    forged.at[SCALAR_AT + 31] ^= 1; /* beside the public key that the certificate is for */
     const struct {
         struct {
             const char *type;
@@ -205,6 +210,7 @@ static void what_does_not_fit(void **state)
         {{{KEY_TYPE, &nonsense}, {CERTS_TYPE, &fixture->certificates}}, STATUS_MALFORMED},
         {{{KEY_TYPE, &fixture->key}, {CERTS_TYPE, &nonsense}}, STATUS_MALFORMED},
         {{{KEY_TYPE, &fixture->other_key}, {CERTS_TYPE, &fixture->certificates}}, STATUS_MISMATCH},
+        {{{KEY_TYPE, &forged}, {CERTS_TYPE, &fixture->certificates}}, STATUS_MISMATCH},
         {{{KEY_TYPE, &fixture->key}, {CERTS_TYPE, &fixture->several}}, STATUS_MISMATCH},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -226,6 +232,7 @@ static void what_does_not_fit(void **state)
     assert_int_equal(fixture->core.len, 0);
     fixture->core.limit = LIMIT;
     buffer_free(&nonsense);
+    buffer_free(&forged);
 }
 
 /* The CSR of RFC 9148 A.3 with more attributes. */
