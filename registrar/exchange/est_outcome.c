@@ -27,6 +27,7 @@ static void judge_status(const struct response_context *asked, const struct est_
 static bool has_no_attributes(const struct response_context *asked, const struct est_response *response);
 static void judge_body(const struct response_context *asked, const struct est_response *response,
                        uint8_t code, struct est_outcome *outcome);
+static const char *fault_of(enum status status);
 static void take_doubt(const struct response_context *asked, struct est_outcome *outcome);
 static void judge_freshness(const struct response_context *asked, const struct est_response *response,
                             int64_t now_unix, struct est_outcome *outcome);
@@ -120,14 +121,24 @@ static void judge_body(const struct response_context *asked, const struct est_re
     enum status status = response_body_decode(asked, response->content_type, response->body,
                                               &outcome->content, &outcome->serial);
     if (status != STATUS_OK) {
-        est_outcome_refuse(outcome, CM_BAD_GATEWAY,
-                           status == STATUS_MISMATCH ? "the EST server sent no certificate for this key"
-                                                     : "the EST server's answer is of no use");
+        est_outcome_refuse(outcome, CM_BAD_GATEWAY, fault_of(status));
         take_doubt(asked, outcome);
         return;
     }
     outcome->kind = OUTCOME_RESULT;
     outcome->code = code;
+}
+
+static const char *fault_of(enum status status)
+{
+    switch (status) {
+    case STATUS_MISMATCH:
+        return "the EST server sent no certificate for this key";
+    case STATUS_FORBIDDEN:
+        return "the EST server's key is not protected as the CSR asks";
+    default:
+        return "the EST server's answer is of no use";
+    }
 }
 
 static void take_doubt(const struct response_context *asked, struct est_outcome *outcome)

@@ -33,8 +33,10 @@ enum status key_answer_decode(const struct response_context *context, struct byt
     struct multipart_mixed message;
     struct parts parts;
     if (multipart_mixed_parse(content_type, body, &message) != STATUS_OK ||
-        find_parts(&message, &parts) != STATUS_OK || !is_as_wished(context->csr, parts.format))
+        find_parts(&message, &parts) != STATUS_OK)
         return STATUS_MALFORMED;
+    if (!is_as_wished(context->csr, parts.format))
+        return STATUS_FORBIDDEN;
     struct buffer octets, certs_only;
     struct key_answer_key key = {.private_key = NULL};
     buffer_init_locked(&octets, LIMIT);

@@ -19,10 +19,10 @@ struct key_answer_key {
 
 /* Translates an EST server's multipart/mixed: appends multipart-core with exactly one key (284 or 280) and
  * one certificate (281, or 287 for /skc), and the certificate's serial number, in hexadecimal, to serial
- * unless that is NULL. Without a CSR the device had no wish. STATUS_MALFORMED: not that, or not protected as
- * the CSR asks; STATUS_MISMATCH: no certificate for this key; STATUS_UNSUPPORTED: a key that we cannot check.
- * Nothing is then appended, and no copy of the key is left. core should be locked, as all is that lies
- * between. */
+ * unless that is NULL. Without a CSR the device had no wish. STATUS_MALFORMED: not that; STATUS_FORBIDDEN:
+ * not protected as the CSR asks; STATUS_MISMATCH: no certificate for this key; STATUS_UNSUPPORTED: a key that
+ * we cannot check. Nothing is then appended, and no copy of the key is left. core should be locked, as all is
+ * that lies between. */
 enum status key_answer_decode(const struct response_context *context, struct bytes content_type,
                               struct bytes body, struct buffer *core, struct buffer *serial);
 

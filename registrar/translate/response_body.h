@@ -20,7 +20,7 @@ struct response_context {
  * SEQUENCE; for /skg and /skc a key and its certificate (key_answer_decode); a counted NUL behind libest's
  * base64 tolerated under that profile only. Of an enrolment, the issued certificate's serial number is
  * appended to serial as response_body_serial does, unless that is NULL. STATUS_MALFORMED,
- * STATUS_MISMATCH: 5.02. */
+ * STATUS_MISMATCH, STATUS_FORBIDDEN (a key that is not protected as the CSR asks): 5.02. */
 enum status response_body_decode(const struct response_context *context, struct bytes content_type,
                                  struct bytes body, struct buffer *der, struct buffer *serial);
 
