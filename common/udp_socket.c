@@ -2,9 +2,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* Room for packet information of either family and its alignment. */
@@ -20,6 +22,8 @@ struct udp_batch {
     union control controls[UDP_BATCH_MAX];
     uint8_t payloads[UDP_BATCH_MAX][UDP_DATAGRAM_MAX];
 };
+
+#define WAITING_SHARE 4 /* of the send buffer: a quarter may wait */
 
 #define PENDING_ERRORS_MAX 8 /* reports of ICMP errors skipped in one call */
 
@@ -139,6 +143,14 @@ void udp_socket_send(int fd, const struct udp_datagram *datagram)
     do
         sent = sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
+}
+
+bool udp_socket_is_congested(int fd)
+{
+    int waiting = 0, room = 0;
+    socklen_t len = sizeof room;
+    return ioctl(fd, SIOCOUTQ, &waiting) == 0 && getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &len) == 0 &&
+           waiting > room / WAITING_SHARE;
 }
 
 static enum status prepare(int fd, const struct endpoint *local, enum udp_sharing sharing)

@@ -54,4 +54,8 @@ size_t udp_socket_receive(int fd, struct udp_batch *batch,
  * locals are left to the kernel to choose. A full socket buffer drops the datagram, as a network would. */
 void udp_socket_send(int fd, const struct udp_datagram *datagram);
 
+/* Whether a quarter of the send buffer waits to leave: for neighbours whose link-layer address is not known,
+ * where somebody invents them, and what fills it would stop all other answers. */
+bool udp_socket_is_congested(int fd);
+
 #endif

@@ -3,15 +3,12 @@
 #include <errno.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
-#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define REPLY_OCTETS_MAX 1024
 #define STALE_REPLIES    8 /* that an earlier question may have left */
-#define WAITING_SHARE    4 /* of the send buffer: a quarter may wait for neighbours */
 #define NUD_SENDABLE     (NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY)
 
 struct neighbours {
@@ -30,7 +27,6 @@ struct question {
 static bool ask(struct neighbours *neighbours, const struct in6_addr *address, unsigned interface);
 static bool hear(const struct neighbours *neighbours, bool *known);
 static bool read_reply(const uint8_t *octets, size_t len, uint32_t sequence, bool *known);
-static bool is_congested(int fd);
 
 struct neighbours *neighbours_create(void)
 {
@@ -51,7 +47,7 @@ void neighbours_free(struct neighbours *neighbours)
 
 bool neighbours_admit(struct neighbours *neighbours, int fd, const struct udp_datagram *datagram)
 {
-    return !is_congested(fd) || neighbours_know(neighbours, &datagram->peer, datagram->interface);
+    return !udp_socket_is_congested(fd) || neighbours_know(neighbours, &datagram->peer, datagram->interface);
 }
 
 bool neighbours_know(struct neighbours *neighbours, const struct endpoint *pledge, unsigned interface)
@@ -109,12 +105,4 @@ static bool read_reply(const uint8_t *octets, size_t len, uint32_t sequence, boo
         *known = error != -ENOENT;
     }
     return true;
-}
-
-static bool is_congested(int fd)
-{
-    int waiting = 0, room = 0;
-    socklen_t len = sizeof room;
-    return ioctl(fd, SIOCOUTQ, &waiting) == 0 && getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &len) == 0 &&
-           waiting > room / WAITING_SHARE;
 }

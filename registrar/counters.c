@@ -4,6 +4,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_DATAGRAMS_RECEIVED] = "datagrams_received",
     [COUNTER_DATAGRAMS_DROPPED] = "datagrams_dropped",
     [COUNTER_COOKIES_SENT] = "cookies_sent",
+    [COUNTER_COOKIES_WITHHELD] = "cookies_withheld",
     [COUNTER_COOKIES_REFUSED] = "cookies_refused",
     [COUNTER_HANDSHAKES_STARTED] = "handshakes_started",
     [COUNTER_HANDSHAKES_COMPLETED] = "handshakes_completed",

@@ -292,6 +292,11 @@ static enum dtls_cookie_verdict judge_cookie(struct association_table *table, co
     enum dtls_cookie_verdict verdict =
         dtls_cookie_judge(table->context.cookie_secret, arrival->now_ms, buffer_view(&table->flow_octets),
                           hello, &table->answer);
+    /* Whose address is not proved must not stop the answers to those who are connected. */
+    if (table->answer.len > 0 && udp_socket_is_congested(arrival->flow.fd)) {
+        metrics_add(table->context.metrics, COUNTER_COOKIES_WITHHELD, 1);
+        return COOKIE_LOST;
+    }
     count_cookie(table, verdict);
     if (table->answer.len > 0)
         flow_send(&arrival->flow, buffer_view(&table->answer));

@@ -122,17 +122,16 @@ def checksum(octets):
     return ~total & 0xffff or 0xffff
 
 
-def invent_pledges(net, port, count, payload, first=0, link="mesh0"):
-    """Frames on the first pledge's link, each with a datagram of another source address in fe80::/64, to the proxy's join-port."""
-    host = net.pledges[0]
-    hardware = [bytes.fromhex(one.run("cat", f"/sys/class/net/{link}/address").stdout.decode().strip().replace(":", "")) for one in (net.proxy, host)]
-    to, length = socket.inet_pton(socket.AF_INET6, PROXY_LOCAL), 8 + len(payload)
-    with packet_socket(host, link) as raw:
-        for number in range(first, first + count):
-            address = b"\xfe\x80" + bytes(6) + b"\x02" + number.to_bytes(7, "big")
-            head = struct.pack("!HHH", 40000, port, length)
-            sum_ = checksum(address + to + struct.pack("!IxxxB", length, 17) + head + b"\0\0" + payload)
-            raw.send(hardware[0] + hardware[1] + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, length, 17, 64) + address + to +
+def invent_sources(sender, receiver, link, to, payloads, first=0):
+    """Frames on the link between two hosts, each with a datagram of another source address in the /64 of the receiver's: to is its address and port."""
+    hardware = [bytes.fromhex(one.run("cat", f"/sys/class/net/{link}/address").stdout.decode().strip().replace(":", "")) for one in (receiver, sender)]
+    address = socket.inet_pton(socket.AF_INET6, to[0])
+    with packet_socket(sender, link) as raw:
+        for number, payload in enumerate(payloads, first):
+            source, length = address[:8] + b"\x02" + number.to_bytes(7, "big"), 8 + len(payload)
+            head = struct.pack("!HHH", 40000, to[1], length)
+            sum_ = checksum(source + address + struct.pack("!IxxxB", length, 17) + head + b"\0\0" + payload)
+            raw.send(hardware[0] + hardware[1] + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, length, 17, 64) + source + address +
                      head + struct.pack("!H", sum_) + payload)
 
 

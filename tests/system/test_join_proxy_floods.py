@@ -3,9 +3,11 @@
 import re
 
 import programs
-from join_proxy import REGISTRAR, invent_pledges, net, pledge, start_proxy  # noqa: F401  fixtures
+from enrolment import certificates, get
+from join_proxy import PROXY_LOCAL, REGISTRAR, invent_sources, net, pledge, start_proxy  # noqa: F401  fixtures
 from test_join_proxy import echo  # noqa: F401  fixture
 from test_join_proxy_faults import JPY_PORT, jpy_echo  # noqa: F401  fixture
+from test_join_proxy_pair import associate, start_pair  # noqa: F401  fixtures
 
 
 def assert_no_growth(proxy, before, room_kib=256):
@@ -23,7 +25,7 @@ def test_a_link_full_of_invented_pledges(net, start_proxy, pledge, echo):
         assert honest.exchange(b"honest") == b"honest"
     resident = programs.resident_kib(proxy.program)
     for number in range(10):
-        invent_pledges(net, proxy.port, 10000, b"invented", first=10000 * number)
+        invent_sources(net.pledges[0], net.proxy, "mesh0", (PROXY_LOCAL, proxy.port), 10000 * [b"invented"], 10000 * number)
         assert any(honest.exchange(b"honest %d" % number, 0.5) for _ in range(5))
     counters = proxy.counters()
     assert counters["mappings"] == 10 and counters["icmp_refusals"] <= 200, counters
@@ -42,11 +44,24 @@ def test_a_link_full_of_invented_pledges_stateless(net, start_proxy, pledge, jpy
     assert honest.exchange(b"honest") == b"honest"
     resident = programs.resident_kib(proxy.program)
     for number in range(5):
-        invent_pledges(net, proxy.port, 10000, b"invented", first=10000 * number)
+        invent_sources(net.pledges[0], net.proxy, "mesh0", (PROXY_LOCAL, proxy.port), 10000 * [b"invented"], 10000 * number)
         assert any(honest.exchange(b"honest %d" % number, 0.5) for _ in range(4))
     assert_no_growth(proxy, resident)
     counters = proxy.counters()
     assert counters["rate_limited"] > 25000 and counters["unknown_neighbours"] > 0
+
+
+def test_the_registrar_on_such_a_link(net, start_pair, associate):
+    """A cookie costs no state, but a HelloVerifyRequest to a neighbour that does not exist waits for seconds in the socket; those of a thousand
+    invented neighbours of the registrar do not hold up its answers to a device that is connected."""
+    hello = (programs.ROOT / "tests" / "vectors" / "cjp20-appA-request.dtls-content.bin").read_bytes()
+    registrar, proxy = start_pair("stateful")
+    peer = associate(proxy)
+    for number in range(3):
+        invent_sources(net.proxy, net.registrar, "backbone", (REGISTRAR, 5684), 1000 * [hello], 1000 * number)
+        assert certificates(get(peer)[1])
+    counters = programs.counters(registrar)
+    assert counters["cookies_withheld"] > 100 and counters["associations"] == 1
 
 
 def test_it_is_small(net, start_proxy, pledge, echo):

@@ -121,6 +121,14 @@ void udp_socket_send(int fd, const struct udp_datagram *datagram)
         queue_push(&outbox.queue, datagram->payload);
 }
 
+static bool is_congested;
+
+bool udp_socket_is_congested(int fd)
+{
+    assert_int_equal(fd, SOCKET);
+    return is_congested;
+}
+
 /* --- the exchanges --- */
 
 #define STARTED_MAX 100
@@ -187,6 +195,7 @@ static int create(void **state)
     assert_int_equal(dtls_cookie_secret_make(&fixture.secret), STATUS_OK);
     *state = &fixture;
     started_count = datagrams_sent = 0;
+    is_congested = false;
     answer_at_once = false;
     answer_payload = BYTES_LITERAL("payload");
     outbox.port = 0;
@@ -409,6 +418,35 @@ static void half_open(struct fixture *fixture, struct device *device, uint16_t p
 }
 
 /* --- cookies (DTLS-6) --- */
+
+/* While too much waits to leave, those who have proved nothing get no answer; a handshake that has begun, and
+ * whoever is connected, go on. */
+static void cookies_do_not_stop_other_answers(void **state)
+{
+    struct fixture *fixture = *state;
+    struct device device, other;
+    create_table(fixture);
+    device_create(&device, 1000);
+    client_step(&device.client);
+    struct bytes hello = queue_view(&device.client.sent, 0);
+    is_congested = true;
+    arrive(fixture, 1000, hello);
+    assert_int_equal(datagrams_sent, 0);
+    assert_int_equal(count(fixture, COUNTER_COOKIES_WITHHELD), 1);
+    assert_int_equal(count(fixture, COUNTER_COOKIES_SENT), 0);
+    assert_int_equal(count(fixture, COUNTER_DATAGRAMS_DROPPED), 1);
+    device_free(&device);
+
+    is_congested = false;
+    device_create(&other, 1001);
+    struct test_datagram *second = take_second_hello(fixture, &other);
+    is_congested = true;
+    arrive(fixture, 1001, (struct bytes){second->octets, second->len});
+    free(second);
+    carry(fixture, &other);
+    assert_true(other.client.finished);
+    device_free(&other);
+}
 
 /* The claim of the design, 50,000 ClientHellos from as many ports and addresses: not one octet is left of
  * them, and a device that comes in between gets through. */
@@ -1231,6 +1269,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
         TEST(serves_a_request),
+        TEST(cookies_do_not_stop_other_answers),
         TEST(a_flood_without_cookies_leaves_nothing),
         TEST(a_cookie_is_good_for_its_flow_alone),
         TEST(what_belongs_to_nobody_is_dropped),
