@@ -48,7 +48,7 @@ static void send_datagram(struct dtls_association *association, struct bytes dat
 static void establish(struct dtls_association *association);
 static void drop_intermediates(SSL *ssl);
 static void read_records(struct dtls_association *association);
-static void end_reading(struct dtls_association *association, int result);
+static void end_reading(struct dtls_association *association);
 static void fail(struct dtls_association *association);
 static int bio_create(BIO *bio);
 static long bio_control(BIO *bio, int command, long number, void *pointer);
@@ -271,20 +271,21 @@ static void drop_intermediates(SSL *ssl)
 static void read_records(struct dtls_association *association)
 {
     uint8_t record[READ_OCTETS_MAX];
-    int result = 1;
-    while (association->state == DTLS_ESTABLISHED && result > 0) {
+    bool is_read = true;
+    while (association->state == DTLS_ESTABLISHED && is_read) {
+        size_t len = 0;
         ERR_clear_error();
-        result = SSL_read(association->ssl, record, sizeof record);
-        if (result > 0)
-            association->events.receive(association->events.user, (struct bytes){record, (size_t)result});
-        else
-            end_reading(association, result);
+        is_read = SSL_read_ex(association->ssl, record, sizeof record, &len) == 1;
+        if (!is_read)
+            end_reading(association);
+        else if (len > 0) /* RFC 5246 section 6.2.1 allows empty ones */
+            association->events.receive(association->events.user, (struct bytes){record, len});
     }
 }
 
-static void end_reading(struct dtls_association *association, int result)
+static void end_reading(struct dtls_association *association)
 {
-    switch (SSL_get_error(association->ssl, result)) {
+    switch (SSL_get_error(association->ssl, 0)) {
     case SSL_ERROR_WANT_READ:
         return;
     case SSL_ERROR_ZERO_RETURN: /* the client's close_notify is answered by ours */

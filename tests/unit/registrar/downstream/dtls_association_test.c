@@ -9,6 +9,9 @@
 
 #include "dtls_peers.h"
 
+#include <openssl/core_names.h>
+#include <openssl/kdf.h>
+
 #include <malloc.h>
 
 #define CCM_8_OVERHEAD 16 /* octets of an encrypted record: explicit nonce and tag (RFC 6655) */
@@ -616,6 +619,91 @@ static void replayed_records_are_dropped(void **state)
     free_peers(&client, &server);
 }
 
+#define GCM_KEY   16
+#define GCM_SALT  4
+#define GCM_NONCE 8
+#define GCM_TAG   16
+
+/* What the client's keys are made of (RFC 5246 section 6.3): its key, the server's, its salt, the server's.
+ */
+static void derive_keys(SSL *ssl, uint8_t keys[static 2 * (GCM_KEY + GCM_SALT)])
+{
+    uint8_t master[SSL_MAX_MASTER_KEY_LENGTH], seed[13 + 2 * SSL3_RANDOM_SIZE] = "key expansion";
+    char digest[] = "SHA256";
+    size_t len = SSL_SESSION_get_master_key(SSL_get_session(ssl), master, sizeof master);
+    SSL_get_server_random(ssl, seed + 13, SSL3_RANDOM_SIZE);
+    SSL_get_client_random(ssl, seed + 13 + SSL3_RANDOM_SIZE, SSL3_RANDOM_SIZE);
+    const OSSL_PARAM parameters[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SECRET, master, len),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, seed, sizeof seed),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "TLS1-PRF", NULL);
+    EVP_KDF_CTX *context = EVP_KDF_CTX_new(kdf);
+    assert_int_equal(EVP_KDF_derive(context, keys, 2 * (GCM_KEY + GCM_SALT), parameters), 1);
+    EVP_KDF_CTX_free(context);
+    EVP_KDF_free(kdf);
+}
+
+/* A record of application data without any, which OpenSSL's client never sends: authentic, in epoch 1. */
+static struct bytes seal_nothing(SSL *ssl, uint8_t sequence,
+                                 uint8_t record[static DTLS_RECORD_HEADER + GCM_NONCE + GCM_TAG])
+{
+    uint8_t keys[2 * (GCM_KEY + GCM_SALT)], iv[GCM_SALT + GCM_NONCE], none[1];
+    const uint8_t number[GCM_NONCE] = {[1] = 1, [7] = sequence};
+    const uint8_t head[] = {DTLS_APPLICATION_DATA, 0xfe, 0xfd},
+                  associated[] = {0, 1, 0, 0, 0, 0, 0, sequence, DTLS_APPLICATION_DATA, 0xfe, 0xfd, 0, 0};
+    int len;
+    derive_keys(ssl, keys);
+    memcpy(iv, keys + 2 * GCM_KEY, GCM_SALT);
+    memcpy(iv + GCM_SALT, number, GCM_NONCE);
+    memcpy(record, head, sizeof head);
+    memcpy(record + 3, number, GCM_NONCE);
+    record[11] = 0;
+    record[12] = GCM_NONCE + GCM_TAG;
+    memcpy(record + DTLS_RECORD_HEADER, number, GCM_NONCE);
+    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+    assert_int_equal(EVP_EncryptInit_ex2(context, EVP_aes_128_gcm(), keys, iv, NULL), 1);
+    assert_int_equal(EVP_EncryptUpdate(context, NULL, &len, associated, sizeof associated), 1);
+    assert_int_equal(EVP_EncryptFinal_ex(context, none, &len), 1);
+    assert_int_equal(
+        EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, GCM_TAG, record + DTLS_RECORD_HEADER + GCM_NONCE),
+        1);
+    EVP_CIPHER_CTX_free(context);
+    return (struct bytes){record, DTLS_RECORD_HEADER + GCM_NONCE + GCM_TAG};
+}
+
+/* RFC 5246 section 6.2.1: it means nothing, and neither ends the association nor hides what stands behind it.
+ */
+static void empty_records_mean_nothing(void **state)
+{
+    (void)state;
+    struct test_client client;
+    struct test_server server;
+    struct test_client_wish wish = a_device();
+    wish.ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256";
+    connect_peers(&client, &wish, &server, credentials);
+    uint8_t octets[512];
+    struct bytes empty = seal_nothing(client.ssl, 10, octets);
+    server_receive(&server, empty);
+    assert_int_equal(server_state(&server), DTLS_ESTABLISHED);
+    assert_int_equal(server.records, 0);
+    server_receive(&server, empty); /* a replay */
+    assert_int_equal(server_state(&server), DTLS_ESTABLISHED);
+    assert_echoes(&client, &server, "hello");
+
+    client_send(&client, "behind it");
+    empty = seal_nothing(client.ssl, 11, octets);
+    struct bytes behind = queue_view(&client.sent, 0);
+    memcpy(octets + empty.len, behind.at, behind.len);
+    size_t before = server.records;
+    server_receive(&server, (struct bytes){octets, empty.len + behind.len});
+    assert_int_equal(server.records, before + 1);
+    assert_int_equal(server_state(&server), DTLS_ESTABLISHED);
+    free_peers(&client, &server);
+}
+
 /* 2048 octets are what a socket hands out; a longer datagram would be cut into two records. */
 static void overlong_datagram_is_dropped(void **state)
 {
@@ -839,6 +927,7 @@ int main(void)
         cmocka_unit_test(forged_records_break_nothing),
         cmocka_unit_test(early_application_data_is_dropped),
         cmocka_unit_test(replayed_records_are_dropped),
+        cmocka_unit_test(empty_records_mean_nothing),
         cmocka_unit_test(overlong_datagram_is_dropped),
         cmocka_unit_test(half_open_handshake_holds_little),
         cmocka_unit_test(finished_may_come_early),
