@@ -54,6 +54,14 @@ def test_plain_keys(ask, operation, options):
     assert record["code"] == "2.04" and record["content_format"] == 62 and record["key_format"] == 284 and record["verified"]
 
 
+@pytest.mark.parametrize("operation", ["skg", "skc"])
+def test_a_key_that_is_approved_by_hand(ask, operation):
+    """DLY-3, SKG-5: 5.03 with Max-Age, and at the repetition the key that the registrar has made."""
+    words = "approve-attempts-2.retry-1"
+    record = ask({"server_keygen": "local", "labels": [words]})(operation, "--label", words, "--attempts", "3")
+    assert record["ok"] and record["attempts"] == 2, record
+
+
 @pytest.mark.parametrize("words", ["certificate-first", "libest", "key-sec1", "key-pkcs1", "preamble.multipart-lf", "with-ca"])
 def test_plain_keys_of_every_kind_of_server(ask, words):
     """MP-3: strictly PKCS#8 and multipart-core, whatever came from the EST server."""

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <openssl/crypto.h>
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -211,6 +213,40 @@ static void memory_that_cannot_be_had_is_told(void **state)
     buffer_free(&buffer);
 }
 
+static size_t cleansed; /* octets */
+
+/* In the program itself it comes before that of OpenSSL, whoever calls. */
+void OPENSSL_cleanse(void *at, size_t len)
+{
+    memset(at, 0, len);
+    cleansed += len;
+}
+
+/* SKG-9: what is given up is overwritten first: by buffer_wipe, by growing, and by whatever frees locked
+ * memory. */
+static void what_is_given_up_is_overwritten(void **state)
+{
+    (void)state;
+    for (int locked = 0; locked <= 1; locked++) {
+        struct buffer buffer;
+        buffer_init(&buffer, 100000);
+        buffer.locked = locked != 0;
+        cleansed = 0;
+        buffer_append_string(&buffer, "private key");
+        size_t room = buffer.room;
+        assert_int_equal(cleansed, 0);
+        assert_non_null(buffer_extend(&buffer, room));
+        assert_int_equal(cleansed, room);
+        cleansed = 0;
+        room = buffer.room;
+        if (locked)
+            buffer_free(&buffer);
+        else
+            buffer_wipe(&buffer);
+        assert_int_equal(cleansed, room);
+    }
+}
+
 static void wiping_leaves_nothing(void **state)
 {
     (void)state;
@@ -293,6 +329,7 @@ int main(void)
         cmocka_unit_test(the_first_failure_sticks),
         cmocka_unit_test(absurd_lengths_are_refused),
         cmocka_unit_test(memory_that_cannot_be_had_is_told),
+        cmocka_unit_test(what_is_given_up_is_overwritten),
         cmocka_unit_test(wiping_leaves_nothing),
         cmocka_unit_test(an_empty_buffer_is_an_empty_string),
         cmocka_unit_test(locked_buffers),
