@@ -81,56 +81,6 @@ struct http_mapping response_code_map(unsigned http_status, uint8_t method, bool
     return mapping;
 }
 
-/* RFC 8075 table 2; 4.01 by RFC 9148 section 4.5, 4.09 and 4.22 by RFC 8132, 4.29 by RFC 8516. */
-static const struct {
-    uint8_t code;
-    unsigned with_payload, without;
-} reverse_rows[] = {
-    {CM_CODE(2, 1), 201, 201},
-    {CM_CODE(2, 2), 200, 204},
-    {CM_VALID, 304, 304},
-    {CM_CHANGED, 200, 204},
-    {CM_CONTENT, 200, 200},
-    {CM_CONTINUE, 0, 0},
-    {CM_BAD_REQUEST, 400, 400},
-    {CM_UNAUTHORIZED, 401, 401},
-    {CM_BAD_OPTION, 400, 400},
-    {CM_FORBIDDEN, 403, 403},
-    {CM_NOT_FOUND, 404, 404},
-    {CM_METHOD_NOT_ALLOWED, 400, 400}, /* a 405 would have to list the methods */
-    {CM_NOT_ACCEPTABLE, 406, 406},
-    {CM_REQUEST_ENTITY_INCOMPLETE, 0, 0},
-    {CM_CONFLICT, 409, 409},
-    {CM_PRECONDITION_FAILED, 412, 412},
-    {CM_REQUEST_ENTITY_TOO_LARGE, 413, 413},
-    {CM_UNSUPPORTED_CONTENT_FORMAT, 415, 415},
-    {CM_UNPROCESSABLE_ENTITY, 422, 422},
-    {CM_TOO_MANY_REQUESTS, 429, 429},
-    {CM_INTERNAL_SERVER_ERROR, 500, 500},
-    {CM_NOT_IMPLEMENTED, 501, 501},
-    {CM_BAD_GATEWAY, 502, 502},
-    {CM_SERVICE_UNAVAILABLE, 503, 503},
-    {CM_GATEWAY_TIMEOUT, 504, 504},
-    {CM_PROXYING_NOT_SUPPORTED, 502, 502},
-};
-
-unsigned response_code_to_http(uint8_t coap_code, bool has_payload)
-{
-    for (size_t i = 0; i < sizeof(reverse_rows) / sizeof(reverse_rows[0]); i++)
-        if (reverse_rows[i].code == coap_code)
-            return has_payload ? reverse_rows[i].with_payload : reverse_rows[i].without;
-    switch (CM_CODE_CLASS(coap_code)) { /* RFC 7252 section 5.9: unknown ones count as x.00 */
-    case 2:
-        return has_payload ? 200 : 204;
-    case 4:
-        return 400;
-    case 5:
-        return 500;
-    default:
-        return 0;
-    }
-}
-
 /* Retry-After (RFC 9110 section 10.2.3). */
 
 static uint32_t limited_difference(int64_t then, int64_t base);

@@ -21,9 +21,6 @@ struct http_mapping {
 /* method is CM_GET or CM_POST; has_retry_after matters for 423. Defined for every number. */
 struct http_mapping response_code_map(unsigned http_status, uint8_t method, bool has_retry_after);
 
-/* The reverse direction of RFC 8075 Table 2, for test clients that face HTTP; 0: never mapped. */
-unsigned response_code_to_http(uint8_t coap_code, bool has_payload);
-
 /* Seconds that Retry-After asks for: delta-seconds, or an HTTP-date relative to the response's Date (or to
  * now, Unix seconds, where there is none); fallback where it is absent (empty view) or garbage; clamped to 1
  * … max. */

@@ -7,7 +7,8 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "table_world.h"
+#include "datagrams.h"
+#include "one_server.h"
 
 #include "common/coap_message.h"
 #include "common/log.h"
@@ -189,7 +190,7 @@ static int create(void **state)
     static struct fixture fixture;
     fixture = (struct fixture){.metrics = counters_create()};
     fixture.settings.dtls = world_settings(&world);
-    fixture.settings.coap = world_coap_settings();
+    fixture.settings.coap = default_coap_settings();
     fixture.settings.limits = (struct limit_settings){.device_associations = 100000};
     fixture.settings.est = (struct est_settings){.root = root, .att = true};
     assert_int_equal(dtls_cookie_secret_make(&fixture.secret), STATUS_OK);

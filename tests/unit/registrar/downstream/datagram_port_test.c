@@ -11,7 +11,8 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "table_world.h"
+#include "datagrams.h"
+#include "one_server.h"
 
 #include <event2/event.h>
 
@@ -35,7 +36,7 @@ static int create(void **state)
     static struct fixture fixture;
     fixture = (struct fixture){.base = event_base_new(), .metrics = counters_create()};
     fixture.settings.dtls = world_settings(&world);
-    fixture.settings.coap = world_coap_settings();
+    fixture.settings.coap = default_coap_settings();
     fixture.settings.limits = (struct limit_settings){.device_associations = 100};
     assert_int_equal(dtls_cookie_secret_make(&fixture.secret), STATUS_OK);
     fixture.rates = rate_table_create((struct rate){0, 1});

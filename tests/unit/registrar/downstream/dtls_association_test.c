@@ -7,7 +7,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "dtls_peers.h"
+#include "one_server.h"
 
 #include <openssl/core_names.h>
 #include <openssl/kdf.h>
@@ -15,31 +15,6 @@
 #include <malloc.h>
 
 #define CCM_8_OVERHEAD 16 /* octets of an encrypted record: explicit nonce and tag (RFC 6655) */
-
-static struct test_world world;
-static struct dtls_credentials *credentials;
-
-static int create(void **state)
-{
-    (void)state;
-    world_create(&world);
-    struct dtls_settings settings = world_settings(&world);
-    credentials = load_credentials(&settings);
-    return 0;
-}
-
-static int destroy(void **state)
-{
-    (void)state;
-    dtls_credentials_release(credentials);
-    world_free(&world);
-    return 0;
-}
-
-static struct test_client_wish a_device(void)
-{
-    return (struct test_client_wish){.certificate = &world.device, .intermediate = &world.manufacturer_sub};
-}
 
 static void assert_established(struct test_client *client, struct test_server *server)
 {
@@ -935,5 +910,5 @@ int main(void)
         cmocka_unit_test(strange_records_do_not_stop_the_handshake),
         cmocka_unit_test(idle_association_is_small),
     };
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_world, destroy_world);
 }

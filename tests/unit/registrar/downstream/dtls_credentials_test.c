@@ -7,34 +7,9 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "dtls_peers.h"
+#include "one_server.h"
 
 #include "tests/unit/registrar/test_crl.h"
-
-static struct test_world world;
-static struct dtls_credentials *credentials;
-
-static int create(void **state)
-{
-    (void)state;
-    world_create(&world);
-    struct dtls_settings settings = world_settings(&world);
-    credentials = load_credentials(&settings);
-    return 0;
-}
-
-static int destroy(void **state)
-{
-    (void)state;
-    dtls_credentials_release(credentials);
-    world_free(&world);
-    return 0;
-}
-
-static struct test_client_wish a_device(void)
-{
-    return (struct test_client_wish){.certificate = &world.device, .intermediate = &world.manufacturer_sub};
-}
 
 /* Connects, and asserts that the handshake succeeds with this suite (NULL: any) and store. */
 static void assert_accepted(const struct test_client_wish *wish, const char *suite, enum trust_store trust)
@@ -926,5 +901,5 @@ int main(void)
         cmocka_unit_test(reports_all_errors_at_once),
         cmocka_unit_test(refuses_to_trust_nobody),
     };
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_world, destroy_world);
 }

@@ -12,7 +12,8 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "table_world.h"
+#include "datagrams.h"
+#include "one_server.h"
 
 #include <event2/event.h>
 #include <openssl/rand.h>
@@ -43,7 +44,7 @@ static int create(void **state)
     static struct fixture fixture;
     fixture = (struct fixture){.base = event_base_new(), .metrics = counters_create()};
     fixture.settings.dtls = world_settings(&world);
-    fixture.settings.coap = world_coap_settings();
+    fixture.settings.coap = default_coap_settings();
     fixture.settings.jpy =
         (struct jpy_settings){.max_associations = 40, .max_handshakes = 20, .handshakes_per_s = 1000};
     fixture.settings.limits.device_associations = 1000;
