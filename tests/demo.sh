@@ -62,7 +62,7 @@ choose_folder() {
 
 build() {
     title "Installing what is missing, and building (a minute or two the first time)"
-    "$root/tests/install_packages" run build demo
+    "$root/tests/install_packages" build demo
     mkdir -p "$build"
     exec 8>"$build/.lock"
     flock 8 # another demonstration may be building
