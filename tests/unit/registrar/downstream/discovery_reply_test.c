@@ -397,6 +397,30 @@ static void blk_5_a_change_of_size_keeps_the_offset(void **state)
     buffer_free(&reply);
 }
 
+/* RFC 7959 section 2.4, whatever is left of the last block: of sixteen sizes one ends with it. */
+static void a_block_behind_the_last_one_is_refused(void **state)
+{
+    (void)state;
+    char longer[] = "/0123456789abcdef";
+    struct settings settings = settings_with(1024);
+    struct coap_message request = discovery_request();
+    settings.est.root = longer;
+    for (size_t len = 2; len < sizeof longer; len++) {
+        struct buffer reply;
+        longer[len - 1] = '\0';
+        request.block2 = (struct coap_block){0};
+        uint32_t octets = (uint32_t)ask(&settings, &request, false, &reply).payload.len;
+        buffer_free(&reply);
+        request.block2 = (struct coap_block){true, (octets - 1) / 16, false, 0};
+        assert_int_equal(ask(&settings, &request, false, &reply).code, CM_CONTENT);
+        buffer_free(&reply);
+        request.block2.num = (octets + 15) / 16;
+        assert_int_equal(ask(&settings, &request, false, &reply).code, CM_BAD_REQUEST);
+        buffer_free(&reply);
+        longer[len - 1] = 'x';
+    }
+}
+
 static void blk_9_the_size_is_told_when_asked(void **state)
 {
     (void)state;
@@ -447,6 +471,7 @@ int main(void)
         cmocka_unit_test(blk_5_blocks_have_the_smaller_of_both_sizes),
         cmocka_unit_test(links_larger_than_our_block_are_cut_without_being_asked),
         cmocka_unit_test(blk_5_a_change_of_size_keeps_the_offset),
+        cmocka_unit_test(a_block_behind_the_last_one_is_refused),
         cmocka_unit_test(blk_9_the_size_is_told_when_asked),
         cmocka_unit_test(no_reply_is_larger_than_a_block_and_its_head),
     };
