@@ -58,6 +58,17 @@ def unwrap_five(datagram):
     return datagram[1:-len(cbor2.dumps(content))], content
 
 
+def wrap_seed(header, content):
+    """The first draft's, made valid by RFC 8710."""
+    return cbor2.dumps([60, header, 42, content])
+
+
+def unwrap_seed(datagram):
+    kind, header, format_, content = cbor2.loads(datagram)
+    assert (kind, format_) == (60, 42)
+    return header, content
+
+
 def flood(udp, registrar, program, hundreds):
     """A rogue join proxy that invents a header for each ClientHello; no faster than the registrar's receive buffer takes it, so that all are answered."""
     hello = (programs.ROOT / "tests" / "vectors" / "cjp20-appA-request.dtls-content.bin").read_bytes()

@@ -13,7 +13,7 @@ import programs
 from coap_peer import CoapPeer
 from dtls import DtlsClient, DtlsError
 from enrolment import POST_OPTIONS, certificates, enrol, get, is_for, make_csr, path
-from jpy_peer import JpySocket, flood, unwrap_five, unwrap_pair, wrap_five, wrap_pair
+from jpy_peer import JpySocket, flood, unwrap_five, unwrap_pair, unwrap_seed, wrap_five, wrap_pair, wrap_seed
 from test_discovery import plain  # noqa: F401  fixture
 
 JPY = {"listen": {"jpy": ["127.0.0.1:0"]}}
@@ -96,6 +96,14 @@ def test_the_old_form(start_registrar, join, pki):
     header = cbor2.dumps(bytes(16)) + b"\x19\x00\x07" + b"\x38\x00" + b"\x1a\x00\x00\x00\x02"
     peer, csr = join(start_registrar(JPY), header, forms=(wrap_five, unwrap_five)), make_csr(pki)
     assert is_for(certificates(enrol(peer, csr)[1])[0], csr)
+
+
+def test_the_seed_form(start_registrar, join, pki):
+    """B0: with the switch, that of the first draft is answered in kind; without it, not at all."""
+    peer, csr = join(start_registrar({**JPY, "jpy": {"seed_form": True}}), b"header", forms=(wrap_seed, unwrap_seed)), make_csr(pki)
+    assert is_for(certificates(enrol(peer, csr)[1])[0], csr)
+    with pytest.raises(TimeoutError):
+        join(start_registrar(JPY), b"header", forms=(wrap_seed, unwrap_seed), handshake=False).dtls.handshake(0.5)
 
 
 @pytest.mark.parametrize("length, szx", [(16, 6), (255, 5)])
