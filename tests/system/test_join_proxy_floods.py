@@ -1,6 +1,7 @@
 """est-join-proxy on a link full of invented pledges, and how small it is (rows JP-5, JP-7, JP-10)."""
 
 import re
+import time
 
 import programs
 from enrolment import certificates, get
@@ -23,12 +24,12 @@ def test_a_link_full_of_invented_pledges(net, start_proxy, pledge, echo):
     honest = pledge(net.pledges[0], "mesh0", proxy.port)
     for _ in range(2):
         assert honest.exchange(b"honest") == b"honest"
-    resident = programs.resident_kib(proxy.program)
+    resident, began = programs.resident_kib(proxy.program), time.monotonic()
     for number in range(10):
         invent_sources(net.pledges[0], net.proxy, "mesh0", (PROXY_LOCAL, proxy.port), 10000 * [b"invented"], 10000 * number)
         assert any(honest.exchange(b"honest %d" % number, 0.5) for _ in range(5))
     counters = proxy.counters()
-    assert counters["mappings"] == 10 and counters["icmp_refusals"] <= 200, counters
+    assert counters["mappings"] == 10 and counters["icmp_refusals"] <= 10 * (time.monotonic() - began + 2), counters
     assert_no_growth(proxy, resident)
     newcomer = pledge(net.pledges[0], "mesh0", proxy.port)
     assert any(newcomer.exchange(b"honest newcomer", 0.5) for _ in range(12))
@@ -45,7 +46,7 @@ def test_a_link_full_of_invented_pledges_stateless(net, start_proxy, pledge, jpy
     resident = programs.resident_kib(proxy.program)
     for number in range(5):
         invent_sources(net.pledges[0], net.proxy, "mesh0", (PROXY_LOCAL, proxy.port), 10000 * [b"invented"], 10000 * number)
-        assert any(honest.exchange(b"honest %d" % number, 0.5) for _ in range(4))
+        assert any(honest.exchange(b"honest %d" % number, 0.5) for _ in range(10))
     assert_no_growth(proxy, resident)
     counters = proxy.counters()
     assert counters["rate_limited"] > 25000 and counters["unknown_neighbours"] > 0
@@ -57,10 +58,11 @@ def test_the_registrar_on_such_a_link(net, start_pair, associate):
     hello = (programs.ROOT / "tests" / "vectors" / "cjp20-appA-request.dtls-content.bin").read_bytes()
     registrar, proxy = start_pair("stateful")
     peer = associate(proxy)
-    for number in range(3):
-        invent_sources(net.proxy, net.registrar, "backbone", (REGISTRAR, 5684), 1000 * [hello], 1000 * number)
-        assert certificates(get(peer)[1])
-    counters = programs.counters(registrar)
+    before = programs.counters(registrar)["datagrams_received"]
+    for number in range(1, 31):
+        invent_sources(net.proxy, net.registrar, "backbone", (REGISTRAR, 5684), 100 * [hello], 100 * number)
+        counters = programs.await_counters(registrar, lambda counters: counters["datagrams_received"] == before + 100 * number)
+    assert certificates(get(peer)[1])
     assert counters["cookies_withheld"] > 100 and counters["associations"] == 1
 
 
