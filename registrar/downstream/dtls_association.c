@@ -19,25 +19,30 @@
                                */
 #define IP_UDP_OVERHEAD 28    /* octets; OpenSSL wants it to be less than its least MTU, and no more */
 
+/* What ends with the handshake. */
+struct handshake {
+    struct dtls_client_proof proof;
+    struct dtls_flight flight;
+    bool listening; /* DTLSv1_listen comes before SSL_accept */
+    unsigned early_records;
+};
+
 struct dtls_association {
     const struct dtls_association_context *context; /* borrowed */
     struct dtls_events events;
-    SSL *ssl;                        /* owned */
-    struct dtls_client_proof *proof; /* owned, for the handshake */
-    struct client_identity *client;  /* a reference */
+    SSL *ssl;                       /* owned */
+    struct handshake *handshake;    /* owned; NULL once established */
+    struct client_identity *client; /* a reference */
     enum dtls_state state;
-    bool listening; /* DTLSv1_listen comes before SSL_accept */
     bool receiving; /* within dtls_association_receive: OpenSSL has its buffers */
     bool failed, timed_out;
-    bool too_large; /* a message was, and is ignored */
-    unsigned early_records;
+    bool too_large;         /* a message was, and is ignored */
     unsigned long error;    /* why it failed, of OpenSSL's queue; 0: unknown */
     uint64_t next_sequence; /* of our records in epoch 0 */
     struct bytes input;     /* what OpenSSL has not yet read of the datagram being received */
-    struct dtls_flight flight;
 };
 
-static bool prepare(struct dtls_association *association);
+static bool prepare(struct dtls_association *association, uint64_t now_ms);
 static unsigned choose_timeout(SSL *ssl, unsigned timer_us);
 static void shake_hands(struct dtls_association *association, uint64_t now_ms);
 static bool listen_for_hello(struct dtls_association *association);
@@ -46,6 +51,8 @@ static void repeat_flight(struct dtls_association *association);
 static void send_flight(struct dtls_association *association);
 static void send_datagram(struct dtls_association *association, struct bytes datagram);
 static void establish(struct dtls_association *association);
+static void forget_handshake(struct dtls_association *association);
+static void end_flight(struct dtls_association *association);
 static void drop_intermediates(SSL *ssl);
 static void read_records(struct dtls_association *association);
 static void end_reading(struct dtls_association *association);
@@ -80,23 +87,23 @@ struct dtls_association *dtls_association_create(const struct dtls_association_c
         return NULL;
     association->context = context;
     association->events = *events;
-    association->listening = true;
-    dtls_flight_init(&association->flight, context->retransmit_timeout_ms, now_ms);
-    if (!prepare(association)) {
+    if (!prepare(association, now_ms)) {
         dtls_association_free(association);
         return NULL;
     }
     return association;
 }
 
-static bool prepare(struct dtls_association *association)
+static bool prepare(struct dtls_association *association, uint64_t now_ms)
 {
     const struct dtls_association_context *context = association->context;
     BIO *bio = BIO_new(context->bio_method);
-    association->proof = calloc(1, sizeof *association->proof);
-    if (association->proof != NULL) {
-        association->proof->tickets = context->tickets;
-        association->ssl = dtls_credentials_open(context->credentials, association->proof);
+    struct handshake *handshake = association->handshake = calloc(1, sizeof *handshake);
+    if (handshake != NULL) {
+        handshake->listening = true;
+        handshake->proof.tickets = context->tickets;
+        dtls_flight_init(&handshake->flight, context->retransmit_timeout_ms, now_ms);
+        association->ssl = dtls_credentials_open(context->credentials, &handshake->proof);
     }
     if (bio == NULL || association->ssl == NULL) {
         BIO_free(bio);
@@ -116,7 +123,9 @@ static unsigned choose_timeout(SSL *ssl, unsigned timer_us)
 {
     (void)timer_us;
     const struct dtls_association *association = BIO_get_data(SSL_get_rbio(ssl));
-    return SSL_session_reused(ssl) == 1 ? association->flight.timeout_ms * 1000 / 4 * 3 : UINT_MAX;
+    const struct handshake *handshake = association->handshake;
+    bool repeats = handshake != NULL && SSL_session_reused(ssl) == 1;
+    return repeats ? handshake->flight.timeout_ms * 1000 / 4 * 3 : UINT_MAX;
 }
 
 void dtls_association_free(struct dtls_association *association)
@@ -124,9 +133,8 @@ void dtls_association_free(struct dtls_association *association)
     if (association == NULL)
         return;
     dtls_credentials_close(association->ssl);
-    free(association->proof);
+    forget_handshake(association);
     client_identity_release(association->client);
-    dtls_flight_free(&association->flight);
     free(association);
 }
 
@@ -158,9 +166,10 @@ void dtls_association_receive(struct dtls_association *association, uint64_t now
 static void shake_hands(struct dtls_association *association, uint64_t now_ms)
 {
     answer_repetition(association, now_ms);
-    association->proof->now_ms = now_ms;
-    association->proof->revocations = association->context->revocations;
-    if (association->listening && !listen_for_hello(association)) {
+    struct handshake *handshake = association->handshake;
+    handshake->proof.now_ms = now_ms;
+    handshake->proof.revocations = association->context->revocations;
+    if (handshake->listening && !listen_for_hello(association)) {
         fail(association);
         return;
     }
@@ -176,7 +185,7 @@ static void shake_hands(struct dtls_association *association, uint64_t now_ms)
     } while (association->state == DTLS_HANDSHAKING && association->input.len > 0 &&
              association->input.len < unread);
     if (association->state == DTLS_HANDSHAKING)
-        dtls_flight_end(&association->flight, association->context->retransmit_timeout_ms, now_ms);
+        dtls_flight_end(&handshake->flight, association->context->retransmit_timeout_ms, now_ms);
 }
 
 /* Sets the state that follows a HelloVerifyRequest: a fresh SSL would take message_seq 1 for out of order. */
@@ -192,7 +201,7 @@ static bool listen_for_hello(struct dtls_association *association)
     ERR_clear_error();
     bool heard = DTLSv1_listen(association->ssl, peer) == 1;
     BIO_ADDR_free(peer);
-    association->listening = false;
+    association->handshake->listening = false;
     return heard;
 }
 
@@ -200,9 +209,10 @@ static bool listen_for_hello(struct dtls_association *association)
  * flight alone, which fits one datagram; here it is the ClientHello. */
 static void answer_repetition(struct dtls_association *association, uint64_t now_ms)
 {
+    struct handshake *handshake = association->handshake;
     struct dtls_client_hello hello;
-    if (!association->listening && dtls_client_hello_read(association->input, &hello) &&
-        dtls_flight_repeat(&association->flight, now_ms))
+    if (!handshake->listening && dtls_client_hello_read(association->input, &hello) &&
+        dtls_flight_repeat(&handshake->flight, now_ms))
         send_flight(association);
 }
 
@@ -220,7 +230,7 @@ static void repeat_flight(struct dtls_association *association)
 
 static void send_flight(struct dtls_association *association)
 {
-    struct bytes rest = buffer_view(&association->flight.datagrams), datagram;
+    struct bytes rest = buffer_view(&association->handshake->flight.datagrams), datagram;
     if (rest.len > 0)
         metrics_add(association->context->metrics, COUNTER_FLIGHTS_RETRANSMITTED, 1);
     while (dtls_flight_next(&rest, &datagram))
@@ -252,11 +262,22 @@ static void establish(struct dtls_association *association)
     }
     association->state = DTLS_ESTABLISHED;
     SSL_set_app_data(association->ssl, NULL);
-    free(association->proof); /* the client has what counts of it */
-    association->proof = NULL;
-    dtls_flight_free(&association->flight);
+    forget_handshake(association); /* the client has what counts of its proof */
     drop_intermediates(association->ssl);
     association->events.established(association->events.user);
+}
+
+static void forget_handshake(struct dtls_association *association)
+{
+    end_flight(association);
+    free(association->handshake);
+    association->handshake = NULL;
+}
+
+static void end_flight(struct dtls_association *association)
+{
+    if (association->handshake != NULL)
+        dtls_flight_free(&association->handshake->flight);
 }
 
 /* They have served: each parsed certificate takes 4 kB for as long as the session lives, which nobody shares.
@@ -302,7 +323,7 @@ static void fail(struct dtls_association *association)
     association->failed = true;
     association->error = ERR_peek_error();
     association->state = DTLS_CLOSED;
-    dtls_flight_free(&association->flight);
+    end_flight(association);
     ERR_clear_error();
 }
 
@@ -328,7 +349,7 @@ void dtls_association_close(struct dtls_association *association)
 {
     bool established = association->state == DTLS_ESTABLISHED;
     association->state = DTLS_CLOSED;
-    dtls_flight_free(&association->flight);
+    end_flight(association);
     ERR_clear_error();
     if (established && SSL_alloc_buffers(association->ssl) == 1)
         (void)SSL_shutdown(association->ssl);
@@ -336,7 +357,8 @@ void dtls_association_close(struct dtls_association *association)
 
 void dtls_association_tick(struct dtls_association *association, uint64_t now_ms)
 {
-    switch (dtls_flight_tick(&association->flight, now_ms)) {
+    struct handshake *handshake = association->handshake;
+    switch (handshake != NULL ? dtls_flight_tick(&handshake->flight, now_ms) : FLIGHT_NOT_DUE) {
     case FLIGHT_NOT_DUE:
         return;
     case FLIGHT_DUE:
@@ -350,7 +372,8 @@ void dtls_association_tick(struct dtls_association *association, uint64_t now_ms
 
 uint64_t dtls_association_deadline(const struct dtls_association *association)
 {
-    return association->flight.deadline_ms;
+    const struct handshake *handshake = association->handshake;
+    return handshake != NULL ? handshake->flight.deadline_ms : MONOTONIC_NEVER;
 }
 
 enum dtls_state dtls_association_state(const struct dtls_association *association)
@@ -438,7 +461,7 @@ static int bio_write(BIO *bio, const char *data, int len)
     struct bytes datagram;
     while ((datagram = take_datagram(association, &rest)).len > 0) {
         if (association->state == DTLS_HANDSHAKING && !is_repeating(association))
-            dtls_flight_add(&association->flight, datagram);
+            dtls_flight_add(&association->handshake->flight, datagram);
         send_datagram(association, datagram);
     }
     return len;
@@ -460,8 +483,8 @@ static struct bytes take_datagram(const struct dtls_association *association, st
 /* The handshake that resumes a session has one flight of ours, and no more. */
 static bool is_repeating(const struct dtls_association *association)
 {
-    return SSL_session_reused(association->ssl) == 1 && association->flight.complete &&
-           association->flight.datagrams.len > 0;
+    const struct dtls_flight *flight = &association->handshake->flight;
+    return SSL_session_reused(association->ssl) == 1 && flight->complete && flight->datagrams.len > 0;
 }
 
 /* Hands out record by record: DTLSv1_listen would lose what stands behind the first one. */
@@ -496,7 +519,7 @@ static bool admit(struct dtls_association *association, const struct dtls_record
         return record->type != DTLS_HANDSHAKE || admit_messages(association, record->fragment);
     if (SSL_get_state(association->ssl) == TLS_ST_SR_CHANGE)
         return true;
-    return association->early_records++ < DTLS_EARLY_RECORDS_MAX;
+    return association->handshake->early_records++ < DTLS_EARLY_RECORDS_MAX;
 }
 
 /* Explicit nonce and tag of CCM_8 (RFC 6655), or of the other suites; the cipher is unknown before the
