@@ -416,8 +416,12 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 {
     struct est_call *call = user;
     const struct est_response refusal = {.result = call->refusal_result, .reason = call->refusal};
-    const struct server_report told = {call->settings.operation->long_name, buffer_string(&call->profile),
-                                       refusal.result, 0, refusal.reason};
+    const struct server_report told = {
+        .operation = call->settings.operation->long_name,
+        .profile = buffer_string(&call->profile),
+        .result = refusal.result,
+        .reason = refusal.reason,
+    };
     (void)fd, (void)what;
     if (!call->is_probe && refusal.result != EST_WITHHELD) /* which is no fault of an EST server's */
         server_group_report_refusal(call->servers, &told, monotonic_ms());
@@ -591,7 +595,7 @@ static bool is_redirected(struct est_call *call, const struct est_response *resp
         server_group_report_refusal(call->servers,
                                     &(struct server_report){call->settings.operation->long_name,
                                                             buffer_string(&call->profile), EST_ANSWERED,
-                                                            response->http_status, complaint},
+                                                            response->http_status, complaint, NULL},
                                     monotonic_ms());
     if (verdict != REDIRECT_FOLLOW || https_url_origin(buffer_string(&url), &origin) != STATUS_OK) {
         buffer_free(&url);
@@ -614,10 +618,11 @@ static void report(struct est_call *call, const struct est_response *response)
 {
     const struct server_report told = {
         .operation = call->settings.operation->long_name,
-        .profile = call->is_probe ? call->probed : buffer_string(&call->profile),
+        .profile = buffer_string(&call->profile),
         .result = response->result,
         .http_status = response->http_status,
         .reason = response->result == EST_ANSWERED ? NULL : response->reason,
+        .probed = call->probed,
     };
     struct est_client *client = call->client;
     enum server_news news;
@@ -628,9 +633,9 @@ static void report(struct est_call *call, const struct est_response *response)
         news = server_group_report(call->servers, call->server, &told, monotonic_ms());
     if (response->result == EST_ANSWERED)
         log_debug("upstream", "%s: HTTP status %u", told.operation, told.http_status);
-    if (news == SERVER_FAILS)
+    if (news == SERVER_FAILS || news == SERVER_IS_WELL_IN_PART)
         metrics_add(client->metrics, COUNTER_UPSTREAM_CIRCUITS_OPENED, 1);
-    if (news == SERVER_IS_WELL)
+    if (news == SERVER_IS_WELL || news == SERVER_IS_WELL_IN_PART)
         metrics_add(client->metrics, COUNTER_UPSTREAM_CIRCUITS_CLOSED, 1);
     if (news != SERVER_NO_NEWS || call->is_probe)
         schedule_probe(client);

@@ -95,6 +95,8 @@ static void tell_that_it_is_well(const struct server_group *group, const struct 
 static void tell_who_serves(const struct server_group *group, const char *profile, struct news *news);
 static void describe(const struct server_report *report, struct buffer *text);
 static uint64_t probe_due_ms(const struct server_group *group, size_t server, const struct health_part *part);
+static void learn_of_failed_probe(const struct server_group *group, size_t server,
+                                  const struct server_report *report, uint64_t now_ms, struct news *news);
 static bool find_probe(const struct server_group *group, uint64_t until_ms, struct server_probe *probe,
                        uint64_t *due_ms);
 static uint32_t chance(void);
@@ -415,9 +417,12 @@ static void tell_that_it_fails(const struct server_group *group, const struct se
                                const struct server_report *report, struct news *news)
 {
     const char *profile = failing->part->profile;
-    news->kind = SERVER_FAILS;
-    buffer_printf(&news->text, "EST server %s%s is not asked until a probe finds it well: ", failing->url,
-                  profile);
+    const bool in_part = news->kind == SERVER_IS_WELL;
+    news->kind = in_part ? SERVER_IS_WELL_IN_PART : SERVER_FAILS;
+    news->level = LOG_LEVEL_WARNING;
+    buffer_printf(&news->text,
+                  "%sEST server %s%s is not asked until a probe finds it well: ", in_part ? ", but " : "",
+                  failing->url, profile);
     describe(report, &news->text);
     tell_who_serves(group, profile, news);
 }
@@ -531,21 +536,37 @@ enum server_news server_group_report_probe(struct server_group *group, size_t se
     begin_news(&news);
     pthread_mutex_lock(&group->memory->mutex);
     struct known_server *probed = group->servers[server].known;
-    struct health_part *part = server_health_part(probed->health, report->profile);
+    struct health_part *part = server_health_part(probed->health, report->probed);
     const struct server_part changed = {group->servers[server].url, part};
     group->memory->probing = false;
     hear(probed, report, now_ms);
-    if (is_failure(group, server, report)) {
-        if (circuit_breaker_probe_failed(&part->circuit, &group->circuit, now_ms, chance())) {
-            probed->openings++;
-            part->fails_since_ms = now_ms;
-            tell_that_it_fails(group, &changed, report, &news);
-        }
-    } else if (circuit_breaker_probe_served(&part->circuit, now_ms)) {
+    if (is_failure(group, server, report))
+        learn_of_failed_probe(group, server, report, now_ms, &news);
+    else if (server_health_probe_served(probed->health, part, now_ms))
         tell_that_it_is_well(group, &changed, now_ms, &news);
-    }
     pthread_mutex_unlock(&group->memory->mutex);
     return tell(&news);
+}
+
+/* A probe of the server as a whole asks for one profile. If that is what fails, the others are not to wait
+ * for it. */
+static void learn_of_failed_probe(const struct server_group *group, size_t server,
+                                  const struct server_report *report, uint64_t now_ms, struct news *news)
+{
+    struct known_server *probed = group->servers[server].known;
+    const struct health_event event = event_of(report, now_ms);
+    struct health_part *part = server_health_part(probed->health, report->probed);
+    struct server_part changed = {group->servers[server].url, part};
+    struct health_part *to_blame =
+        part == probed->health->parts ? server_health_to_blame(probed->health, &event) : part;
+    if (to_blame != part && server_health_probe_served(probed->health, part, now_ms))
+        tell_that_it_is_well(group, &changed, now_ms, news);
+    changed.part = to_blame;
+    if (!circuit_breaker_probe_failed(&to_blame->circuit, &group->circuit, now_ms, event.random))
+        return;
+    probed->openings++;
+    to_blame->fails_since_ms = now_ms;
+    tell_that_it_fails(group, &changed, report, news);
 }
 
 void server_group_return_probe(struct server_group *group, const struct server_probe *probe, uint64_t now_ms)

@@ -47,16 +47,18 @@ enum est_result server_group_refusal(struct server_group *group);
 /* How a request or a probe ended. */
 struct server_report {
     const char *operation; /* for the log */
-    const char *profile;   /* that it was for; of a probe that of server_probe */
+    const char *profile;   /* that was asked for */
     enum est_result result;
     unsigned http_status;
     const char *reason; /* of a failure; NULL: none */
+    const char *probed; /* of a probe that of server_probe; NULL: it is none */
 };
 
 enum server_news {
     SERVER_NO_NEWS,
-    SERVER_FAILS,  /* its circuit, or that of a profile there, opened: it is not asked any more */
-    SERVER_IS_WELL /* and closed again */
+    SERVER_FAILS,           /* its circuit, or that of a profile there, opened: it is not asked any more */
+    SERVER_IS_WELL,         /* and closed again */
+    SERVER_IS_WELL_IN_PART, /* its circuit closed, and that of the profile that the probe asked for opened */
 };
 
 /* What is learnt from the traffic. Logs changes, and failures at most once in ten seconds a server. */

@@ -4,7 +4,6 @@
 #include <string.h>
 
 static struct health_part *add_part(struct server_health *health, const char *profile);
-static struct health_part *part_to_blame(struct server_health *health, const struct health_event *event);
 static bool is_whole(const struct health_part *part);
 static bool opens(struct health_part *part, const struct circuit_settings *settings,
                   const struct health_event *event);
@@ -63,7 +62,7 @@ const struct health_part *server_health_failed(struct server_health *health,
                                                const struct circuit_settings *settings,
                                                const struct health_event *event)
 {
-    struct health_part *whole = health->parts, *part = part_to_blame(health, event);
+    struct health_part *whole = health->parts, *part = server_health_to_blame(health, event);
     if (!is_whole(part)) {
         health->several_failed |= health->failed != NULL && health->failed != part;
         health->failed = part;
@@ -73,7 +72,7 @@ const struct health_part *server_health_failed(struct server_health *health,
     return !is_whole(part) && opens(part, settings, event) ? part : NULL;
 }
 
-static struct health_part *part_to_blame(struct server_health *health, const struct health_event *event)
+struct health_part *server_health_to_blame(struct server_health *health, const struct health_event *event)
 {
     struct health_part *part = event->of_server ? health->parts : server_health_part(health, event->profile);
     if (part == NULL)
@@ -93,6 +92,16 @@ static bool opens(struct health_part *part, const struct circuit_settings *setti
         return false;
     part->fails_since_ms = event->now_ms;
     return true;
+}
+
+/* What several profiles have failed with before is the server's no more. */
+bool server_health_probe_served(struct server_health *health, struct health_part *part, uint64_t now_ms)
+{
+    if (is_whole(part)) {
+        health->failed = NULL;
+        health->several_failed = false;
+    }
+    return circuit_breaker_probe_served(&part->circuit, now_ms);
 }
 
 /* A profile that is left alone while its server is stays so until its own probe. */

@@ -48,6 +48,12 @@ const struct health_part *server_health_failed(struct server_health *health,
                                                const struct circuit_settings *settings,
                                                const struct health_event *event);
 
+/* The part that a failure speaks against: the server as a whole, or the profile. */
+struct health_part *server_health_to_blame(struct server_health *health, const struct health_event *event);
+
+/* A probe of that part has shown that it is well. True: its circuit closed. */
+bool server_health_probe_served(struct server_health *health, struct health_part *part, uint64_t now_ms);
+
 /* The part whose circuit that closed; NULL: none. */
 const struct health_part *server_health_served(struct server_health *health,
                                                const struct health_event *event);

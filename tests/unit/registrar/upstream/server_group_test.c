@@ -71,20 +71,21 @@ static enum server_news report(struct fixture *fixture, size_t server, enum est_
                                uint64_t now_ms)
 {
     const struct server_report told = {"simpleenroll", PROFILE, result, result == EST_ANSWERED ? 200 : 0,
-                                       "why"};
+                                       "why",          NULL};
     return server_group_report(fixture->group, server, &told, now_ms);
 }
 
 static enum server_news answer(struct fixture *fixture, size_t server, unsigned http_status)
 {
-    const struct server_report told = {"simpleenroll", PROFILE, EST_ANSWERED, http_status, NULL};
+    const struct server_report told = {"simpleenroll", PROFILE, EST_ANSWERED, http_status, NULL, NULL};
     return server_group_report(fixture->group, server, &told, 1);
 }
 
 static enum server_news report_probe(struct fixture *fixture, size_t server, enum est_result result,
                                      uint64_t now_ms)
 {
-    const struct server_report told = {"cacerts", "", result, result == EST_ANSWERED ? 200 : 0, "why"};
+    const struct server_report told = {"cacerts", PROFILE, result, result == EST_ANSWERED ? 200 : 0,
+                                       "why",     ""};
     return server_group_report_probe(fixture->group, server, &told, now_ms);
 }
 
@@ -198,7 +199,7 @@ static void a_failing_server_is_probed_by_one(void **state)
     assert_false(server_group_claim_probe(group, due_ms, &probe)); /* half open: one at a time */
     assert_true(server_group_probe_due_ms(group, due_ms) == MONOTONIC_NEVER);
 
-    assert_int_equal(report_probe(fixture, 1, EST_TIMEOUT, 2000), SERVER_NO_NEWS);
+    assert_int_equal(report_probe(fixture, 1, EST_NOT_SENT, 2000), SERVER_NO_NEWS);
     due_ms = server_group_probe_due_ms(group, 2000);
     assert_in_range(due_ms, 2000 + BACKOFF, 2000 + 2 * BACKOFF);
     assert_true(server_group_claim_probe(group, due_ms, &probe));
@@ -296,8 +297,8 @@ static void changes_are_said_once_and_failures_seldom(void **state)
 static void refusals_are_said_seldom(void **state)
 {
     struct fixture *fixture = *state;
-    const struct server_report told = {"cacerts", PROFILE, EST_QUEUE_FULL, 0,
-                                       "upstream.queue requests wait already"};
+    const struct server_report told = {
+        "cacerts", PROFILE, EST_QUEUE_FULL, 0, "upstream.queue requests wait already", NULL};
     struct server_group *group = load(fixture);
     for (unsigned i = 0; i < 1000; i++)
         server_group_report_refusal(group, &told, 1000 + i);
@@ -329,7 +330,7 @@ static void it_is_counted_who_serves(void **state)
 static enum server_news report_of(struct fixture *fixture, const char *profile, enum est_result result)
 {
     const struct server_report told = {"simpleenroll", profile, result, result == EST_ANSWERED ? 200 : 0,
-                                       "why"};
+                                       "why",          NULL};
     return server_group_report(fixture->group, 0, &told, 1000);
 }
 
@@ -368,7 +369,7 @@ static void trouble_of_a_profile_is_its_own(void **state)
     assert_true(server_group_claim_probe(group, 1000 + BACKOFF, &probe));
     assert_int_equal(probe.server, 0);
     assert_string_equal(probe.profile, LABELLED);
-    const struct server_report well = {"cacerts", probe.profile, EST_ANSWERED, 200, NULL};
+    const struct server_report well = {"cacerts", probe.profile, EST_ANSWERED, 200, NULL, probe.profile};
     assert_int_equal(server_group_report_probe(group, 0, &well, 4000), SERVER_IS_WELL);
     assert_true(is_asked_for(fixture, LABELLED));
     assert_int_equal(
@@ -395,6 +396,50 @@ static void trouble_of_several_profiles_is_the_servers(void **state)
     }
     assert_true(is_asked_for(fixture, PROFILE));
     assert_false(is_asked_for(fixture, "/a"));
+}
+
+/* A probe of the server as a whole asks for one profile, whose CA may hang while those of others do not. */
+static void a_probe_that_reaches_a_server_speaks_for_one_profile(void **state)
+{
+    struct fixture *fixture = *state;
+    struct server_group *group = load(fixture);
+    struct server_view view;
+    assert_int_equal(report_probe(fixture, 0, EST_TIMEOUT, 1000), SERVER_FAILS); /* that looked after it */
+    assert_false(is_asked_for(fixture, PROFILE));
+    assert_true(is_asked_for(fixture, LABELLED));
+    assert_int_equal(
+        lines_with(fixture, "EST server https://one.example" PROFILE " is not asked until a probe "), 1);
+
+    make_fail(fixture, 1, 1000); /* refused; then it listens again */
+    assert_int_equal(report_probe(fixture, 1, EST_TIMEOUT, 3000), SERVER_IS_WELL_IN_PART);
+    assert_false(server_group_is_well(group, 1, PROFILE));
+    assert_true(server_group_is_well(group, 1, LABELLED));
+    assert_int_equal(lines_with(fixture,
+                                "EST server https://two.example:8443 is well again after 2 s; "
+                                "https://one.example serves, but EST server https://two.example:8443" PROFILE
+                                " is not asked until a probe finds it well: cacerts: the EST server did not "
+                                "answer in time: why; https://three.example serves it\n"),
+                     1);
+    server_group_view(group, 1, &view);
+    assert_true(view.well);
+    assert_int_equal(view.failing_profiles, 1);
+    assert_int_equal(view.openings, 2);
+}
+
+/* The server's answer to a probe lies in between. */
+static void one_profile_does_not_inherit_the_trouble_of_several(void **state)
+{
+    struct fixture *fixture = *state;
+    load(fixture);
+    report_of(fixture, "/a", EST_TIMEOUT);
+    for (unsigned i = 0; i < FAILURES; i++)
+        report_of(fixture, LABELLED, EST_TIMEOUT);
+    assert_false(is_asked_for(fixture, PROFILE));
+    assert_int_equal(report_probe(fixture, 0, EST_ANSWERED, 2000), SERVER_IS_WELL);
+    for (unsigned i = 0; i < FAILURES; i++)
+        report_of(fixture, LABELLED, EST_TIMEOUT);
+    assert_false(is_asked_for(fixture, LABELLED));
+    assert_true(is_asked_for(fixture, PROFILE));
 }
 
 /* Refused, unreachable, no trust: the server has not even seen which label is meant. */
@@ -553,6 +598,8 @@ int main(void)
         TEST(it_is_counted_who_serves),
         TEST(trouble_of_a_profile_is_its_own),
         TEST(trouble_of_several_profiles_is_the_servers),
+        TEST(a_probe_that_reaches_a_server_speaks_for_one_profile),
+        TEST(one_profile_does_not_inherit_the_trouble_of_several),
         TEST(what_does_not_reach_the_server_is_its_trouble),
         TEST(profiles_in_trouble_are_bounded),
         TEST(a_reload_forgets_nothing),
