@@ -231,6 +231,24 @@ def test_protected_keys_made_here(start_registrar, connect, pki, key_folder, tmp
         assert spki(key.public_key()) == spki(certificate_of(items).public_key())
 
 
+@pytest.mark.skipif(not key_traces.are_findable(programs.REGISTRAR), reason="AddressSanitizer has its own ideas of memory")
+def test_a_protected_key_is_not_kept_plain(start_registrar, connect, est_server, pki, key_folder, tmp_path):
+    """SKG-7, SKG-9: what waits for its certificate (202), and then for its device, is CMS; the plain key is gone once that is written."""
+    words = "manual.retry-1"
+    registrar = start_registrar({"est": {**BOTH, "labels": [words], "server_keygen": "local", "key_directory": str(key_folder)}})
+    peer = connect(registrar)
+    csr = der.change_csr(make_csr(pki), [der.CAPABILITIES, identifier(37, b"kek")])
+    assert enrol(peer, csr, "skg", label_name=words)[0].status == "5.03"
+    while_it_waits = list(key_traces.used_memory(registrar.pid))
+    est_server.ask(f"/approve?label={words}", "POST")
+    cms = unpack(enrol_patiently(peer, csr, "skg", words)[1])[1]
+    how = ["-secretkey", KEK, "-secretkeyid", b"kek".hex()]
+    plain = scalar(serialization.load_der_private_key(only_key(open_package(cms, tmp_path, how, ["-noverify"])), None))
+    assert not any(key_traces.is_in_octets(octets, plain) for _, octets in while_it_waits)
+    assert not key_traces.occurrences(registrar.pid, plain)
+    assert any(cms[-64:] in octets for _, octets in while_it_waits), "the search finds what is there"
+
+
 @pytest.mark.parametrize("attributes, status", [
     ([der.CAPABILITIES, identifier(37, b"unknown")], "4.03"), ([der.CAPABILITIES, identifier(54, b"unknown")], "4.03"),
     ([identifier(37, b"kek")], "4.00"), ([identifier(54, b"rsa")], "4.00"),
