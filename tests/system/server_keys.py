@@ -73,11 +73,12 @@ def only_key(package):
 
 
 def enrol_patiently(peer, csr, operation, label_name=None, **more):
-    """As a device that comes back when it is told to."""
-    response, body = enrol(peer, csr, operation, label_name=label_name, **more)
-    while response.status == "5.03":
-        time.sleep(response.number(coap.MAX_AGE))
+    """As a device that comes back when it is told to, but not for ever."""
+    for _ in range(10):
         response, body = enrol(peer, csr, operation, label_name=label_name, **more)
+        if response.status != "5.03":
+            break
+        time.sleep(response.number(coap.MAX_AGE))
     return response, body
 
 
