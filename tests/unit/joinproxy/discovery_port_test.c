@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/joinproxy/free_ports.h"
+
 #include <net/if.h>
 #include <poll.h>
 #include <stdio.h>
@@ -41,25 +43,13 @@ struct fixture {
     struct buffer errors;
 };
 
-/* One that is free now. */
-static uint16_t free_port(void)
-{
-    struct endpoint any;
-    int fd;
-    assert_int_equal(endpoint_parse("[::]:0", &any), STATUS_OK);
-    assert_int_equal(udp_socket_open(&any, UDP_EXCLUSIVE, &fd), STATUS_OK);
-    assert_int_equal(udp_socket_local(fd, &any), STATUS_OK);
-    close(fd);
-    return endpoint_port(&any);
-}
-
 static int set_up(void **state)
 {
     static struct fixture fixture;
     fixture = (struct fixture){
         .settings = {.pledge = {.interfaces = {{loopback, missing}, 2}, .any_source = true},
                      .limits = {1000, 1000000, 1000},
-                     .discovery = {.answer = true, .legacy_names = true, .port = free_port()}}};
+                     .discovery = {.answer = true, .legacy_names = true, .port = three_free_ports()}}};
     buffer_init(&fixture.errors, 4096);
     *state = &fixture;
     return 0;

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/joinproxy/free_ports.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,34 +66,6 @@ static int open_any(struct endpoint *local)
     return fd;
 }
 
-static bool is_free(uint16_t port)
-{
-    struct endpoint any;
-    int fd;
-    char text[32];
-    snprintf(text, sizeof text, "[::]:%u", port);
-    assert_int_equal(endpoint_parse(text, &any), STATUS_OK);
-    if (udp_socket_open(&any, UDP_EXCLUSIVE, &fd) != STATUS_OK)
-        return false;
-    close(fd);
-    return true;
-}
-
-/* The first of three ports in a row that nobody has now. */
-static uint16_t three_free_ports(void)
-{
-    for (unsigned tries = 0; tries < 100; tries++) {
-        struct endpoint local;
-        close(open_any(&local));
-        uint16_t port = endpoint_port(&local);
-        if (port < UINT16_MAX - 2 && is_free(port) && is_free((uint16_t)(port + 1)) &&
-            is_free((uint16_t)(port + 2)))
-            return port;
-    }
-    fail_msg("no three free ports");
-    return 0;
-}
-
 /* JP-4, JP-11: one port for each registrar, one after the other, given back in the end. */
 static void jp_11_each_registrar_has_a_join_port(void **state)
 {
@@ -102,12 +76,12 @@ static void jp_11_each_registrar_has_a_join_port(void **state)
     fixture->settings.pledge.join_port = first;
     struct join_proxy *proxy = join_proxy_create(&fixture->settings, &fixture->errors);
     assert_non_null(proxy);
-    assert_false(is_free(first));
-    assert_false(is_free((uint16_t)(first + 1)));
-    assert_true(is_free((uint16_t)(first + 2)));
+    assert_false(port_is_free(first));
+    assert_false(port_is_free((uint16_t)(first + 1)));
+    assert_true(port_is_free((uint16_t)(first + 2)));
     join_proxy_free(proxy);
-    assert_true(is_free(first));
-    assert_true(is_free((uint16_t)(first + 1)));
+    assert_true(port_is_free(first));
+    assert_true(port_is_free((uint16_t)(first + 1)));
 }
 
 /* JPY-1: and one of ours towards each in stateless mode. */
@@ -121,8 +95,8 @@ static void jpy_1_each_registrar_has_a_source_port(void **state)
     fixture->settings.stateless.source_port = first;
     struct join_proxy *proxy = join_proxy_create(&fixture->settings, &fixture->errors);
     assert_non_null(proxy);
-    assert_false(is_free(first));
-    assert_false(is_free((uint16_t)(first + 1)));
+    assert_false(port_is_free(first));
+    assert_false(port_is_free((uint16_t)(first + 1)));
     join_proxy_free(proxy);
 }
 
