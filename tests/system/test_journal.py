@@ -22,6 +22,7 @@ from dtls import Closed, DtlsClient, DtlsError
 from enrolment import POST_OPTIONS, certificates, enrol, is_for, make_csr, path
 from webhook import Webhook
 
+LABEL = "hold.delay-150"
 DEVICES, KEYS, AT_ONCE = 25, 8, 4  # as many keys of one device as est.max_pending_per_client allows; of one association
 UNLIMITED = {"device_requests_per_minute": 0, "address_handshakes_per_minute": 0, "device_associations": 1000}
 
@@ -90,7 +91,7 @@ class Device:
         """For all that is missing at once, until all are answered or the registrar is another one."""
         asked = {}
         for enrolment in self.missing():
-            request = peer.message(coap.POST, path("sen", "delay-150"), enrolment.csr, options=POST_OPTIONS)
+            request = peer.message(coap.POST, path("sen", LABEL), enrolment.csr, options=POST_OPTIONS)
             asked[peer.send(request).token] = enrolment
         while asked and not self.given_up.is_set() and self.restarted.is_set() == had_restarted:
             answer = peer.receive(timeout=0.5)
@@ -119,12 +120,22 @@ def serial_of(record):
     return found and int(found[1], 16)
 
 
+def let_some_through(est_server, registrar, count):
+    """Until so many have been issued; then the EST server holds the answers back, and as many wait as it may be asked at a time, and more."""
+    est_server.ask("/release", "POST")
+    deadline = time.monotonic() + 60
+    while est_server.stats()["issued_count"] < count:
+        assert time.monotonic() < deadline, registrar.program.text()
+    est_server.ask("/hold", "POST")
+    programs.await_counters(registrar.program, lambda counters: counters["exchanges"] > 20 and counters["journal_queued"] == 0)
+
+
 @pytest.mark.parametrize("policy, workers", [("retry", 2), ("hold", 1)])
 def test_kill_in_the_middle_of_many(start, restart, est_server, pki, state, policy, workers):
     """DLY-4, SEC-2: kill -9 in the middle of 200 enrolments, restart, repeat: all get their certificates, and the EST server has issued one
     to each, but for the retries of what was in doubt, which the log names, each with the serial number of its second certificate; with
     in_doubt: hold there are none, and those held are named. Who has got a certificate since is in the log, with its serial number."""
-    registrar = start({"workers": workers, "state_directory": str(state), "est": {"labels": ["delay-150"], "in_doubt": policy},
+    registrar = start({"workers": workers, "state_directory": str(state), "est": {"labels": [LABEL], "in_doubt": policy},
                        "coap": {"block_size": 1024}, "limits": UNLIMITED, "dtls": {"retransmit_timeout_ms": 300}})
     devices = [Device(pki, registrar, f"unit{number % DEVICES}") for number in range(DEVICES * KEYS // AT_ONCE)]
     enrolments = [enrolment for device in devices for enrolment in device.enrolments]
@@ -132,16 +143,14 @@ def test_kill_in_the_middle_of_many(start, restart, est_server, pki, state, poli
     for device in devices:
         device.thread.start()
     try:
-        deadline = time.monotonic() + 60
-        while sum(enrolment.result is not None for enrolment in enrolments) < 50:
-            assert time.monotonic() < deadline, registrar.program.text()
-            time.sleep(0.02)
+        let_some_through(est_server, registrar, 60)
         kill(registrar)
+        est_server.ask("/release", "POST")
         second = restart(registrar)
         for device in devices:
             device.restarted.set()
         doubts = int(second.program.wait_for(r"known from before: .* (\d+) in doubt")[1])
-        named = [line for line in second.program.lines if line and re.search(r"enrolment in doubt: client=\".*CN=unit\d+.*\" operation=sen label=\"delay-150\"", line)]
+        named = [line for line in second.program.lines if line and re.search(rf"enrolment in doubt: client=\".*CN=unit\d+.*\" operation=sen label=\"{LABEL}\"", line)]
         assert 1 <= doubts == len(named) <= 15
         held = doubts if policy == "hold" else 0
         deadline = time.monotonic() + 60
@@ -159,7 +168,7 @@ def test_kill_in_the_middle_of_many(start, restart, est_server, pki, state, poli
     assert len(missing) <= held  # some device had its answer when the registrar had not yet written that down
     assert all(is_for(certificates(e.result)[0], e.csr) for e in enrolments if e.result is not None)
     written = second.counters()
-    records = [line for line in second.program.lines if line and " operation=sen " in line and ' label="delay-150" ' in line]
+    records = [line for line in second.program.lines if line and " operation=sen " in line and f' label="{LABEL}" ' in line]
     repeated = len([line for line in records if " repeats=in-doubt " in line])
     serials = collections.defaultdict(list)
     for one in est_server.stats()["issued"]:
@@ -178,6 +187,14 @@ def test_kill_in_the_middle_of_many(start, restart, est_server, pki, state, poli
     assert written["journal_lost"] == 0 and written["journal_syncs"] < written["journal_records"]
 
 
+def enrol_patiently(peer, csr, **more):
+    """As a device does that is told to come back."""
+    while (answer := enrol(peer, csr, **more))[0].status == "5.03":
+        time.sleep(answer[0].number(coap.MAX_AGE))
+    assert answer[0].status == "2.04"
+    return answer[1]
+
+
 def test_what_is_known_again(start, restart, connect, est_server, pki, state):
     """DLY-3, DLY-4: a certificate that nobody has fetched, one whose answer was lost, what waits for approval, and a refusal that nobody
     has heard: all as before after kill -9, without a request to the EST server."""
@@ -186,11 +203,12 @@ def test_what_is_known_again(start, restart, connect, est_server, pki, state):
                    "coap": {"separate_after_ms": 50, "answer_within_ms": 200}})
     csr = {name: make_csr(pki) for name in ("fetched", *words)}
     peer = connect(first)
-    fetched = enrol(peer, csr["fetched"])[1]
+    fetched = enrol_patiently(peer, csr["fetched"])
     for name, word in words.items():
         assert enrol(peer, csr[name], label_name=word)[0].status == "5.03"
     est_server.ask("/release", "POST")
-    for answer in (r"upstream=200 code=5.03 outcome=2.04", r"upstream=403 code=5.03 outcome=4.03"):
+    for answer in (r"upstream=200 code=5.03 outcome=2.04", r"upstream=403 code=5.03 outcome=4.03", rf'label="{words["waiting"]}".* upstream=202',
+                   rf'label="{words["due"]}".* upstream=202'):
         first.program.wait_for(answer)
     assert len(posts(est_server)) == 5
     while first.counters()["journal_queued"] > 0:
@@ -206,9 +224,7 @@ def test_what_is_known_again(start, restart, connect, est_server, pki, state):
     early = enrol(peer, csr["waiting"], label_name=words["waiting"])[0]
     assert early.status == "5.03" and 500 <= early.number(coap.MAX_AGE) <= 600
     assert len(posts(est_server)) == 5
-    while (answer := enrol(peer, csr["due"], label_name=words["due"]))[0].status == "5.03":
-        time.sleep(answer[0].number(coap.MAX_AGE))
-    assert answer[0].status == "2.04" and is_for(certificates(answer[1])[0], csr["due"])
+    assert is_for(certificates(enrol_patiently(peer, csr["due"], label_name=words["due"]))[0], csr["due"])
     assert len(posts(est_server)) == 6
 
 
