@@ -15,6 +15,8 @@ import key_traces
 from enrolment import POST_OPTIONS, enrol, make_csr, path
 from server_keys import BOTH, assert_pair, enrol_patiently, plain_key, scalar, serverkeygens, unpack
 
+ORDINARY_BUILD = pytest.mark.skipif(not key_traces.are_findable(programs.REGISTRAR), reason="AddressSanitizer has its own ideas of memory")  # and locks none
+
 
 def test_a_lost_answer(start_registrar, connect, est_server, pki):
     """DLY-4, SKG-9: within the time of grace the same key; what comes after it, test_no_trace_of_a_key shows."""
@@ -40,7 +42,7 @@ def test_a_key_that_nobody_fetches(start_registrar, connect, est_server, pki):
     assert len(serverkeygens(est_server)) == 2
 
 
-@pytest.mark.parametrize("octets, est, warns", [(65536, BOTH, True), (1 << 20, BOTH, True), (8 << 20, BOTH, False), (65536, {}, False)])
+@pytest.mark.parametrize("octets, est, warns", [(65536, BOTH, True), pytest.param(1 << 20, BOTH, True, marks=ORDINARY_BUILD), (8 << 20, BOTH, False), (65536, {}, False)])
 def test_memory_that_cannot_be_locked(start_registrar, connect, pki, octets, est, warns):
     """SKG-9: with what a container may get, 64 KiB, or just enough for OpenSSL's keys, the operator is warned, and devices are served; what systemd
     gives will do. Without keys of devices nothing is locked."""
@@ -64,9 +66,6 @@ def test_a_password_that_comes_by_reload(start_registrar, tmp_path, at_start):
     registrar = start_registrar(credentials if at_start else {})
     told = registrar.reload(credentials)
     assert any("do not wipe their copies of the password until a restart" in line for line in told) != at_start
-
-
-ORDINARY_BUILD = pytest.mark.skipif(not key_traces.are_findable(programs.REGISTRAR), reason="AddressSanitizer has its own ideas of memory")
 
 
 @ORDINARY_BUILD
