@@ -78,6 +78,7 @@ static void on_stop(int signal, short what, void *user);
 static void on_new_files(void *user);
 static void on_hangup(int signal, short what, void *user);
 static void on_offered(void *user, const struct snapshot *before, struct snapshot *snapshot);
+static bool were_certificates_read(const struct snapshot *before, const struct snapshot *snapshot);
 static bool still_counts(const struct snapshot *before, const struct snapshot *snapshot);
 static void use_snapshot(struct est_client *client, const struct snapshot *snapshot);
 static void on_adopted(void *user);
@@ -423,15 +424,21 @@ static void on_offered(void *user, const struct snapshot *before, struct snapsho
     registrar->forgets = !still_counts(before, snapshot);
     if (registrar->expires)
         server_group_probe_now(snapshot->servers);
-    if (registrar->renewal != NULL) {
+    if (registrar->renewal != NULL)
         use_snapshot(renewal_client(registrar->renewal), snapshot);
+    if (registrar->renewal != NULL && were_certificates_read(before, snapshot))
         renewal_look(registrar->renewal);
-    }
     if (registrar->trust_watch != NULL)
         use_snapshot(trust_watch_client(registrar->trust_watch), snapshot);
     registrar->adopting = registrar->worker_count;
     for (size_t i = 0; i < registrar->worker_count; i++)
         worker_offer(registrar->workers[i], snapshot);
+}
+
+static bool were_certificates_read(const struct snapshot *before, const struct snapshot *snapshot)
+{
+    return snapshot->ra_credentials != before->ra_credentials ||
+           snapshot->dtls_credentials != before->dtls_credentials;
 }
 
 /* What the EST servers of before have said. */

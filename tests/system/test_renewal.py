@@ -70,6 +70,20 @@ def test_ra_and_dtls_certificates(start_registrar, connect, est_server, pki, old
     assert len(issued) == 3 # two renewals, one device: no certificate was asked for twice
 
 
+def test_lists_are_no_reason_to_look(start_registrar, pki, tmp_path):
+    """RA-7: an access.file that changes often leaves renewal, and what it waits for, alone."""
+    ra = made.write_both(tmp_path / "ra.pem", *made.issue(pki, "young RA", days=(-1, 30), purposes=RA_PURPOSES))
+    serials = tmp_path / "serials"
+    serials.write_text("allow SN-meter\n")
+    one = start_registrar({**renewing(ra), "watch_interval_ms": 100, "access": {"file": str(serials)}})
+    for device in ("valve", "pump", "meter"):
+        since = len(one.program.lines)
+        serials.write_text(f"allow SN-{device}\n")
+        one.program.wait_for("reloaded: what has changed", since=since)
+        ra.write_text("somebody writes here")  # after the look at the start
+    assert one.counters()["renewals_failed"] == 0
+
+
 def test_a_reload_may_name_other_files(start_registrar, pki, est_server, old_ra, tmp_path):
     """RA-7: what is renewed is what the configuration names now, its pass-phrase included; a failure of the file before delays nothing."""
     locked, secret = tmp_path / "locked.pem", tmp_path / "secret"
