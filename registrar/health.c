@@ -2,6 +2,7 @@
 
 #include "common/endpoint.h"
 #include "common/monotonic.h"
+#include "registrar/downstream/dtls_record.h"
 
 #include <errno.h>
 #include <openssl/ssl.h>
@@ -12,9 +13,6 @@
 #define ANSWER_WITHIN_MS  2000
 #define PROBES_PER_WORKER 3
 #define HELLO_OCTETS_MAX  1024
-#define RECORD_HANDSHAKE  22 /* RFC 6347 section 4.1, RFC 5246 section 6.2.1 */
-#define HELLO_VERIFY      3  /* RFC 6347 section 4.3.2: HelloVerifyRequest */
-#define RECORD_HEADER     13
 
 static enum status check_listener(const struct endpoint *listener, size_t probes, struct bytes hello,
                                   struct buffer *report);
@@ -22,6 +20,7 @@ static enum status make_client_hello(struct buffer *hello);
 static void replace_wildcard(struct endpoint *endpoint);
 static enum status probe(const struct endpoint *endpoint, struct bytes hello);
 static enum status await_hello_verify(int fd);
+static bool is_hello_verify(struct bytes datagram);
 
 enum status health_check(const struct settings *settings, struct buffer *report)
 {
@@ -131,8 +130,17 @@ static enum status await_hello_verify(int fd)
         ssize_t len = recv(fd, answer, sizeof answer, 0);
         if (len < 0)
             return STATUS_SYSTEM;
-        if (len > RECORD_HEADER && answer[0] == RECORD_HANDSHAKE && answer[RECORD_HEADER] == HELLO_VERIFY)
+        if (is_hello_verify((struct bytes){answer, (size_t)len}))
             return STATUS_OK;
     }
     return STATUS_CLOSED;
+}
+
+/* RFC 6347 section 4.3.2 */
+static bool is_hello_verify(struct bytes datagram)
+{
+    struct dtls_record record;
+    struct dtls_handshake handshake;
+    return dtls_record_take(&datagram, &record) && record.type == DTLS_HANDSHAKE &&
+           dtls_handshake_take(&record.fragment, &handshake) && handshake.type == DTLS_HELLO_VERIFY_REQUEST;
 }

@@ -11,6 +11,7 @@ LAYERS = [
     "registrar/registrar",
     "registrar/reload",
     "registrar/worker",
+    "registrar/health",  # asks as a device would
     "registrar/snapshot",
     "registrar/file_marks",
     "registrar/renewal/",
@@ -22,7 +23,7 @@ LAYERS = [
     "registrar/access_settings.c",  # likewise of operations and trust stores
     "registrar/settings.c",  # the reader asks which labels are valid (URI-4); the values in settings.h ask nobody
     "registrar/protocol/",
-    "registrar/",  # settings, counters, health
+    "registrar/",  # settings, counters
     "joinproxy/main.c",
     "joinproxy/join_proxy",
     "joinproxy/join_port",

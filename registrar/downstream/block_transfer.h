@@ -53,11 +53,12 @@ void block_transfer_limit_block(struct block_transfer *transfer, size_t octets);
  *
  * Block1: num 0 begins a body and replaces an unfinished one of the same resource. Blocks are taken in order;
  * one that is there already is acknowledged again. A gap, an unknown transfer or another
- * Content-Format: 4.08. Longer than max_request_bytes, or announced to be by Size1: 4.13 with Size1. Errors
- * end the transfer, but for a gap, which may be a late datagram. Block2, num > 0: served from the
- * representation stored for the same method, path, query and Accept. None stored: 4.08 for a POST, which must
- * not run again (BLK-4); a GET is safe and may start anywhere, so it is delivered, and block_transfer_answer
- * gives the block that was asked for. Past the end: 4.00. */
+ * Content-Format: 4.08. A block of another length than its SZX says, but for a last one that is
+ * shorter: 4.00. Longer than max_request_bytes, or announced to be by Size1: 4.13 with Size1. Errors end the
+ * transfer, but for a gap, which may be a late datagram. Block2, num > 0: served from the representation
+ * stored for the same method, path, query and Accept. None stored: 4.08 for a POST, which must not run again
+ * (BLK-4); a GET is safe and may start anywhere, so it is delivered, and block_transfer_answer gives the
+ * block that was asked for. Past the end: 4.00. */
 enum block_verdict block_transfer_request(struct block_transfer *transfer, uint64_t now_ms,
                                           const struct coap_message *request, struct block_delivery *delivery,
                                           struct coap_message *response);
