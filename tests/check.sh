@@ -26,7 +26,7 @@ configure build/sanitized -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=Debug -DESTU
 ninja -C build/sanitized --quiet
 
 part "build: Clang with fuzzers"
-configure build/fuzz -DCMAKE_C_COMPILER=clang -DESTUARY_FUZZ=ON -DESTUARY_FUZZ_SECONDS=5
+configure build/fuzz -DCMAKE_C_COMPILER=clang -DESTUARY_FUZZ=ON -DESTUARY_FUZZ_SECONDS=4
 ninja -C build/fuzz --quiet
 
 part "style: clang-tidy"
