@@ -3,7 +3,7 @@
 bool pledge_answer_admit(const struct services *services, size_t link, int fd,
                          const struct udp_datagram *answer)
 {
-    if (!neighbours_admit(services->neighbours, fd, answer)) {
+    if (!neighbours_admit(services->neighbours, fd, &answer->peer, answer->interface)) {
         metrics_add(services->metrics, COUNTER_UNKNOWN_NEIGHBOURS, 1);
         return false;
     }

@@ -3,10 +3,10 @@
 #define ESTUARY_JOINPROXY_SERVICES_H
 
 #include "common/metrics.h"
+#include "common/neighbours.h"
 #include "common/udp_socket.h"
 #include "joinproxy/counters.h"
 #include "joinproxy/icmp_port.h"
-#include "joinproxy/neighbours.h"
 #include "joinproxy/pledge_links.h"
 #include "joinproxy/settings.h"
 #include "joinproxy/traffic_limits.h"

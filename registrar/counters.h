@@ -8,7 +8,7 @@ enum counter {
     COUNTER_DATAGRAMS_RECEIVED,
     COUNTER_DATAGRAMS_DROPPED, /* truncated, malformed, or of no association */
     COUNTER_COOKIES_SENT,
-    COUNTER_COOKIES_WITHHELD, /* too much waits to leave */
+    COUNTER_COOKIES_WITHHELD, /* too much waits to leave, and this would wait too */
     COUNTER_COOKIES_REFUSED,  /* came back wrong or too late */
     COUNTER_HANDSHAKES_STARTED,
     COUNTER_HANDSHAKES_COMPLETED,

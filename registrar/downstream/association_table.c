@@ -3,6 +3,7 @@
 #include "common/container_of.h"
 #include "common/log.h"
 #include "common/monotonic.h"
+#include "common/neighbours.h"
 #include "common/rate_table.h"
 #include "registrar/counters.h"
 #include "registrar/downstream/association.h"
@@ -48,6 +49,7 @@ struct association_table {
     struct shares *addresses; /* shares of the handshakes */
     struct shares *devices;   /* shares of what is established */
     struct join_proxies *proxies;
+    struct neighbours *neighbours;
     struct members handshakes;  /* the oldest first */
     struct members established; /* the one silent for longest first */
     struct buffer flow_octets, answer;
@@ -136,13 +138,14 @@ struct association_table *association_table_create(const struct association_tabl
     table->addresses = shares_create(ADDRESS_SHARES);
     table->devices = shares_create(DEVICE_SHARES_EACH * (size_t)settings->max_associations);
     table->proxies = join_proxies_create(context->settings->jpy.handshakes_per_s);
+    table->neighbours = neighbours_create();
     TAILQ_INIT(&table->handshakes);
     TAILQ_INIT(&table->established);
     buffer_init(&table->flow_octets, FLOW_OCTETS_MAX);
     buffer_init(&table->answer, DTLS_HELLO_VERIFY_REQUEST_OCTETS);
     if (table->association_context.dtls.bio_method != NULL && table->flows != NULL &&
         table->handles != NULL && table->addresses != NULL && table->devices != NULL &&
-        table->proxies != NULL)
+        table->proxies != NULL && table->neighbours != NULL)
         return table;
     association_table_free(table);
     return NULL;
@@ -165,6 +168,7 @@ void association_table_free(struct association_table *table)
     shares_free(table->addresses);
     shares_free(table->devices);
     join_proxies_free(table->proxies);
+    neighbours_free(table->neighbours);
     BIO_meth_free(table->association_context.dtls.bio_method);
     revocation_lists_release(table->context.revocations);
     dtls_credentials_release(table->association_context.dtls.credentials);
@@ -292,8 +296,9 @@ static enum dtls_cookie_verdict judge_cookie(struct association_table *table, co
     enum dtls_cookie_verdict verdict =
         dtls_cookie_judge(table->context.cookie_secret, arrival->now_ms, buffer_view(&table->flow_octets),
                           hello, &table->answer);
-    /* Whose address is not proved must not stop the answers to those who are connected. */
-    if (table->answer.len > 0 && udp_socket_is_congested(arrival->flow.fd)) {
+    /* Whose address is invented must not stop the answers to others. */
+    if (table->answer.len > 0 && !neighbours_admit(table->neighbours, arrival->flow.fd, &arrival->flow.peer,
+                                                   arrival->flow.interface)) {
         metrics_add(table->context.metrics, COUNTER_COOKIES_WITHHELD, 1);
         return COOKIE_LOST;
     }
