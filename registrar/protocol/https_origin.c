@@ -84,12 +84,11 @@ enum status https_url_resolve(const char *base, struct bytes location, struct bu
     if (parsed == NULL)
         return STATUS_NO_MEMORY;
     enum status status = resolve(parsed, base, text);
-    if (status == STATUS_OK && !read_origin(parsed, origin))
-        status = STATUS_MALFORMED;
     if (status == STATUS_OK)
         status = print(parsed, url);
     curl_url_cleanup(parsed);
-    return status;
+    /* Of what is going to be asked for: libcurl takes percent signs out of a host only when it prints it. */
+    return status == STATUS_OK ? https_url_origin(buffer_string(url), origin) : status;
 }
 
 static enum status resolve(CURLU *parsed, const char *base, const char *location)

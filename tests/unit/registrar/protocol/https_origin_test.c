@@ -81,7 +81,7 @@ static void the_same_origin_has_the_same_id(void **state)
 static void assert_leads(const char *location, enum status expected, const char *to, uint16_t port)
 {
     static const char base[] = "https://est.example:8443/.well-known/est/p1/simpleenroll";
-    struct https_origin origin;
+    struct https_origin origin, again;
     struct buffer url;
     buffer_init(&url, HTTPS_URL_OCTETS_MAX);
     enum status status = https_url_resolve(base, bytes_from_string(location), &url, &origin);
@@ -90,6 +90,8 @@ static void assert_leads(const char *location, enum status expected, const char 
     if (status == STATUS_OK) {
         assert_string_equal(buffer_string(&url), to);
         assert_int_equal(origin.port, port);
+        assert_int_equal(https_url_origin(to, &again), STATUS_OK);
+        assert_true(https_origin_equal(&origin, &again)); /* what is permitted is what is asked */
     }
     buffer_free(&url);
 }
@@ -103,6 +105,9 @@ static void redirects_are_resolved(void **state)
     assert_leads("../../../../x", STATUS_OK, "https://est.example:8443/x", 8443);
     assert_leads("https://other/x?q#part", STATUS_OK, "https://other/x?q", 443);
     assert_leads("https://EST.example:8443/x", STATUS_OK, "https://EST.example:8443/x", 8443);
+
+    assert_leads("//%31%32%37.1/x", STATUS_OK, "https://127.1/x",
+                 443); /* which libcurl takes for 127.0.0.1 */
 
     assert_leads("", STATUS_MALFORMED, NULL, 0);
     assert_leads("http://est.example:8443/x", STATUS_MALFORMED, NULL, 0);
