@@ -177,7 +177,8 @@ static bool restrict_protocol(SSL_CTX *context)
                                      SSL_OP_CIPHER_SERVER_PREFERENCE);
     return SSL_CTX_set_min_proto_version(context, DTLS1_2_VERSION) == 1 &&
            SSL_CTX_set_max_proto_version(context, DTLS1_2_VERSION) == 1 &&
-           SSL_CTX_set_cipher_list(context, ciphers) == 1 && SSL_CTX_set_ciphersuites(context, "") == 1 && SSL_CTX_set1_groups_list(context, groups) == 1 &&
+           SSL_CTX_set_cipher_list(context, ciphers) == 1 && SSL_CTX_set_ciphersuites(context, "") == 1 &&
+           SSL_CTX_set1_groups_list(context, groups) == 1 &&
            SSL_CTX_set1_sigalgs_list(context, signatures) == 1;
 }
 
