@@ -21,8 +21,8 @@ static inline bool veth_link_make(void)
         "set -e; ip link set lo up; ip link add name near type veth peer name far; "
         "for i in near far; do ip link set $i addrgenmode none; ip link set $i up; done; "
         "ip addr add fe80::1/64 dev near nodad; ip addr add fe80::2/64 dev far nodad; n=0; "
-        "until [ $(ip -br link show type veth | grep -c ' UP ') = 2 ]; do "
-        "n=$((n+1)); [ $n -lt 100 ]; sleep 0.05; done";
+        "until [ $(ip -br link show type veth | grep -c ' UP ') = 2 ] && ip -6 route get fe80::9 oif near && "
+        "ip -6 route get fe80::9 oif far; do n=$((n+1)); [ $n -lt 400 ]; sleep 0.05; done >/dev/null 2>&1";
     return unshare(CLONE_NEWNET) == 0 && system(script) == 0;
 }
 

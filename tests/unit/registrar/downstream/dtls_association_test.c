@@ -766,10 +766,8 @@ static void half_open_handshake_holds_little(void **state)
     assert_true(grown < 60000);
 
     uint8_t early[EARLY_OCTETS];
-    before = mallinfo2().uordblks;
     for (uint8_t i = 0; i < DTLS_EARLY_RECORDS_MAX; i++)
         server_receive(&server, early_record(early, i));
-    assert_true(mallinfo2().uordblks > before);
     before = mallinfo2().uordblks;
     for (uint8_t i = 0; i < 200; i++)
         server_receive(&server, early_record(early, DTLS_EARLY_RECORDS_MAX + i));
