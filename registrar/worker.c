@@ -284,7 +284,11 @@ static void look_whether_done(int fd, short what, void *user)
 /* Whoever waits comes back; goodbye is said to all once the loop has ended. */
 static void give_up(struct worker *worker)
 {
-    log_warning("worker", "stops with %zu exchanges unfinished", exchanges_running(worker->exchanges));
+    size_t unfinished = exchanges_running(worker->exchanges);
+    if (unfinished > 0)
+        log_warning("worker", "stops with %zu exchanges unfinished", unfinished);
+    else
+        log_info("worker", "stops before all answers were acknowledged");
     exchanges_put_off(worker->exchanges);
 }
 

@@ -1,7 +1,6 @@
 """Keys that the registrar makes for devices, in the EST server's place (SKG-5 to SKG-8)."""
 
 import base64
-import re
 import time
 
 import coap
@@ -61,7 +60,7 @@ def test_many_ask_for_long_keys(start_registrar, connect, est_server, pki):
     csr = make_csr(pki)
     assert is_for(certificates(enrol_patiently(connect(registrar), csr, "sen")[1])[0], csr)
     registrar.stop()
-    assert not re.search(r"stops with [1-9]\d* exchanges unfinished", registrar.program.text())
+    assert "exchanges unfinished" not in registrar.program.text()
 
 
 P384_ATTRIBUTE = "301430120607" + "2a8648ce3d0201" + "310706052b81040022"  # id-ecPublicKey: secp384r1
