@@ -741,7 +741,7 @@ void pending_enrolments_withdrawn(struct pending_enrolments *pending, const stru
     struct entry *entry = find_running(pending, key);
     if (entry != NULL && has_lost_key(entry))
         fall_into_doubt(pending, entry, now_ms);
-    else if (entry != NULL && (entry->local_key != NULL || (entry->server != 0 && !entry->doubtful)))
+    else if (entry != NULL && (entry->local_key != NULL || entry->server != 0))
         wait_on(pending, entry, now_ms);
     else if (entry != NULL)
         withdraw(pending, entry, now_ms);
@@ -751,7 +751,7 @@ void pending_enrolments_withdrawn(struct pending_enrolments *pending, const stru
 /* The day that it has left does not begin anew: then another EST server may be asked. */
 static void wait_on(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)
 {
-    entry->state = PENDING_WAITING;
+    entry->state = entry->doubtful && entry->local_key == NULL ? PENDING_IN_DOUBT : PENDING_WAITING;
     entry->due_ms = now_ms;
     record(pending, entry);
 }

@@ -783,6 +783,25 @@ static void a_server_that_is_gone_is_waited_for_a_day(void **state)
     assert_asked_at(fixture, 1, end_ms, 0);
 }
 
+/* Not for longer because it was in doubt once: then it might never come back, and the device with it. */
+static void a_server_that_is_gone_in_doubt_is_waited_for_a_day(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t now_ms = START_MS + 10000, end_ms = now_ms + PENDING_KEPT_MS;
+    assert_asked_at(fixture, 1, START_MS, 0);
+    sent(fixture, 1);
+    wait_at(fixture, 1, START_MS, 77);
+    assert_asked_at(fixture, 1, now_ms, 77);
+    sent(fixture, 1);
+    in_doubt(fixture, 1, now_ms);
+    for (; now_ms < end_ms; now_ms += 3600000) {
+        assert_asked_at(fixture, 1, now_ms, 77);
+        withdrawn(fixture, 1, now_ms);
+    }
+    assert_asked_at(fixture, 1, end_ms, 0);
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+}
+
 static void a_refusal_ends_the_wait(void **state)
 {
     struct fixture *fixture = *state;
@@ -1035,6 +1054,7 @@ int main(void)
         cmocka_unit_test(the_wait_is_as_long_again),
         TEST(what_waits_goes_back_to_its_server),
         TEST(a_server_that_is_gone_is_waited_for_a_day),
+        TEST(a_server_that_is_gone_in_doubt_is_waited_for_a_day),
         TEST(a_refusal_ends_the_wait),
         TEST(a_result_is_given_to_whoever_repeats),
         TEST(a_delivered_result_is_kept_for_the_time_of_grace),
