@@ -849,7 +849,7 @@ static bool record(const struct pending_enrolments *pending, struct entry *entry
     return true;
 }
 
-/* SKG-9: a private key is never written down. */
+/* SKG-9: a private key is never written down; without it no server knows the enrolment. */
 static bool record_as(const struct pending_enrolments *pending, const struct entry *entry,
                       enum pending_record_kind kind)
 {
@@ -863,7 +863,7 @@ static bool record_as(const struct pending_enrolments *pending, const struct ent
         .doubtful = entry->doubtful,
         .is_secret = entry->is_secret && !is_running(entry),
         .refusal = entry->state == PENDING_REFUSED ? entry->refusal : 0,
-        .server = entry->server,
+        .server = entry->secret_until_ms == 0 ? entry->server : 0,
         .due_ms = entry->due_ms,
         .expires_ms = entry->expires_ms,
         .name = buffer_view(&entry->name),
@@ -900,7 +900,7 @@ static void restore_entry(struct pending_enrolments *pending, struct entry *entr
     bool is_lost = known->state == PENDING_SENT || known->is_secret;
     entry->doubtful = known->doubtful;
     entry->refusal = known->refusal;
-    entry->server = known->is_secret ? 0 : known->server;
+    entry->server = known->server;
     entry->is_recorded = true;
     memcpy(entry->passed, known->passed, sizeof(entry->passed));
     buffer_append(&entry->name, known->name);

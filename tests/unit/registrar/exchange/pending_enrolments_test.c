@@ -7,6 +7,7 @@
 
 #include "registrar/counters.h"
 #include "registrar/exchange/pending_enrolments.h"
+#include "registrar/exchange/pending_journal.h"
 #include "tests/unit/registrar/exchange/made_local_key.h"
 #include "tests/unit/registrar/keygen/keyless_request.h"
 
@@ -664,9 +665,7 @@ static void a_secret_is_in_doubt_after_a_restart(void **state)
     assert_asked(fixture, 1, START_MS, true);
     known = make_known(2, PENDING_WAITING);
     known.is_secret = true;
-    known.server = 77;
     restore(fixture, &known, PENDING_IN_DOUBT);
-    assert_asked_at(fixture, 2, START_MS, 0); /* for another key */
 }
 
 /* A refusal may make way for others, but not for its own diagnostic. */
@@ -913,6 +912,42 @@ static void assert_asked_with(struct fixture *fixture, uint8_t number, uint64_t 
     local_key_release(outcome.local_key);
 }
 
+/* What goes to the journal, which is none: the last record of all. */
+static struct pending_record written;
+
+bool pending_journal_put(struct pending_journal *journal, const struct pending_record *record)
+{
+    assert_ptr_equal(journal, &written);
+    written = *record;
+    return true;
+}
+
+/* SKG-9: whenever the registrar ends, another key is made later, of which the EST server that has taken on
+ * the first one (202) knows no more than others. */
+static void assert_restart_forgets_the_server(const struct fixture *fixture, enum pending_state state)
+{
+    struct fixture next = *fixture;
+    next.pending = pending_enrolments_create(&next.settings, MAX_BYTES, next.metrics);
+    assert_int_equal(written.state, state);
+    assert_int_equal(written.result.len, 0);
+    restore(&next, &written, PENDING_IN_DOUBT);
+    assert_asked_at(&next, 1, START_MS, 0);
+    pending_enrolments_free(next.pending);
+}
+
+static void a_key_waits_until_a_restart(void **state)
+{
+    struct fixture *fixture = *state;
+    struct local_key *key = make_waiting_key();
+    pending_enrolments_record(fixture->pending, (struct pending_journal *)(void *)&written);
+    put_off(fixture, 1, START_MS, key);
+    assert_restart_forgets_the_server(fixture, PENDING_WAITING);
+    assert_asked_with(fixture, 1, START_MS + 10000, 77, key);
+    sent(fixture, 1);
+    assert_restart_forgets_the_server(fixture, PENDING_SENT);
+    local_key_release(key);
+}
+
 /* SKG-5, SKG-9: the same key is asked for again at its server, and its answer stays no longer than the key
  * might. */
 static void a_key_waits_for_its_certificate(void **state)
@@ -1086,6 +1121,7 @@ int main(void)
         TEST(one_of_many_threads_asks),
         TEST(a_key_is_kept_for_a_short_time),
         TEST(a_key_that_nobody_fetched_is_in_doubt),
+        TEST(a_key_waits_until_a_restart),
         TEST(a_key_waits_for_its_certificate),
         TEST(a_key_waits_no_longer_than_it_may),
         TEST(a_key_goes_on_waiting),
