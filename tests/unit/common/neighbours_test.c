@@ -66,7 +66,9 @@ static void assert_known_after(struct neighbours *neighbours, const char *peer, 
 static void routes_are_followed(struct neighbours *neighbours)
 {
     const struct endpoint own = at("[2001:db8::1]:9"), nowhere = at("[2001:db8:2::1]:9");
-    run("ip addr add 2001:db8::1/64 dev near nodad; ip addr add 10.0.0.1/24 dev near");
+    run("ip addr add 2001:db8::1/64 dev near nodad; ip addr add 10.0.0.1/24 dev near; n=0; "
+        "until ip -6 route get 2001:db8::1 | grep -q ^local; do n=$((n+1)); [ $n -lt 400 ] || exit 1; sleep "
+        "0.05; done");
     run("ip route add 2001:db8:1::/48 via 2001:db8::9; ip route add 10.1.0.0/16 via 10.0.0.9");
     assert_true(neighbours_know(neighbours, &own, 0));
     assert_true(neighbours_know(neighbours, &nowhere, 0));
