@@ -152,7 +152,7 @@ static enum status ask(struct inquiry *inquiry, const struct est_operation *oper
                        void (*done)(void *, const struct est_response *));
 static bool makes_key_here(const struct inquiry *inquiry, enum server_keygen mode);
 static bool is_without_keys(const struct inquiry *inquiry, const struct est_response *response);
-static bool keep_local_key(const struct inquiry *inquiry);
+static void keep_local_key(const struct inquiry *inquiry);
 static enum inquiry_verdict make_key_here(struct inquiry *inquiry);
 static enum inquiry_verdict ask_again_for_local_key(struct inquiry *inquiry);
 static bool may_begin(const struct inquiry *inquiry);
@@ -364,15 +364,18 @@ static void judge(struct inquiry *inquiry, const struct est_response *response)
     est_outcome_judge(&asked, response, time(NULL), inquiry->subject.outcome);
     if (local && inquiry->subject.outcome->kind == OUTCOME_RESULT)
         local_key_complete(inquiry->local_key, inquiry->subject.operation, inquiry->subject.outcome);
-    else if (local && is_put_off && !keep_local_key(inquiry))
-        local_key_cannot_wait(inquiry->subject.outcome);
+    else if (local && is_put_off)
+        keep_local_key(inquiry);
 }
 
 /* SKG-9: for no longer than a key may be kept. */
-static bool keep_local_key(const struct inquiry *inquiry)
+static void keep_local_key(const struct inquiry *inquiry)
 {
-    return pending_enrolments_keep_key(inquiry->services->pending, &inquiry->key, monotonic_ms(),
-                                       inquiry->subject.outcome->max_age_s, inquiry->local_key) == STATUS_OK;
+    struct est_outcome *outcome = inquiry->subject.outcome;
+    enum status status = pending_enrolments_keep_key(inquiry->services->pending, &inquiry->key,
+                                                     monotonic_ms(), outcome->max_age_s, inquiry->local_key);
+    if (status != STATUS_OK)
+        local_key_cannot_wait(status, outcome);
 }
 
 /* Tells the pending table how it went. */

@@ -164,10 +164,12 @@ void local_key_complete(const struct local_key *key, const struct est_operation 
     buffer_wipe(&core);
 }
 
-void local_key_cannot_wait(struct est_outcome *outcome)
+void local_key_cannot_wait(enum status why, struct est_outcome *outcome)
 {
     est_outcome_refuse(
         outcome, CM_BAD_GATEWAY,
-        "the EST server lets wait for longer than est.key_grace_s; no key is kept for so long");
+        why == STATUS_BUSY
+            ? "the EST server lets wait, and there is no room for one more key that waits"
+            : "the EST server lets wait for longer than est.key_grace_s; no key is kept for so long");
     outcome->kind = OUTCOME_IN_DOUBT;
 }

@@ -48,8 +48,9 @@ const struct certificate_request *local_key_request(const struct local_key *key)
 void local_key_complete(const struct local_key *key, const struct est_operation *operation,
                         struct est_outcome *outcome);
 
-/* Where the EST server has put off that CSR (202) for longer than the key may be kept: outcome becomes 5.02
- * and in doubt, for another key would be put off again. */
-void local_key_cannot_wait(struct est_outcome *outcome);
+/* Where the EST server has put off that CSR (202) and the key cannot be kept, why as
+ * pending_enrolments_keep_key says: outcome becomes 5.02 and in doubt, for another key would be put off
+ * again. */
+void local_key_cannot_wait(enum status why, struct est_outcome *outcome);
 
 #endif

@@ -29,11 +29,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define CALLS_MAX   8
-#define ANSWERS_MAX 8
-#define CERTS_ONLY  "application/pkcs7-mime; smime-type=certs-only"
-#define CSRATTRS    "application/csrattrs"
-#define MIXED       "multipart/mixed; boundary=estServerBoundary"
+#define CALLS_MAX      8
+#define ANSWERS_MAX    8
+#define PENDING_OCTETS 1000000 /* of the table */
+#define CERTS_ONLY     "application/pkcs7-mime; smime-type=certs-only"
+#define CSRATTRS       "application/csrattrs"
+#define MIXED          "multipart/mixed; boundary=estServerBoundary"
 
 struct est_call {
     bool went, withheld;
@@ -1546,6 +1547,40 @@ static void a_key_made_here_cannot_wait(void **state)
     assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
 }
 
+/* Leaves no room in the table. */
+static void fill_pending(const struct fixture *fixture)
+{
+    const struct pending_key other = {{1}, {2}};
+    struct pending_outcome outcome;
+    struct buffer nothing, result;
+    buffer_init(&nothing, 0);
+    buffer_init(&result, PENDING_OCTETS);
+    assert_int_equal(pending_enrolments_ask(fixture->pending, &other, monotonic_ms(), &outcome, &nothing),
+                     PENDING_ASK);
+    while (result.len < PENDING_OCTETS)
+        buffer_append_byte(&result, 0);
+    assert_int_equal(pending_enrolments_ready(fixture->pending, &other, monotonic_ms(), buffer_view(&result)),
+                     STATUS_OK);
+    buffer_free(&result);
+}
+
+/* SKG-9: that a key cannot wait for want of room is not put down to the time of grace. */
+static void a_key_made_here_has_no_room_to_wait(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->settings.est.server_keygen = SERVER_KEYGEN_LOCAL;
+    fixture->settings.coap.answer_within_ms = 60000;
+    ask_for_key(fixture, EST_SKG);
+    run_until_asked(fixture, 1);
+    fill_pending(fixture);
+    respond(fixture, 0,
+            &(struct est_response){
+                .result = EST_ANSWERED, .http_status = 202, .retry_after = BYTES_LITERAL("1"), .server = 77});
+    assert_error(last(fixture, 1), CM_BAD_GATEWAY,
+                 "the EST server lets wait, and there is no room for one more key that waits");
+    assert_int_equal(metrics_get(fixture->metrics, COUNTER_IN_DOUBT), 1);
+}
+
 /* SKG-7: who cannot have it protected hears so before a key is made. */
 static void a_key_that_could_not_be_protected_is_not_made(void **state)
 {
@@ -1801,7 +1836,7 @@ static int set_up(void **state)
     fixture->metrics = counters_create();
     fixture->base = event_base_new();
     fixture->mailbox = mailbox_create(fixture->base);
-    fixture->pending = pending_enrolments_create(&fixture->settings.est, 1000000, fixture->metrics);
+    fixture->pending = pending_enrolments_create(&fixture->settings.est, PENDING_OCTETS, fixture->metrics);
     fixture->rates = rate_table_create((struct rate){60, 2});
     fixture->cache = response_cache_create(&fixture->settings, fixture->metrics);
     fixture->workshop = key_workshop_create(fixture->mailbox);
@@ -1915,6 +1950,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_key_made_here_without_its_certificate),
     TEST(a_key_made_here_waits_for_its_certificate),
     TEST(a_key_made_here_cannot_wait),
+    TEST(a_key_made_here_has_no_room_to_wait),
     TEST(a_key_that_could_not_be_protected_is_not_made),
     TEST(a_key_that_is_not_finished),
     TEST(a_key_is_given_up),
