@@ -47,6 +47,9 @@ class Net:
         host.run("ip", "-6", "address", "add", address, "dev", interface, "nodad")
 
     def remove(self):
+        """The links first: with them go the neighbours that were invented, of whom the kernel has one table for all namespaces."""
+        for link in (*LINKS, "backbone"):
+            self.proxy.run("ip", "link", "del", link, check=False)
         for host in self.hosts:
             host.remove()
 

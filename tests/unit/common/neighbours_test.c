@@ -69,6 +69,7 @@ static void routes_are_followed(struct neighbours *neighbours)
     run("ip addr add 2001:db8::1/64 dev near nodad; ip addr add 10.0.0.1/24 dev near; n=0; "
         "until ip -6 route get 2001:db8::1 | grep -q ^local; do n=$((n+1)); [ $n -lt 400 ] || exit 1; sleep "
         "0.05; done");
+    run("until ip route get 2001:db8::1 | grep -q ^local; do sleep 0.01; done"); /* some time after */
     run("ip route add 2001:db8:1::/48 via 2001:db8::9; ip route add 10.1.0.0/16 via 10.0.0.9");
     assert_true(neighbours_know(neighbours, &own, 0));
     assert_true(neighbours_know(neighbours, &nowhere, 0));
@@ -110,6 +111,7 @@ static void invented_pledges_wait_alone(void **state)
     assert_true(neighbours_admit(neighbours, fd, &real, interface));
     close(fd);
     neighbours_free(neighbours);
+    run("ip link del near"); /* with all neighbours, of whom the kernel has one table for all namespaces */
 }
 
 int main(void)
