@@ -176,7 +176,7 @@ static const struct settings_field fields[] = {
           "csrattrs ask for, or always the same; `csr` and `csrattrs` stand in for each other, and P-256 for both") },
     { A_FILE(est.key_directory), PRESET("\"\""), SOURCE("SKG-7"), RELOADABLE,
       DOC("folder with keys of devices (`HEX.key`, `HEX.pem`), by which the registrar's own keys are protected; `\"\"` for none") },
-    { U32(est.key_grace_s, 1, 86400), PRESET("60"), SOURCE("SKG-9"),
+    { U32(est.key_grace_s, 1, 86400), PRESET("120"), SOURCE("SKG-9"),
       DOC("seconds for which a key is kept, until its certificate is approved by hand and in case that the answer got lost, and wiped after") },
     { BOOL(est.long_names), PRESET("false"), SOURCE("URI-5"),
       DOC("whether the names of RFC 7030 (`/cacerts` …) work on the CoAP side as well") },

@@ -180,7 +180,8 @@ def test_an_approval_across_a_restart(start_registrar, connect, est_server, pki,
 
 
 @pytest.mark.parametrize("est, warns", [
-    ({"server_keygen": "local"}, True), ({"server_keygen": "relay-then-local"}, True), ({"server_keygen": "local", "key_grace_s": 300}, False), ({}, False)])
+    ({"server_keygen": "local", "key_grace_s": 60}, True), ({"server_keygen": "relay-then-local", "key_grace_s": 60}, True),
+    ({"server_keygen": "local"}, False), ({"key_grace_s": 60}, False)])
 def test_the_limit_is_told(start_registrar, est, warns):
     """SKG-9: --check-config and the start name it, for whoever has an EST server with approval by hand."""
     registrar = start_registrar({"est": {**BOTH, **est}})
