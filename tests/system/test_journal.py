@@ -20,6 +20,7 @@ import programs
 from coap_peer import CoapPeer
 from dtls import Closed, DtlsClient, DtlsError
 from enrolment import POST_OPTIONS, certificates, enrol, is_for, make_csr, path
+from server_keys import enrol_patiently
 from webhook import Webhook
 
 LABEL = "hold.delay-150"
@@ -187,14 +188,6 @@ def test_kill_in_the_middle_of_many(start, restart, est_server, pki, state, poli
     assert written["journal_lost"] == 0 and written["journal_syncs"] < written["journal_records"]
 
 
-def enrol_patiently(peer, csr, **more):
-    """As a device does that is told to come back."""
-    while (answer := enrol(peer, csr, **more))[0].status == "5.03":
-        time.sleep(answer[0].number(coap.MAX_AGE))
-    assert answer[0].status == "2.04"
-    return answer[1]
-
-
 def test_what_is_known_again(start, restart, connect, est_server, pki, state):
     """DLY-3, DLY-4: a certificate that nobody has fetched, one whose answer was lost, what waits for approval, and a refusal that nobody
     has heard: all as before after kill -9, without a request to the EST server."""
@@ -203,7 +196,7 @@ def test_what_is_known_again(start, restart, connect, est_server, pki, state):
                    "coap": {"separate_after_ms": 50, "answer_within_ms": 200}})
     csr = {name: make_csr(pki) for name in ("fetched", *words)}
     peer = connect(first)
-    fetched = enrol_patiently(peer, csr["fetched"])
+    fetched = enrol_patiently(peer, csr["fetched"], "sen")[1]
     for name, word in words.items():
         assert enrol(peer, csr[name], label_name=word)[0].status == "5.03"
     est_server.ask("/release", "POST")
@@ -224,7 +217,7 @@ def test_what_is_known_again(start, restart, connect, est_server, pki, state):
     early = enrol(peer, csr["waiting"], label_name=words["waiting"])[0]
     assert early.status == "5.03" and 500 <= early.number(coap.MAX_AGE) <= 600
     assert len(posts(est_server)) == 5
-    assert is_for(certificates(enrol_patiently(peer, csr["due"], label_name=words["due"]))[0], csr["due"])
+    assert is_for(certificates(enrol_patiently(peer, csr["due"], "sen", words["due"])[1])[0], csr["due"])
     assert len(posts(est_server)) == 6
 
 
