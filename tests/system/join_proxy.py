@@ -15,7 +15,7 @@ from cryptography import x509
 import programs
 from dtls import PATIENCE_S
 from enrolment import is_for, make_csr
-from namespaces import Host, await_route, join
+from namespaces import Host, await_address, await_route, join
 
 PROXY = programs.BUILD / "joinproxy" / "est-join-proxy"
 CLONE_NEWNET = 0x40000000
@@ -45,6 +45,7 @@ class Net:
     @staticmethod
     def add(host, address, interface):
         host.run("ip", "-6", "address", "add", address, "dev", interface, "nodad")
+        await_address(host, address.split("/")[0], interface)
 
     def remove(self):
         """The links first: with them go the neighbours that were invented, of whom the kernel has one table for all namespaces."""

@@ -44,3 +44,11 @@ def await_route(host, to, interface):
     while host.run("ip", "-6", "route", "get", to, "oif", interface, check=False).returncode != 0:
         assert time.monotonic() < deadline, (host.name, to, interface)
         time.sleep(0.01)
+
+
+def await_address(host, address, interface):
+    """The same holds for what is delivered to an address of the host's own."""
+    deadline = time.monotonic() + programs.START_WITHIN_S
+    while f"local {address} dev {interface} " not in host.run("ip", "-6", "route", "show", "table", "local").stdout.decode():
+        assert time.monotonic() < deadline, (host.name, address, interface)
+        time.sleep(0.01)
