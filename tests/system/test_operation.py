@@ -176,7 +176,7 @@ def test_the_log(start_registrar, connect, pki, format_name):
     if format_name == "json":
         records = [json.loads(line) for line in lines]
         assert all({"time", "level", "module", "message"} <= set(record) for record in records)
-    about = [line for line in lines if "sen" in line and "2.04" in line]
+    about = [line for line in lines if re.search(r"operation\W+sen\b", line) and re.search(r"code\W+2\.04\b", line)]
     assert len(about) == 1 and "meter" in about[0] and "200" in about[0]
 
 
