@@ -107,8 +107,9 @@ static enum status ready(struct pending_enrolments *pending, const struct pendin
                          struct bytes result, bool is_secret);
 static enum status keep_result(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
                                struct bytes result, bool is_secret);
-static uint64_t list_secret(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
-                            uint64_t until_ms);
+static uint64_t secret_until_ms(const struct pending_enrolments *pending, const struct entry *entry,
+                                uint64_t now_ms);
+static uint64_t list_secret(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms);
 static bool has_room_for_key(const struct pending_enrolments *pending);
 static enum status store(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
                          struct bytes octets);
@@ -599,7 +600,6 @@ static enum status ready(struct pending_enrolments *pending, const struct pendin
 static enum status keep_result(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
                                struct bytes result, bool is_secret)
 {
-    uint64_t kept_ms = is_secret ? (uint64_t)pending->settings->key_grace_s * 1000 : PENDING_KEPT_MS;
     drop_local_key(pending, entry); /* it is in the result */
     entry->result.locked = is_secret;
     enum status status = store(pending, entry, now_ms, result);
@@ -609,20 +609,24 @@ static enum status keep_result(struct pending_enrolments *pending, struct entry 
     }
     entry->state = PENDING_READY;
     entry->delivered = false;
-    entry->due_ms = now_ms + kept_ms;
-    if (is_secret)
-        entry->due_ms = list_secret(pending, entry, now_ms, entry->due_ms);
-    entry->expires_ms = entry->due_ms;
+    entry->due_ms = entry->expires_ms =
+        is_secret ? list_secret(pending, entry, now_ms) : now_ms + PENDING_KEPT_MS;
     record(pending, entry);
     return STATUS_OK;
 }
 
-/* A key that has waited for its certificate is given no more time. Returns until when it may stay. */
-static uint64_t list_secret(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms,
-                            uint64_t until_ms)
+/* A key that has waited for its certificate is given no more time. */
+static uint64_t secret_until_ms(const struct pending_enrolments *pending, const struct entry *entry,
+                                uint64_t now_ms)
 {
-    if (entry->secret_until_ms == 0)
-        entry->secret_until_ms = until_ms;
+    return entry->secret_until_ms != 0 ? entry->secret_until_ms
+                                       : now_ms + (uint64_t)pending->settings->key_grace_s * 1000;
+}
+
+/* Returns until when it may stay. */
+static uint64_t list_secret(struct pending_enrolments *pending, struct entry *entry, uint64_t now_ms)
+{
+    entry->secret_until_ms = secret_until_ms(pending, entry, now_ms);
     if (entry->is_secret)
         return entry->secret_until_ms;
     entry->is_secret = true;
@@ -665,10 +669,7 @@ static enum status keep_key(struct pending_enrolments *pending, struct entry *en
                             uint32_t retry_after_s, struct local_key *local_key)
 {
     size_t octets = local_key_octets(local_key);
-    uint64_t until_ms = entry->secret_until_ms != 0
-                            ? entry->secret_until_ms
-                            : now_ms + (uint64_t)pending->settings->key_grace_s * 1000;
-    if (now_ms + (uint64_t)retry_after_s * 1000 >= until_ms)
+    if (now_ms + (uint64_t)retry_after_s * 1000 >= secret_until_ms(pending, entry, now_ms))
         return STATUS_TOO_LARGE;
     if (entry->local_key != NULL)
         return STATUS_OK;
@@ -677,7 +678,7 @@ static enum status keep_key(struct pending_enrolments *pending, struct entry *en
     entry->local_key = local_key_hold(local_key);
     pending->bytes += octets;
     pending->local_keys++;
-    list_secret(pending, entry, now_ms, until_ms);
+    list_secret(pending, entry, now_ms);
     return STATUS_OK;
 }
 
