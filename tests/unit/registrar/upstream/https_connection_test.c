@@ -996,6 +996,20 @@ static enum server_verdict send_script(const struct server_request *request)
     return script.verdict;
 }
 
+/* One request to a server that answers so. Returns how many POSTs came. */
+static unsigned ask_for_script(struct upstream_fixture *fixture, const char *answer,
+                               enum server_verdict verdict, struct outcome *outcome)
+{
+    struct server_counts counts;
+    script.answer = answer;
+    script.verdict = verdict;
+    struct scripted_server *server = upstream_fixture_serve(fixture, send_script);
+    ask_once(fixture, outcome);
+    scripted_server_count(server, &counts);
+    scripted_server_stop(server);
+    return counts.posts;
+}
+
 #define WELL "HTTP/1.1 200 OK\r\n"
 
 /* Odd, but HTTP: the answer is what it is. */
@@ -1028,21 +1042,14 @@ static void odd_answers_are_answers(void **state)
         {"a length twice", WELL "Content-Length: 5\r\nContent-Length: 5\r\n\r\nTUlJ\n", SERVER_KEEP},
         {"until it closes", WELL "\r\nTUlJ\n", SERVER_CLOSE},
     };
-    struct upstream_fixture *fixture = *state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        script.answer = rows[i].answer;
-        script.verdict = rows[i].verdict;
-        struct scripted_server *server = upstream_fixture_serve(fixture, send_script);
-        struct server_counts counts;
         struct outcome outcome;
-        ask_once(fixture, &outcome);
-        scripted_server_count(server, &counts);
-        if (outcome.result != EST_ANSWERED || outcome.http_status != 200 || counts.posts != 1 ||
+        unsigned posts = ask_for_script(*state, rows[i].answer, rows[i].verdict, &outcome);
+        if (outcome.result != EST_ANSWERED || outcome.http_status != 200 || posts != 1 ||
             !bytes_equal(buffer_view(&outcome.body), BYTES_LITERAL("TUlJ\n")))
             fail_msg("%s: result %d, status %u, %u POSTs, \"%s\": %s", rows[i].name, outcome.result,
-                     outcome.http_status, counts.posts, buffer_string(&outcome.body), outcome.reason);
+                     outcome.http_status, posts, buffer_string(&outcome.body), outcome.reason);
         outcome_free(&outcome);
-        scripted_server_stop(server);
     }
 }
 
@@ -1073,20 +1080,13 @@ static void ambiguous_answers_are_broken(void **state)
          SERVER_CLOSE},
         {"nothing but 100 Continue", "HTTP/1.1 100 Continue\r\n\r\n", SERVER_CLOSE},
     };
-    struct upstream_fixture *fixture = *state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        script.answer = rows[i].answer;
-        script.verdict = rows[i].verdict;
-        struct scripted_server *server = upstream_fixture_serve(fixture, send_script);
-        struct server_counts counts;
         struct outcome outcome;
-        ask_once(fixture, &outcome);
-        scripted_server_count(server, &counts);
-        if (outcome.result != EST_BROKEN || counts.posts != 1)
+        unsigned posts = ask_for_script(*state, rows[i].answer, rows[i].verdict, &outcome);
+        if (outcome.result != EST_BROKEN || posts != 1)
             fail_msg("%s: result %d, status %u, %u POSTs, \"%s\": %s", rows[i].name, outcome.result,
-                     outcome.http_status, counts.posts, buffer_string(&outcome.body), outcome.reason);
+                     outcome.http_status, posts, buffer_string(&outcome.body), outcome.reason);
         outcome_free(&outcome);
-        scripted_server_stop(server);
     }
 }
 
