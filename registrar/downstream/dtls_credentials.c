@@ -347,7 +347,6 @@ static bool add_anchors(struct trusted *trusted, const struct pem_file *file, st
     for (int i = 0; i < sk_X509_num(certificates); i++) {
         X509 *certificate = sk_X509_value(certificates, i);
         pem_file_warn_of_validity(file, certificate, warnings);
-        /* Reads its extensions, before threads share it. */
         are_of_cas = X509_check_ca(certificate) != 0 && are_of_cas;
         added = X509_STORE_add_cert(trusted->store, certificate) == 1 &&
                 remember_anchor(trusted, certificate) && added;

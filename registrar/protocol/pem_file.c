@@ -99,9 +99,11 @@ static STACK_OF(X509) * read_certificates(struct bytes content)
     STACK_OF(X509) *certificates = sk_X509_new_null();
     X509 *certificate = NULL;
     while (in != NULL && certificates != NULL && sk_X509_num(certificates) < CERTIFICATES_MAX &&
-           (certificate = PEM_read_bio_X509(in, NULL, refuse_passphrase, NULL)) != NULL)
+           (certificate = PEM_read_bio_X509(in, NULL, refuse_passphrase, NULL)) != NULL) {
+        (void)X509_check_purpose(certificate, -1, 0); /* reads its extensions, before threads share it */
         if (sk_X509_push(certificates, certificate) == 0)
             X509_free(certificate);
+    }
     bool well = in != NULL && certificate == NULL && ended_well();
     BIO_free(in);
     ERR_clear_error();

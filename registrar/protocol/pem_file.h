@@ -15,7 +15,8 @@ struct pem_file {
 };
 
 /* Each gives what the file holds, at least one certificate or exactly one key without a passphrase; otherwise
- * NULL, and a line in errors says which file, what is wrong and the cure. */
+ * NULL, and a line in errors says which file, what is wrong and the cure. Threads may share the certificates:
+ * what OpenSSL would work out at first use is worked out. */
 STACK_OF(X509) * pem_file_certificates(const struct pem_file *file, struct buffer *errors);
 EVP_PKEY *pem_file_private_key(const struct pem_file *file, struct buffer *errors);
 

@@ -140,7 +140,6 @@ static bool move_anchors(STACK_OF(X509) * from, STACK_OF(X509) * to)
 {
     bool good = from != NULL;
     for (X509 *anchor; good && (anchor = sk_X509_shift(from)) != NULL;) {
-        (void)X509_check_purpose(anchor, -1, 0); /* reads its extensions, before threads share it */
         if (!(good = sk_X509_push(to, anchor) > 0))
             X509_free(anchor);
     }
